@@ -1,0 +1,30 @@
+# make demo   train a network on a sine and hear what it learnt
+# make test   lint, type-check and test everything
+# Both make their own virtual environment first; nothing else needs to be installed but Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11, 4) or sys.exit("wavegen needs Python 3.11.4 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/wavegen train recipes/sine.yaml --out runs/sine --resume
+	$(BIN)/wavegen generate runs/sine --seconds 10 --seed 0 --out demo/sine.wav --plot
+	@echo 'Listen to demo/sine.wav, look at demo/sine.png; play it live with: $(BIN)/wavegen play runs/sine'
+
+test: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist runs demo *.egg-info

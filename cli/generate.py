@@ -1,0 +1,80 @@
+"""wavegen generate"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from wavegen.progress import bar, say
+
+from .options import Device, EngineName, Labels, Model, Prime, Seconds, Seed, Temperature, TopK, TopP
+from .session import open_session
+
+BLOCKSIZE = 256  # samples between two updates of the progress bar
+
+
+def generate(
+    model: Model,
+    seconds: Seconds = 5.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="WAV file; with --n a number is added [default: NAME-SEED.wav]", show_default=False),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="how many sounds, made side by side")] = 1,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    prime: Prime = None,
+    labels: Labels = None,
+    plot: Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")] = False,
+    engine: EngineName = "auto",
+    device: Device = "auto",
+) -> None:
+    """Generate sound into WAV files; prints their names.
+
+    Examples:
+        wavegen generate runs/sine --seconds 10 --out sine.wav --plot
+        wavegen generate runs/speech --temperature 0.8 --n 4
+        wavegen generate runs/speech --prime hello.wav --seconds 3 --out continued.wav
+    """
+    from wavegen.data import audio
+
+    session = open_session(
+        model,
+        engine=engine,
+        device=device,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        labels=labels,
+        prime=prime,
+        n_streams=n,
+    )
+    rate = session.description.sample_rate
+    n_samples = max(1, round(seconds * rate))
+    blocks, began = [], time.monotonic()
+    with bar("Generating", n_samples) as running:
+        for block in session.blocks(n_samples, BLOCKSIZE):
+            blocks.append(block)
+            n_done = len(blocks) * BLOCKSIZE
+            running.update(min(n_done, n_samples), f"{n_done / rate:.2f} s of sound")
+    elapsed = time.monotonic() - began
+    waveforms = np.concatenate(blocks, axis=1)
+    say(
+        f"{n} x {n_samples / rate:.2f} s of sound in {elapsed:.1f} s: "
+        f"{n * n_samples / rate / elapsed:.3g} times real time"
+    )
+    first = out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav")
+    paths = [first] if n == 1 else [first.with_stem(f"{first.stem}-{number}") for number in range(1, n + 1)]
+    for path, waveform in zip(paths, waveforms, strict=True):
+        audio.write(path, waveform, rate)
+        print(path)
+        if plot:
+            from wavegen import plots
+
+            plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
+            print(path.with_suffix(".png"))

@@ -1,0 +1,51 @@
+"""The `wavegen` command: its sub-commands, and how a mistake ends."""
+
+import sys
+
+import typer
+
+from wavegen.errors import InputError
+
+from . import bench, data, doctor, evaluate, generate, models, play, recipes, train
+
+app = typer.Typer(
+    name="wavegen",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: wavegen train sine, then wavegen play runs/sine. `wavegen COMMAND --help` shows examples.",
+)
+
+
+@app.callback()
+def _wavegen() -> None:
+    """Train a WaveNet on any folder of recordings, and generate sound from it, sample by sample."""
+
+
+app.command("train")(train.train)
+app.command("generate")(generate.generate)
+app.command("play")(play.play)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(models.app, name="models")
+app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command; what the user can put right ends in one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"wavegen: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"wavegen: the system refused{where}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

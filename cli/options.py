@@ -1,0 +1,51 @@
+"""Options that several commands share, declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wavegen.errors import InputError
+
+Model = Annotated[
+    Path, typer.Argument(help="a run folder, or a .safetensors file", metavar="MODEL", show_default=False)
+]
+Seconds = Annotated[float, typer.Option(min=0.001, help="length of the sound, s")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy [default: the model's own]"),
+]
+TopK = Annotated[int | None, typer.Option(help="draw from the k most probable codes only")]
+TopP = Annotated[
+    float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="the same seed gives the same sound [default: a new one, printed]")
+]
+Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more [default: unknown]"),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="auto takes the fastest there is")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="KEY=VALUE overrides a value of the recipe, such as training.steps=100; repeat for more"
+    ),
+]
+
+
+def parse_labels(given: list[str] | None) -> dict[str, str | None]:
+    """Turn NAME=VALUE options into a mapping.
+
+    Raises: InputError for one without an equals sign.
+    """
+    labels: dict[str, str | None] = {}
+    for one in given or []:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise InputError(f"--label {one}: expected NAME=VALUE, such as speaker=118")
+        labels[name] = value
+    return labels

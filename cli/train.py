@@ -1,0 +1,45 @@
+"""wavegen train"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wavegen import recipes
+
+from .options import Device, Settings
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="a recipe file, or the name of one that ships with wavegen")],
+    out: Annotated[
+        Path | None, typer.Option(help="run folder [default: runs/NAME of the recipe]", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the folder stopped")] = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="a model whose weights to begin with (fine-tuning)")
+    ] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+) -> None:
+    """Train a model by a recipe.
+
+    It can be stopped at any moment, even by kill -9, and resumed to the same bits. While it runs, metrics.jsonl,
+    loss.png, sample.wav and sample.png in the run folder show how it goes.
+
+    Examples:
+        wavegen train recipes/sine.yaml
+        wavegen train folder --set data.source=~/birds --out runs/birds
+        wavegen train librispeech-small --out runs/speech --resume
+    """
+    from wavegen import training
+    from wavegen.recipe import load
+
+    path = recipes.find(recipe)
+    training.train(
+        load(path, settings),
+        out or Path("runs") / path.stem,
+        resume=resume,
+        start_from=start_from,
+        device=device,
+    )

@@ -1,0 +1,184 @@
+"""Whole commands, as somebody would type them: what they write, and what they say when it goes wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from typer.testing import CliRunner
+from wavegen.cli.main import app
+
+from tests.conftest import TINY_RECIPE, write_recordings
+from tests.data.test_corpora import write_librispeech
+from wavegen.errors import InputError
+
+LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
+
+
+def run(*arguments: str | Path):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def run_in_shell(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wavegen.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=dict(os.environ))
+
+
+@pytest.fixture
+def labelled_run(tmp_path, tiny_recipe) -> Path:
+    write_recordings(tmp_path / "in")
+    data = LABELLED.replace("SOURCE", str(tmp_path / "in"))
+    run("train", tiny_recipe, "--out", tmp_path / "labelled", "--set", data, "--set", "training.steps=2")
+    return tmp_path / "labelled"
+
+
+def test_train_generate_and_inspect(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("train", tiny_recipe, "--set", "training.steps=3")
+    assert (tmp_path / "runs" / "tiny" / "model.safetensors").exists()
+    result = run("generate", "runs/tiny", "--seconds", "0.05", "--seed", "3", "--out", "x.wav", "--plot")
+    assert result.stdout.split() == ["x.wav", "x.png"]
+    waveform, rate = soundfile.read(tmp_path / "x.wav")
+    assert (len(waveform), rate) == (400, 8000)
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+    shown = run("models", "inspect", "runs/tiny").stdout
+    assert "16 samples, 2.0 ms" in shown
+
+
+def test_the_same_seed_gives_the_same_sound(tiny_run, tmp_path):
+    def sound(name: str, *options: str) -> np.ndarray:
+        run("generate", tiny_run, "--seconds", "0.05", "--out", tmp_path / f"{name}.wav", *options)
+        return soundfile.read(tmp_path / f"{name}.wav")[0]
+
+    np.testing.assert_array_equal(sound("a", "--seed", "3"), sound("b", "--seed", "3"))
+    assert not np.array_equal(sound("a", "--seed", "3"), sound("c", "--seed", "4"))
+    assert not np.array_equal(sound("a", "--seed", "3"), sound("d", "--seed", "3", "--temperature", "0.5"))
+    run("generate", tiny_run, "--seconds", "0.05", "--out", tmp_path / "e.wav", "--seed", "3", "--n", "2")
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "e-1.wav")[0], sound("a", "--seed", "3"))
+    assert (tmp_path / "e-2.wav").exists()
+
+
+def test_generate_continues_a_recording_of_another_rate(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "prime.wav", 0.5 * np.sin(np.arange(16000) * 2 * np.pi * 400 / 16000), 16000)
+    primed = ["generate", tiny_run, "--seconds", "0.02", "--seed", "1", "--prime", tmp_path / "prime.wav"]
+    run(*primed, "--out", tmp_path / "continued.wav")
+    run("generate", tiny_run, "--seconds", "0.02", "--seed", "1", "--out", tmp_path / "free.wav")
+    continued, free = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("continued", "free"))
+    assert len(continued) == 160
+    assert not np.array_equal(continued, free)
+
+
+def test_labels_are_obeyed_and_wrong_ones_name_the_right_ones(labelled_run, tmp_path):
+    def sound(*labels: str) -> np.ndarray:
+        options = [option for label in labels for option in ("--label", label)]
+        run("generate", labelled_run, "--seconds", "0.05", "--seed", "1", "--out", tmp_path / "x.wav", *options)
+        return soundfile.read(tmp_path / "x.wav")[0]
+
+    assert not np.array_equal(sound("pitch=high"), sound("pitch=low"))
+    sound()  # unknown is a label's value like any other
+    with pytest.raises(InputError, match="no value 'middle'; it knows high, low"):
+        sound("pitch=middle")
+    with pytest.raises(InputError, match="no label 'speaker'; its labels are pitch"):
+        sound("speaker=7")
+    with pytest.raises(InputError, match="expected NAME=VALUE"):
+        sound("pitch")
+
+
+def test_evaluate_prints_bits_beside_histograms(tiny_run):
+    shown = run("evaluate", tiny_run).stdout
+    assert "this model" in shown
+    assert "order-0" in shown
+    assert "order-1" in shown
+    with pytest.raises(InputError, match="unknown split 'dev'; expected one of train, validation, test"):
+        run("evaluate", tiny_run, "--split", "dev")
+
+
+def test_data_prepare_reports_and_list_shows(tmp_path):
+    source = write_librispeech(tmp_path / "in")
+    (source / "LibriSpeech/train-clean-5/1/7/1-7-0009.flac").write_text("broken")
+    result = run("data", "prepare", "librispeech", "--from", source)
+    assert "left out LibriSpeech/train-clean-5/1/7/1-7-0009.flac: libsndfile cannot read it" in result.stderr
+    assert result.stdout.strip().endswith("librispeech-16000")
+    assert "librispeech-16000" in run("data", "list").stdout
+
+
+def test_recipes_are_listed_shown_and_copied(tmp_path, monkeypatch):
+    assert "librispeech-small" in run("recipes", "list").stdout
+    shown = run("recipes", "show", "sine").stdout
+    assert yaml.safe_load(shown)["data"]["corpus"] == "sine"
+    monkeypatch.chdir(tmp_path)
+    assert run("recipes", "copy", "sine").stdout.strip() == "sine.yaml"
+    assert (tmp_path / "sine.yaml").read_text() == shown
+    with pytest.raises(InputError, match="already there"):
+        run("recipes", "copy", "sine")
+    assert "receptive field of context" in " ".join(run("recipes", "fields").stdout.split())
+
+
+def test_doctor_tells_what_there_is():
+    shown = run("doctor").stdout
+    for what in ("python", "torch", "libsndfile", "corpora"):
+        assert what in shown
+
+
+@pytest.mark.parametrize(
+    "command", ["", "train", "generate", "play", "evaluate", "doctor", "data prepare", "recipes show"]
+)
+def test_help_shows_an_example(command):
+    shown = run(*command.split(), "--help").stdout
+    assert "wavegen" in shown
+    assert "Examples" in shown or not command
+
+
+MISTAKES = {
+    "a typo in a recipe key": (
+        ["train", "tiny.yaml", "--set", "training.stepz=5"],
+        "tiny.yaml: unknown key 'training.stepz'; did you mean 'steps'?",
+    ),
+    "a missing recipe": (["train", "sinus"], "there is no recipe sinus; expected a file, or one of folder"),
+    "a missing corpus": (["train", "librispeech-small"], "the corpus librispeech is not prepared at 16000 Hz"),
+    "a folder that is not named": (["train", "folder"], "add --set data.source=FOLDER"),
+    "a missing model": (["generate", "nothing"], "there is no model nothing"),
+    "a checkpoint of another format": (["generate", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
+    "a checkpoint to start from": (["train", "tiny.yaml", "--from", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
+    "an unwritable folder": (["train", "tiny.yaml", "--out", "file/run"], "cannot write file/run/recipe.yaml"),
+    "an unwritable sound": (["generate", "RUN", "--seconds", "0.01", "--out", "file/x.wav"], "cannot write file/x.wav"),
+    "an unknown engine": (["generate", "RUN", "--engine", "magic"], "unknown engine 'magic'"),
+    "an unknown device": (["generate", "RUN", "--device", "tpu"], "unknown device 'tpu'; expected auto, cpu or cuda"),
+    "a wrong temperature": (["generate", "RUN", "--temperature", "-1"], "temperature is -1.0; expected 0"),
+    "a prime that is not there": (["generate", "RUN", "--prime", "no.wav"], "there is no recording no.wav"),
+    "a prime that is no sound": (["generate", "RUN", "--prime", "tiny.yaml"], "cannot read the recording tiny.yaml"),
+    "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
+    "a window within the receptive field": (
+        ["train", "tiny.yaml", "--set", "training.window=16"],
+        "training.window is 16 samples; it must exceed the receptive field, which is 16",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_ends_in_one_sentence_and_exit_code_2(tmp_path, tiny_run, arguments, sentence):
+    (tmp_path / "tiny.yaml").write_text(TINY_RECIPE)
+    (tmp_path / "pickle.pt").write_bytes(b"PK\x03\x04")
+    (tmp_path / "file").touch()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = run_in_shell(*[tiny_run if word == "RUN" else word for word in arguments], cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("wavegen: ")
+    assert result.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_missing_argument_ends_with_exit_code_2(tmp_path):
+    result = run_in_shell("generate", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "MODEL" in result.stderr

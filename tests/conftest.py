@@ -1,0 +1,99 @@
+"""What many tests share: tiny models, a tiny corpus, and the real recordings where they lie beside the repository."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from wavegen.models.wavenet import WaveNet
+
+REPOSITORY = Path(__file__).parent.parent
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+TINY_RECIPE = """
+data:
+  corpus: sine
+  sample_rate: 8000
+  frequencies: [400]
+  noise_db: -30
+  seconds: 0.2
+  n_recordings: 6
+model:
+  kind: wavenet
+  n_blocks: 1
+  layers_per_block: 4
+  residual_channels: 8
+  gate_channels: 8
+  skip_channels: 16
+  head_channels: 16
+training:
+  steps: 12
+  batch_size: 2
+  window: 200
+  learning_rate: 1.0e-2
+  warm_up: 2
+  precision: float32
+  validate_every: 5
+  validation_seconds: 0.2
+  sample_seconds: 0.02
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep prepared corpora out of the user's cache."""
+    monkeypatch.setenv("WAVEGEN_DATA", str(tmp_path / "stores"))
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder trained by the tiny recipe."""
+    from wavegen import recipe, training
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    training.train(recipe.parse(TINY_RECIPE, "tiny"), folder)
+    return folder
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Make networks in double precision, where comparisons can be strict."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def tiny_wavenet(**changes: object) -> WaveNet:
+    """A WaveNet small enough to step through, with weights that let every input matter."""
+    sizes = {
+        "n_classes": 32,
+        "n_blocks": 2,
+        "layers_per_block": 3,
+        "residual_channels": 6,
+        "gate_channels": 5,
+        "skip_channels": 7,
+        "head_channels": 9,
+    }
+    torch.manual_seed(0)
+    return WaveNet(**{**sizes, **changes})  # type: ignore[arg-type]
+
+
+def write_recordings(folder: Path, n: int = 6, rate: int = 8000, seconds: float = 0.5) -> Path:
+    """A folder of short noisy tones in two sub-folders."""
+    random = np.random.default_rng(0)
+    for number in range(n):
+        path = folder / ("low" if number % 2 else "high") / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = np.sin(2 * np.pi * (200 + 100 * (number % 2)) * np.arange(round(rate * seconds)) / rate)
+        soundfile.write(path, 0.5 * tone + 0.01 * random.standard_normal(len(tone)), rate)
+    return folder

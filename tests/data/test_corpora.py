@@ -1,0 +1,258 @@
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import REAL_DATA, write_recordings
+from wavegen.codec import MuLaw
+from wavegen.data import corpora, sources, store
+from wavegen.errors import InputError
+from wavegen.recipe import FolderData, LibriSpeechData, SineData
+
+RATE = 8000
+
+
+def write_librispeech(folder: Path, n_speakers: int = 10, subset: str = "train-clean-5") -> Path:
+    random = np.random.default_rng(0)
+    for speaker in range(1, n_speakers + 1):
+        for number in range(2):
+            path = folder / "LibriSpeech" / subset / str(speaker) / "7" / f"{speaker}-7-{number:04d}.flac"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, 0.1 * random.standard_normal(4000), 16000)
+    (folder / "LibriSpeech" / "README.TXT").write_text("not a recording")
+    return folder
+
+
+def folder_data(source: Path, **changes) -> FolderData:
+    return FolderData(**{"corpus": "folder", "source": source, "sample_rate": RATE, **changes})
+
+
+def librispeech_data(**changes) -> LibriSpeechData:
+    return LibriSpeechData(**{"corpus": "librispeech", "sample_rate": 16000, **changes})
+
+
+def test_a_folder_becomes_a_store_with_its_samples(tmp_path):
+    write_recordings(tmp_path / "in")
+    opened, report = corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert report is not None
+    assert [recording.name for recording in opened.recordings] == [
+        "high/0.wav", "high/2.wav", "high/4.wav", "low/1.wav", "low/3.wav", "low/5.wav"
+    ]  # fmt: skip
+    for recording in opened.recordings:
+        samples = soundfile.read(tmp_path / "in" / recording.name, dtype="int16")[0]
+        np.testing.assert_array_equal(opened.samples[recording.start :][: recording.n_samples], samples)
+
+
+def test_a_prepared_folder_is_prepared_again_only_when_it_changed(tmp_path):
+    write_recordings(tmp_path / "in")
+    first, _ = corpora.open_corpus(folder_data(tmp_path / "in"))
+    second, report = corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert report is None
+    assert second.fingerprint == first.fingerprint
+    soundfile.write(tmp_path / "in" / "new.wav", np.zeros(100), RATE)
+    third, report = corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert report is not None
+    assert len(third.recordings) == 7
+    assert third.fingerprint != first.fingerprint
+
+
+def test_bad_recordings_are_left_out_by_name_and_the_rest_stays_whole(tmp_path):
+    write_recordings(tmp_path / "in")
+    (tmp_path / "in" / "high" / "1-broken.wav").write_bytes(b"RIFF????")
+    soundfile.write(tmp_path / "in" / "nan.wav", np.array([0.1] * 5000 + [np.nan]), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "in" / "loud.wav", np.array([2.0, 0.0]), RATE, subtype="FLOAT")
+    (tmp_path / "in" / "notes.txt").write_text("not a recording, so not in the report")
+    opened, report = corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert set(report.left_out) == {"high/1-broken.wav", "nan.wav"}
+    assert "NaN" in report.left_out["nan.wav"]
+    assert report.clipped == {"loud.wav": 1}
+    last = opened.recordings[-1]
+    samples = soundfile.read(tmp_path / "in" / last.name, dtype="int16")[0]
+    np.testing.assert_array_equal(opened.samples[last.start :][: last.n_samples], samples)
+
+
+def test_more_bad_recordings_than_good_ones_are_an_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "good.wav", np.zeros(100), RATE)
+    for number in range(2):
+        (tmp_path / "in" / f"bad{number}.wav").write_text("x")
+    with pytest.raises(InputError, match=r"2 of 3 recordings .* bad0\.wav"):
+        corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert not list((tmp_path / "stores").iterdir())  # nothing half-written
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no"):
+        corpora.open_corpus(folder_data(tmp_path / "none"))
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="holds no recordings"):
+        corpora.open_corpus(folder_data(tmp_path / "in"))
+    with pytest.raises(InputError, match=r"--set data\.source=FOLDER"):
+        corpora.open_corpus(folder_data(None))
+
+
+def test_folders_linked_in_circles_end(tmp_path):
+    write_recordings(tmp_path / "in")
+    (tmp_path / "in" / "low" / "again").symlink_to(tmp_path / "in")
+    assert len(list(sources.recordings_in(tmp_path / "in"))) == 6
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar", "zip"])
+def test_archives_are_read_like_the_folder_they_hold(tmp_path, kind):
+    write_recordings(tmp_path / "in")
+    archive = tmp_path / "packed" / f"x.{kind}"
+    archive.parent.mkdir()
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as zipped:
+            for path in sorted((tmp_path / "in").rglob("*.wav")):
+                zipped.write(path, path.relative_to(tmp_path / "in"))
+    else:
+        with tarfile.open(archive, "w:gz" if kind == "tar.gz" else "w") as tar:
+            for path in sorted((tmp_path / "in").rglob("*.wav")):
+                tar.add(path, path.relative_to(tmp_path / "in"))
+    plain, _ = corpora.open_corpus(folder_data(tmp_path / "in"))
+    for source in (archive, archive.parent):  # the archive, and a folder that holds it
+        packed, _ = corpora.open_corpus(folder_data(source))
+        np.testing.assert_array_equal(packed.samples, plain.samples)
+        assert packed.recordings == plain.recordings
+
+
+def test_a_hostile_archive_writes_nothing_outside(tmp_path):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(100), RATE, format="WAV")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        entry = tarfile.TarInfo("../../escaped.wav")
+        entry.size = len(file.getvalue())
+        tar.addfile(entry, io.BytesIO(file.getvalue()))
+        link = tarfile.TarInfo("link.wav")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    opened, _ = corpora.open_corpus(folder_data(tmp_path / "x.tar"))
+    assert len(opened.recordings) == 1
+    assert not list(tmp_path.parent.rglob("escaped.wav"))
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+    write_recordings(tmp_path / "in", n=20)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "in", "in")
+    whole = (tmp_path / "x.tar.gz").read_bytes()
+    (tmp_path / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"archive .* is damaged or incomplete"):
+        corpora.open_corpus(folder_data(tmp_path / "x.tar.gz"))
+
+
+def test_labels_come_from_the_first_sub_folder(tmp_path):
+    write_recordings(tmp_path / "in")
+    data = folder_data(tmp_path / "in", labels_from_folders="register")
+    opened, _ = corpora.open_corpus(data)
+    segments = corpora.split(data, opened.recordings)
+    everything = [segment for part in segments.values() for segment in part]
+    assert {(s.name.split("/")[0], s.labels["register"]) for s in everything} == {("high", "high"), ("low", "low")}
+    assert corpora.label_values(everything) == {"register": ["high", "low"]}
+    assert corpora.label_values(corpora.split(folder_data(tmp_path / "in"), opened.recordings)["train"]) == {}
+
+
+def test_splits_share_no_recording(tmp_path):
+    write_recordings(tmp_path / "in", n=23, seconds=0.05)
+    data = folder_data(tmp_path / "in")
+    opened, _ = corpora.open_corpus(data)
+    segments = corpora.split(data, opened.recordings)
+    names = [{segment.name for segment in part} for part in segments.values()]
+    assert sum(map(len, names)) == len(set.union(*names)) == 23
+    assert [len(part) for part in segments.values()] == [17, 3, 3]
+
+
+def test_splits_by_time_leave_a_gap(tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "long.wav", np.zeros(40 * RATE), RATE)
+    data = folder_data(tmp_path / "in", split="time")
+    opened, _ = corpora.open_corpus(data)
+    train, validation, test = (part[0] for part in corpora.split(data, opened.recordings).values())
+    assert train.at_start
+    assert not validation.at_start
+    assert validation.start - (train.start + train.n_samples) == RATE
+    assert test.start - (validation.start + validation.n_samples) == RATE
+    assert test.start + test.n_samples == 40 * RATE
+
+
+def test_too_few_recordings_to_split_are_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "only.wav", np.zeros(40 * RATE), RATE)
+    data = folder_data(tmp_path / "in")
+    opened, _ = corpora.open_corpus(data)
+    with pytest.raises(InputError, match="nothing to the train and validation split of these 1 recordings"):
+        corpora.split(data, opened.recordings)
+
+
+def test_librispeech_is_split_by_speaker_or_officially(tmp_path):
+    write_librispeech(tmp_path / "in", n_speakers=20)
+    path, report = corpora.prepare_librispeech(tmp_path / "in", 16000)
+    assert report.n_recordings == 40
+    data = librispeech_data(split="speaker", labels=["speaker"])
+    opened, _ = corpora.open_corpus(data)
+    segments = corpora.split(data, opened.recordings)
+    speakers = {name: {segment.labels["speaker"] for segment in part} for name, part in segments.items()}
+    assert {name: len(part) for name, part in speakers.items()} == {"train": 14, "validation": 2, "test": 4}
+    assert len(set.union(*speakers.values())) == 20
+    with pytest.raises(InputError, match="validation split"):
+        corpora.split(librispeech_data(split="official"), opened.recordings)
+    assert path.name == "librispeech-16000"
+
+
+def test_official_librispeech_splits_follow_the_folders(tmp_path):
+    for subset in ("train-clean-100", "dev-clean", "test-other"):
+        write_librispeech(tmp_path / "in", n_speakers=2, subset=subset)
+    data = librispeech_data(source=tmp_path / "in")
+    opened, _ = corpora.open_corpus(data)
+    segments = corpora.split(data, opened.recordings)
+    found = {name: {segment.name.split("/")[1] for segment in part} for name, part in segments.items()}
+    assert found == {"train": {"train-clean-100"}, "validation": {"dev-clean"}, "test": {"test-other"}}
+
+
+def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
+    with pytest.raises(InputError, match=r"openslr\.org.*wavegen data prepare librispeech"):
+        corpora.open_corpus(librispeech_data())
+    write_recordings(tmp_path / "in")
+    with pytest.raises(InputError, match="LibriSpeech's layout"):
+        corpora.prepare_librispeech(tmp_path / "in", 16000)
+    with pytest.raises(InputError, match="unknown corpus 'libri'"):
+        corpora.find_corpus("libri")
+
+
+def test_a_sine_is_what_the_recipe_says():
+    data = SineData(corpus="sine", sample_rate=RATE, frequencies=[500, 1000], noise_db=-40, seconds=1, amplitude=0.25)
+    opened, _ = corpora.open_corpus(data)
+    for recording, frequency in zip(opened.recordings[:2], (500, 1000), strict=True):
+        waveform = opened.samples[recording.start :][: recording.n_samples] / 32768
+        power = np.abs(np.fft.rfft(waveform)) ** 2
+        assert power.argmax() == frequency
+        noise = power.sum() - power[frequency - 1 : frequency + 2].sum()
+        assert abs(10 * np.log10(noise / power[frequency]) + 40) < 1
+        assert abs(np.abs(waveform).max() - 0.25) < 0.02
+
+
+def test_harmonics_above_half_the_rate_are_left_out():
+    data = SineData(corpus="sine", sample_rate=RATE, frequencies=[3000], harmonics=[1, 1], seconds=1)
+    opened, _ = corpora.open_corpus(data)
+    power = np.abs(np.fft.rfft(opened.samples[:RATE])) ** 2
+    assert power[3000] / power.sum() > 0.999
+
+
+@pytest.mark.skipif(not (REAL_DATA / "librispeech").exists(), reason="the real recordings are not here")
+def test_the_real_librispeech_sample_prepares_whole():
+    path, report = corpora.prepare_librispeech(REAL_DATA / "librispeech", 16000)
+    assert (report.n_recordings, len(report.left_out)) == (266, 0)
+    assert abs(report.seconds / 60 - 53.1) < 0.1
+    lines = (REAL_DATA / "librispeech" / "FILES.tsv").read_text().splitlines()[1:]
+    promised = {line.split("\t")[0]: int(line.split("\t")[1]) for line in lines}
+    assert {recording.name: recording.n_samples for recording in store.load(path).recordings} == promised
+    data = librispeech_data(split="speaker")
+    segments = corpora.split(data, store.load(path).recordings)
+    held_out = {segment.name.split("/")[2] for segment in segments["test"]}
+    assert held_out == {"1088", "19", "32", "3947", "6272"}
+    assert MuLaw(256).silence in store.codes_of(store.load(path), segments["test"][0], MuLaw(256))

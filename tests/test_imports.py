@@ -1,0 +1,130 @@
+"""The arrows of the design: who may import whom, and what works without torch."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+# Each part of the library, and the parts it may import besides `errors` and its own.
+ALLOWED = {
+    "errors": set(),
+    "files": set(),
+    "progress": set(),
+    "codec": set(),
+    "sampling": set(),
+    "conditioning": set(),
+    "devices": set(),
+    "recipe": set(),
+    "plots": {"files"},
+    "checkpoint": {"files", "codec", "sampling"},
+    "nn": set(),
+    "models": {"nn"},
+    "data": {"files", "codec", "recipe", "progress"},
+    "engines": {"sampling", "checkpoint", "devices", "models"},
+    "generation": {"engines", "sampling"},
+    "evaluation": {"codec", "data", "models", "progress"},
+    "playback": set(),
+    "doctor": {"data", "devices", "playback"},
+    "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
+    | {"generation", "models", "plots", "progress", "recipe"},
+    "bench": {"models", "nn", "recipe", "training", "devices", "data", "progress"},
+}
+
+# Heavy or optional libraries, each with the only modules that may import it.
+ONLY_IN = {
+    "matplotlib": {"plots"},
+    "sounddevice": {"playback"},
+    "soundfile": {"data", "doctor"},
+    "soxr": {"data"},
+    "numba": {"engines"},
+    "triton": {"engines"},
+    "safetensors": {"checkpoint"},
+    "yaml": {"recipe"},
+    "pydantic": {"recipe"},
+    "torch": {"nn", "models", "engines", "devices", "evaluation", "training", "doctor", "bench"},
+    "torchaudio": {"features"},
+}
+
+WITHOUT_TORCH = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ImportError("torch is blocked")
+sys.meta_path.insert(0, Block())
+"""
+
+
+def modules() -> list[tuple[str, Path]]:
+    """(part, file) of every module of the library."""
+    files = sorted((REPOSITORY / "wavegen").rglob("*.py"))
+    return [(path.relative_to(REPOSITORY / "wavegen").with_suffix("").parts[0], path) for path in files]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, as dotted names; `from a import b` gives a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(("part", "path"), modules(), ids=lambda value: str(getattr(value, "stem", value)))
+def test_arrows_point_one_way(part, path):
+    if part == "__init__":
+        return
+    targets = {name.split(".")[1] for name in imports_of(path) if name.startswith("wavegen.")}
+    assert targets - {"errors", part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize(("part", "path"), modules(), ids=lambda value: str(getattr(value, "stem", value)))
+def test_heavy_libraries_are_imported_in_one_place(part, path):
+    for name in imports_of(path):
+        library = name.split(".")[0]
+        assert part in ONLY_IN.get(library, {part}), f"{path} imports {library}"
+
+
+def run_without_torch(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "WAVEGEN_DATA": str(folder)},
+    )
+
+
+def test_numpy_modules_import_without_torch(tmp_path):
+    names = "codec, sampling, conditioning, checkpoint, recipe, generation, playback, plots, files, doctor, progress"
+    result = run_without_torch(f"from wavegen import {names}; from wavegen.data import corpora, store, audio", tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["recipes", "list"], ["recipes", "fields"], ["data", "list"], ["doctor"]],
+    ids=" ".join,
+)
+def test_commands_that_compute_nothing_need_no_torch(tmp_path, arguments):
+    result = run_without_torch("from wavegen.cli.main import main; main()", tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+def test_inspecting_a_model_and_preparing_a_corpus_need_no_torch(tmp_path, tiny_run):
+    call = "from wavegen.cli.main import main; main()"
+    result = run_without_torch(call, tmp_path, "models", "inspect", str(tiny_run))
+    assert result.returncode == 0, result.stderr
+    assert "receptive field" in result.stdout
+    from tests.data.test_corpora import write_librispeech
+
+    source = write_librispeech(tmp_path / "source")
+    result = run_without_torch(call, tmp_path / "store", "data", "prepare", "librispeech", "--from", str(source))
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,20 @@
+"""What installs: every module and recipe, from a wheel."""
+
+import subprocess
+import sys
+import zipfile
+
+from tests.conftest import REPOSITORY
+
+
+def test_a_wheel_holds_every_module_and_recipe(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, REPOSITORY], check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "wavegen").rglob("*.py")}
+    for folder, pattern in (("cli", "*.py"), ("recipes", "*.py"), ("recipes", "*.yaml")):
+        expected |= {f"wavegen/{folder}/{path.name}" for path in (REPOSITORY / folder).glob(pattern)}
+    assert expected | {"wavegen/py.typed"} <= names
+    assert not {name.split("/")[0] for name in names} - {"wavegen", wheel.name.rsplit("-", 3)[0] + ".dist-info"}

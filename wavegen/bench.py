@@ -1,0 +1,169 @@
+"""How fast this machine trains and generates: things that do the same, timed in turn within one run.
+
+Speeds of one run can be compared with each other; between runs a shared machine may have changed.
+"""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wavegen.devices import choose_device
+from wavegen.engines.reference import ReferenceEngine
+from wavegen.models.build import build
+from wavegen.models.wavenet import WaveNet
+from wavegen.progress import Bar
+from wavegen.recipe import Recipe, SineData, WaveNetModel
+from wavegen.sampling import Decoding, uniforms
+from wavegen.training import Run
+
+
+class Timing(NamedTuple):
+    """Median speed of one contestant, and its share of the fastest's."""
+
+    name: str
+    samples_per_s: float
+    share_of_best: float
+
+
+class TrainingReport(NamedTuple):
+    """The formulations, and the share of its time that our loop waited for data."""
+
+    timings: list[Timing]
+    waiting: float
+
+
+def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> TrainingReport:
+    """Time our training loop beside bare steps (forward, backward, AdamW) of the same network written in other ways.
+
+    The recipe's corpus is replaced by a sine of the same rate, so that nothing needs to be prepared.
+    """
+    sine = SineData(corpus="sine", sample_rate=recipe.data.sample_rate, frequencies=[440], seconds=30, n_recordings=3)
+    recipe = recipe.model_copy(update={"data": sine})
+    chosen = choose_device(device)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(recipe, Path(folder) / "run", chosen)
+        run.open(resume=False, start_from=None)
+        with run.feed() as batches:
+            contestants: dict[str, Callable[[], object]] = {"our training loop": lambda: run.update(batches)}
+            for (name, forward), precision in itertools.product(FORMULATIONS.items(), (torch.float32, torch.bfloat16)):
+                title = f"{name}, {str(precision).removeprefix('torch.')}"
+                contestants[title] = _bare_step(recipe, run, forward, precision)
+            for step in contestants.values():
+                step()
+            run.speed.reset()
+            seconds: dict[str, list[float]] = {name: [] for name in contestants}
+            waited = 0.0
+            for number in range(rounds):
+                for name, step in contestants.items():
+                    before = run.speed.waited
+                    began = time.perf_counter()
+                    step()
+                    if chosen.type == "cuda":
+                        torch.cuda.synchronize()
+                    seconds[name].append(time.perf_counter() - began)
+                    waited += max(0.0, run.speed.waited - before)
+                bar.update(number + 1)
+    per_step = recipe.training.batch_size * recipe.training.window
+    return TrainingReport(_rank(seconds, per_step), waited / sum(seconds["our training loop"]))
+
+
+def time_generation(model: WaveNetModel, n_streams: Sequence[int], device: str, rounds: int, bar: Bar) -> list[Timing]:
+    """Time the reference engine on a network of some size with random weights, for several numbers of streams."""
+    network = build(model.kind, model.architecture(256, {})).to(choose_device(device))
+    n_steps = 100
+    seconds: dict[str, list[float]] = {}
+    engines = {n: ReferenceEngine(network, n) for n in n_streams}
+    for number in range(rounds):
+        for n, engine in engines.items():
+            draws = uniforms(0, 0, number * n_steps, n_steps)[None].repeat(n, axis=0)
+            began = time.perf_counter()
+            engine.advance(draws, Decoding())
+            seconds.setdefault(f"reference, {n} streams", []).append((time.perf_counter() - began) / n)
+        bar.update(number + 1)
+    return _rank(seconds, n_steps)
+
+
+def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
+    """The network as most repositories write it: conv1d on (B, C, T), zero padding on the left, a sum of skips."""
+    x = F.pad(model.embed(codes).transpose(1, 2), (1, 0))[:, :, :-1]
+    skips = model.skip.weight.split(model.stack.layers[0].project.in_features, dim=1)
+    skip = torch.zeros((), device=x.device)
+    for block, weight in zip(model.stack.layers, skips, strict=True):
+        padded = F.pad(x, (block.conv.history, 0))
+        h = F.conv1d(padded, block.conv.weight.permute(1, 2, 0), block.conv.bias, dilation=block.conv.dilation)
+        filtered, gate = h.chunk(2, dim=1)
+        z = torch.tanh(filtered) * torch.sigmoid(gate)
+        x = x + F.conv1d(z, block.project.weight[..., None], block.project.bias)
+        skip = skip + F.conv1d(z, weight[..., None])
+    hidden = torch.relu(skip + model.skip.bias[:, None])
+    hidden = torch.relu(F.conv1d(hidden, model.head_hidden.weight[..., None], model.head_hidden.bias))
+    return F.conv1d(hidden, model.head_out.weight[..., None], model.head_out.bias).transpose(1, 2)
+
+
+def joined_taps(model: WaveNet, codes: Tensor) -> Tensor:
+    """The network as matrix products on (B, T, C), with the taps of a convolution side by side in one product."""
+    x = F.pad(model.embed(codes), (0, 0, 1, 0))[:, :-1]
+    activations = []
+    for block in model.stack.layers:
+        n_taps = block.conv.weight.shape[0]
+        padded = F.pad(x, (0, 0, block.conv.history, 0))
+        taps = [padded.narrow(1, k * block.conv.dilation, x.shape[1]) for k in range(n_taps)]
+        h = F.linear(torch.cat(taps, dim=-1), torch.cat(list(block.conv.weight), dim=-1), block.conv.bias)
+        filtered, gate = h.chunk(2, dim=-1)
+        z = torch.tanh(filtered) * torch.sigmoid(gate)
+        activations.append(z)
+        x = x + block.project(z)
+    skip = torch.relu(model.skip(torch.cat(activations, dim=-1)))
+    return model.head_out(torch.relu(model.head_hidden(skip)))
+
+
+def wavegen(model: WaveNet, codes: Tensor) -> Tensor:
+    """The network as it is."""
+    logits: Tensor = model(codes)[0]
+    return logits
+
+
+FORMULATIONS: dict[str, Callable[[WaveNet, Tensor], Tensor]] = {
+    "wavegen's own": wavegen,
+    "conv1d on (B, C, T)": conv1d,
+    "joined taps on (B, T, C)": joined_taps,
+}
+
+
+def _bare_step(
+    recipe: Recipe, run: Run, forward: Callable[[WaveNet, Tensor], Tensor], precision: torch.dtype
+) -> Callable[[], object]:
+    """Forward, backward and AdamW, with nothing of our loop around them."""
+    model = build(recipe.model.kind, run.description.architecture).to(run.device)
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.training.learning_rate, foreach=True)
+    batch = run.windows.batch(0, recipe.training.batch_size)
+    codes = torch.from_numpy(batch.codes).to(run.device)
+
+    def step() -> float:
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
+            logits = forward(model, codes)
+        loss = model.head.bits(logits, codes).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def _rank(seconds: dict[str, list[float]], n_samples: int) -> list[Timing]:
+    """Medians, fastest first. Each round's contestants ran side by side, so shares are medians of ratios per round."""
+    medians = {name: sorted(each)[len(each) // 2] for name, each in seconds.items()}
+    best = min(medians, key=lambda name: medians[name])
+    timings = []
+    for name in sorted(medians, key=lambda name: medians[name]):
+        ratios = sorted(b / own for b, own in zip(seconds[best], seconds[name], strict=True))
+        timings.append(Timing(name, n_samples / medians[name], ratios[len(ratios) // 2]))
+    return timings

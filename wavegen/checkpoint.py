@@ -1,0 +1,156 @@
+"""A model in one safetensors file: averaged weights, what they are, and the recipe that made them.
+
+Loading runs no code from the file and needs neither torch nor pydantic. The metadata of the file holds two strings:
+`wavegen`, a JSON object with the fields of `Description` and the number of the format, and `recipe`, the YAML text.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from wavegen import files
+from wavegen.codec import Codec, make_codec
+from wavegen.errors import InputError
+from wavegen.sampling import Decoding
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model file says about itself.
+
+    `architecture` holds the keyword arguments of the network's class, `labels` the values each label had in training,
+    `bits` the bits per sample by split, `step` the training step that the weights come from.
+    """
+
+    kind: str
+    architecture: Mapping[str, Any]
+    codec: str
+    n_classes: int
+    sample_rate: int
+    labels: Mapping[str, list[str]] = field(default_factory=dict)
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    corpus: str = ""
+    credit: str = ""
+    step: int = 0
+    bits: Mapping[str, float] = field(default_factory=dict)
+
+    def make_codec(self) -> Codec:
+        return make_codec(self.codec, self.n_classes)
+
+    def make_decoding(self, **overrides: float | int | None) -> Decoding:
+        """The model's decoding defaults, with those overrides that are not None."""
+        return Decoding(**{**self.decoding, **{key: value for key, value in overrides.items() if value is not None}})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model file in memory: tensors by name, the description, and the recipe as YAML text."""
+
+    description: Description
+    weights: dict[str, NDArray[Any]]
+    recipe: str
+    path: Path
+
+
+def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
+    """Write a model file; it appears whole or not at all."""
+    metadata = {"wavegen": json.dumps({"format": FORMAT, **asdict(description)}), "recipe": recipe}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    with files.atomic(path) as partial:
+        save_file(contiguous, partial, metadata)
+
+
+def find(model: Path) -> Path:
+    """The model file that a path means: the file itself, or the one in a run folder.
+
+    Raises: InputError if there is none.
+    """
+    path = model / MODEL_FILE if model.is_dir() else model
+    if not path.is_file():
+        if model.is_dir():
+            raise InputError(f"{model} holds no {MODEL_FILE}; expected a run folder of wavegen train, or a model file")
+        raise InputError(f"there is no model {model}; expected a run folder or a .safetensors file")
+    return path
+
+
+def load(model: Path) -> Checkpoint:
+    """Read a model file, or the model of a run folder.
+
+    Raises: InputError if it is missing, damaged, of another program, or of a newer format; the sentence says which.
+    """
+    path = find(model)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is {_what_it_is(path)}; expected a safetensors file by wavegen") from error
+    if "wavegen" not in metadata:
+        raise InputError(f"{path} is a safetensors file of another program; expected one by wavegen")
+    try:
+        values = json.loads(metadata["wavegen"])
+        found = values.pop("format")
+        if found > FORMAT:
+            raise InputError(
+                f"{path} has model format {found}; this wavegen reads up to {FORMAT}, so install a newer one"
+            )
+        known = {one.name for one in fields(Description)}
+        description = Description(**{key: value for key, value in values.items() if key in known})
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
+    return Checkpoint(description, weights, metadata.get("recipe", ""), path)
+
+
+class Size(NamedTuple):
+    """How large a network is, and what a sample of it costs."""
+
+    n_parameters: int
+    receptive_field: int
+    multiply_adds: int
+
+
+def measure(checkpoint: Checkpoint) -> Size:
+    """Sizes of a WaveNet: parameters, receptive field in samples, multiply-adds per generated sample.
+
+    Every matrix costs one multiply-add per weight and sample; embeddings are looked up, and conditions are projected
+    once per change, so neither counts.
+    """
+    shape = checkpoint.description.architecture
+    per_block = 2 ** shape["layers_per_block"] - 1 if shape["dilated"] else shape["layers_per_block"]
+    free = ("embed.", "labels.", "project_labels.")
+    return Size(
+        n_parameters=sum(weight.size for weight in checkpoint.weights.values()),
+        receptive_field=1 + (shape["kernel_size"] - 1) * shape["n_blocks"] * per_block,
+        multiply_adds=sum(
+            weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1 and not name.startswith(free)
+        ),
+    )
+
+
+def _what_it_is(path: Path) -> str:
+    """Name a file that does not load by its first bytes, so that the user recognises the mix-up."""
+    try:
+        start = path.read_bytes()[:8] if path.stat().st_size < 1 << 30 else b""
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    if not start:
+        return "empty"
+    if start[:4] == b"PK\x03\x04":
+        return "a PyTorch checkpoint or another zip archive, which could run code when loaded"
+    if start[:1] == b"\x80":
+        return "a Python pickle, which could run code when loaded"
+    if start[:4] == b"RIFF":
+        return "a RIFF (WAV) file"
+    return "damaged or of another format"

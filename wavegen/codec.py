@@ -1,0 +1,164 @@
+"""Waveforms to integer codes and back: mu-law and linear quantisers with any number of classes.
+
+Both codecs place `n_classes` levels evenly over [-1, 1], ends included, on a companded axis y = f(x):
+
+    encode  c = floor((f(x) + 1) / 2 * (n_classes - 1) + 1/2)
+    decode  x = f^-1(2 c / (n_classes - 1) - 1)
+
+so the round trip is off by at most half a step, `1 / (n_classes - 1)`, measured on the axis y; every code decodes to a
+value that encodes to the same code; and because the levels are symmetric about zero, the codec adds no DC offset.
+With an even number of classes zero lies between two levels: silence is code n_classes // 2, which decodes to one of the
+two values nearest zero (8.6e-5, or -81 dB of full scale, for 256 mu-law classes). With an odd number zero is a level.
+
+How this relates to other definitions of mu-law (`tests/test_codec.py` checks each statement):
+
+* `torchaudio.functional.mu_law_encoding` has the same formula. In float64 both give the same codes; in float32
+  torchaudio rounds differently for samples within float32 precision of a decision boundary.
+* ITU-T G.711 replaces the logarithm by eight straight segments and quantises each uniformly. Its levels, mu = 255, lie
+  within 0.86 of a step of ours on the companded axis. It numbers codes differently (sign and magnitude, bits
+  inverted), and it has two codes for zero, where we have the levels +-8.6e-5.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wavegen.errors import InputError
+
+
+class Codec(Protocol):
+    """What a codec offers: `kind` and `n_classes` are enough to rebuild it with `make_codec`."""
+
+    kind: ClassVar[str]
+
+    @property
+    def n_classes(self) -> int: ...
+
+    @property
+    def silence(self) -> int:
+        """The code of zero."""
+        ...
+
+    def encode(self, waveform: ArrayLike) -> NDArray[np.int64]: ...
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Uniform quantisation, f(x) = x, with 2 to 65,536 classes.
+
+    Raises: InputError if n_classes lies outside that range.
+    """
+
+    n_classes: int
+    kind: ClassVar[str] = "linear"
+
+    def __post_init__(self) -> None:
+        _check_n_classes(self)
+
+    @property
+    def silence(self) -> int:
+        return self.n_classes // 2
+
+    def encode(self, waveform: ArrayLike) -> NDArray[np.int64]:
+        """Quantise a waveform.
+
+        Shapes: waveform (..., T) float in [-1, 1] -> codes (..., T) int64 in [0, n_classes).
+        Raises: InputError if waveform leaves [-1, 1] or is not finite, naming the extreme value; clip before calling.
+        """
+        return _quantise(_checked_waveform(waveform), self.n_classes)
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """The value of each code.
+
+        Shapes: codes (..., T) integers in [0, n_classes) -> waveform (..., T) float32 in [-1, 1].
+        Raises: InputError if a code lies outside [0, n_classes), naming it.
+        """
+        return _dequantise(_checked_codes(codes, self.n_classes), self.n_classes).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MuLaw:
+    """Quantisation that is finer for quiet samples, with 2 to 65,536 classes.
+
+    f(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu),  mu = n_classes - 1
+    (WaveNet, arXiv:1609.03499, section 2.2; after ITU-T G.711.)
+
+    Raises: InputError if n_classes lies outside that range.
+    """
+
+    n_classes: int
+    kind: ClassVar[str] = "mu-law"
+
+    def __post_init__(self) -> None:
+        _check_n_classes(self)
+
+    @property
+    def silence(self) -> int:
+        return self.n_classes // 2
+
+    def encode(self, waveform: ArrayLike) -> NDArray[np.int64]:
+        """Quantise a waveform.
+
+        Shapes: waveform (..., T) float in [-1, 1] -> codes (..., T) int64 in [0, n_classes).
+        Raises: InputError if waveform leaves [-1, 1] or is not finite, naming the extreme value; clip before calling.
+        """
+        x = _checked_waveform(waveform)
+        mu = self.n_classes - 1
+        return _quantise(np.sign(x) * np.log1p(mu * np.abs(x)) / np.log1p(mu), self.n_classes)
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """The value of each code.
+
+        Shapes: codes (..., T) integers in [0, n_classes) -> waveform (..., T) float32 in [-1, 1].
+        Raises: InputError if a code lies outside [0, n_classes), naming it.
+        """
+        y = _dequantise(_checked_codes(codes, self.n_classes), self.n_classes)
+        mu = self.n_classes - 1
+        return (np.sign(y) * np.expm1(np.abs(y) * np.log1p(mu)) / mu).astype(np.float32)
+
+
+CODECS: dict[str, type[MuLaw] | type[Linear]] = {codec.kind: codec for codec in (MuLaw, Linear)}
+
+
+def make_codec(kind: str, n_classes: int) -> Codec:
+    """The codec that a recipe or a model file names.
+
+    Raises: InputError if no codec has that name.
+    """
+    if kind not in CODECS:
+        raise InputError(f"unknown codec {kind!r}; expected one of {', '.join(CODECS)}")
+    return CODECS[kind](n_classes)
+
+
+def _quantise(y: NDArray[np.float64], n_classes: int) -> NDArray[np.int64]:
+    return np.floor((y + 1) / 2 * (n_classes - 1) + 0.5).astype(np.int64)
+
+
+def _dequantise(codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    return 2 * codes / (n_classes - 1) - 1
+
+
+def _check_n_classes(codec: Codec) -> None:
+    if not 2 <= codec.n_classes <= 65536:
+        raise InputError(f"n_classes is {codec.n_classes}; a {codec.kind} codec has 2 to 65536")
+
+
+def _checked_waveform(waveform: ArrayLike) -> NDArray[np.float64]:
+    x = np.asarray(waveform, dtype=np.float64)
+    if x.size and not np.abs(x).max() <= 1:  # written so that NaN fails as well
+        raise InputError(f"waveform holds {x.flat[np.abs(x).argmax()]}; expected samples in [-1, 1]")
+    return x
+
+
+def _checked_codes(codes: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    c = np.asarray(codes)
+    if not np.issubdtype(c.dtype, np.integer):
+        raise InputError(f"codes are {c.dtype}; expected integers")
+    if c.size and (c.min() < 0 or c.max() >= n_classes):
+        wrong = c.min() if c.min() < 0 else c.max()
+        raise InputError(f"codes hold {wrong}; expected integers in [0, {n_classes})")
+    return c.astype(np.int64)

@@ -1,0 +1,120 @@
+"""Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from wavegen import files
+from wavegen.errors import InputError
+
+BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
+
+# Names that libsndfile can read; other files in a corpus (transcripts, licences) are not recordings at all.
+SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".voc",
+        ".sph",
+        ".nist",
+        ".avr",
+        ".iff",
+        ".svx",
+    ]
+)
+
+
+@dataclass
+class Facts:
+    """What was found while decoding one recording."""
+
+    sample_rate: int = 0
+    n_channels: int = 0
+    n_samples: int = 0
+    n_clipped: int = 0
+
+
+def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[NDArray[np.int16]]:
+    """Decode a recording in blocks: channels averaged, resampled (soxr), clipped, as int16 (1.0 is 32768).
+
+    16-bit mono files at the wanted rate pass through unchanged. `facts` is filled in while the blocks are taken.
+
+    Raises: InputError if libsndfile cannot read it, it is empty, or it holds NaN or infinity.
+    """
+    try:
+        sound = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
+    with sound:
+        facts.sample_rate, facts.n_channels = sound.samplerate, sound.channels
+        resampler = None
+        if sound.samplerate != sample_rate:
+            resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
+        ended = False
+        while not ended:
+            try:
+                frames = sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)
+            except (soundfile.LibsndfileError, RuntimeError) as error:
+                raise InputError(f"libsndfile cannot decode it ({_reason(error)})") from error
+            ended = len(frames) == 0
+            mono = frames.mean(axis=1) if sound.channels > 1 else frames[:, 0]
+            if not np.isfinite(mono).all():
+                raise InputError("it holds NaN or infinity")
+            if resampler is not None:
+                mono = resampler.resample_chunk(mono, last=ended)
+            scaled = np.rint(mono * 32768.0)
+            block = np.clip(scaled, -32768, 32767).astype(np.int16)
+            facts.n_samples += len(block)
+            facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
+            if len(block):
+                yield block
+        if facts.n_samples == 0:
+            raise InputError("it holds no samples")
+
+
+def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """A whole recording as a waveform (T,) in [-1, 1], mono, at the given rate.
+
+    Raises: InputError naming the file and what is wrong with it.
+    """
+    try:
+        blocks = list(decode(path, sample_rate, Facts()))
+    except InputError as error:
+        raise InputError(f"cannot read the recording {path}: {error}") from error
+    return to_waveform(np.concatenate(blocks))
+
+
+def to_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """16-bit samples as floats in [-1, 1)."""
+    return samples.astype(np.float32) / np.float32(32768)
+
+
+def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
+    """Write a mono 16-bit WAV file; it appears whole or not at all.
+
+    Raises: InputError if the folder cannot be written to.
+    """
+    with files.atomic(path) as partial:
+        soundfile.write(partial, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")

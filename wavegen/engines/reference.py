@@ -1,0 +1,112 @@
+"""The models themselves, stepped: the definition that every other engine is compared with. Any torch device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavegen.errors import InputError
+from wavegen.models.wavenet import WaveNet, WaveNetState
+from wavegen.sampling import Decoding, draw_categorical
+
+CHUNK = 4096  # steps of given codes that run at once
+
+
+class ReferenceEngine:
+    """An engine (engines/base.py) that runs a torch model one step at a time.
+
+    Codes that are given for every stream need no draws, so a priming recording runs in long chunks.
+    """
+
+    def __init__(self, model: WaveNet, n_streams: int = 1) -> None:
+        self._model = model.eval()
+        self._n_streams = n_streams
+        weight = model.embed.weight
+        self._device, self._dtype = weight.device, weight.dtype
+        self.start()
+
+    @torch.inference_mode()
+    def start(self, streams: Sequence[int] | None = None) -> None:
+        fresh = self._beginning()
+        if streams is None:
+            self._state = fresh
+            return
+        chosen = list(streams)
+        for old, new in zip(_tensors(self._state), _tensors(fresh), strict=True):
+            old[chosen] = new[chosen]
+
+    @torch.inference_mode()
+    def advance(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Decoding | Sequence[Decoding],
+        codes: NDArray[np.int64] | None = None,
+        condition: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        n = uniforms.shape[1]
+        made = np.full((self._n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
+        self._check(made, uniforms.shape[0])
+        given = (made >= 0).all(axis=(0, 2))
+        n_given = n if given.all() else int(given.argmin())
+        for first in range(0, n_given, CHUNK):
+            last = min(first + CHUNK, n_given)
+            self._run(made[:, first:last], _frames(condition, first, last))
+        for step in range(n_given, n):
+            # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
+            held = np.maximum(made[:, step : step + 1], 0)
+            logits = self._run(held, _frames(condition, step, step + 1))[:, 0, 0]
+            drawn = draw_categorical(logits, uniforms[:, step, 0], decoding)
+            made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
+            self._state = self._model.observe(self._state, self._tensor(made[:, step]))
+        return made
+
+    @torch.inference_mode()
+    def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
+        self._check(codes, len(codes))
+        steps = [
+            self._run(codes[:, step : step + 1], _frames(condition, step, step + 1)) for step in range(codes.shape[1])
+        ]
+        return np.concatenate(steps, axis=1)
+
+    def snapshot(self) -> WaveNetState:
+        return _clone(self._state)
+
+    def restore(self, state: WaveNetState) -> None:
+        self._state = _clone(state)
+
+    def _run(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None) -> NDArray[np.floating]:
+        """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
+        given = None if condition is None else self._tensor(condition).to(self._dtype)
+        logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, given)
+        result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
+        return result
+
+    def _beginning(self) -> WaveNetState:
+        nothing = torch.zeros((self._n_streams, 0), dtype=torch.int64, device=self._device)
+        _, state = self._model(nothing)
+        return _clone(state)
+
+    def _tensor(self, array: NDArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def _check(self, codes: NDArray[np.int64], n_streams: int) -> None:
+        if n_streams != self._n_streams or codes.ndim != 3 or codes.shape[::2] != (self._n_streams, 1):
+            raise InputError(f"codes are {codes.shape}; expected ({self._n_streams}, n, 1)")
+        highest = self._model.embed.num_embeddings
+        if codes.size and not -1 <= codes.min() <= codes.max() < highest:
+            raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {highest - 1}, or -1 to draw")
+
+
+def _frames(condition: NDArray[np.float32] | None, first: int, last: int) -> NDArray[np.float32] | None:
+    """The frames of some steps: the one that holds throughout, or theirs."""
+    return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
+
+
+def _tensors(state: WaveNetState) -> list[Tensor]:
+    return [state.delay, *state.stack]
+
+
+def _clone(state: WaveNetState) -> WaveNetState:
+    return WaveNetState(state.delay.clone(), [tensor.clone() for tensor in state.stack])

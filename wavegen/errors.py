@@ -1,0 +1,8 @@
+"""The one exception that means "what was given cannot work": its message is meant for the user."""
+
+
+class InputError(ValueError):
+    """A file, value or option that the user can put right.
+
+    The message is one sentence with what was received and what was expected. Commands print it and exit with 2.
+    """

@@ -1,0 +1,44 @@
+"""An engine and a codec -> blocks of sound. The same for files and for the sound card."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.engines.base import Engine
+from wavegen.sampling import Decoding, uniforms
+
+PRIME_CHUNK = 1 << 14  # codes of a priming recording given at once
+
+
+def generate(
+    engine: Engine,
+    n_samples: int | None,
+    *,
+    seed: int = 0,
+    n_streams: int = 1,
+    decoding: Decoding | Sequence[Decoding] | None = None,
+    condition: NDArray[np.float32] | None = None,
+    prime: NDArray[np.int64] | None = None,
+    blocksize: int = 256,
+) -> Iterator[NDArray[np.int64]]:
+    """Codes in blocks (n_streams, at most blocksize), from the beginning of time on; endless if n_samples is None.
+
+    With `prime`, codes (T,) of a recording, every stream first hears that and then continues it. Draws are
+    `uniforms(seed, stream, step)` with the step counted from the beginning of time, so the same seed gives the same
+    sound whatever the blocksize and the number of streams.
+    """
+    decoding = decoding or Decoding()
+    engine.start()
+    step = 0
+    if prime is not None:
+        for first in range(0, len(prime), PRIME_CHUNK):
+            given = np.repeat(prime[None, first : first + PRIME_CHUNK, None], n_streams, axis=0)
+            engine.advance(np.zeros(given.shape), decoding, given, condition)
+        step = len(prime)
+    end = None if n_samples is None else step + n_samples
+    while end is None or step < end:
+        n = blocksize if end is None else min(blocksize, end - step)
+        draws = np.stack([uniforms(seed, stream, step, n) for stream in range(n_streams)])
+        yield engine.advance(draws, decoding, condition=condition)[..., 0]
+        step += n

@@ -1,0 +1,1 @@
+"""Whole networks: codes in, parameters of the next code out."""

@@ -1,0 +1,42 @@
+"""From what a recipe or a model file says to a network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wavegen.errors import InputError
+from wavegen.models.wavenet import WaveNet
+
+KINDS: dict[str, type[WaveNet]] = {"wavenet": WaveNet}
+
+
+def build(kind: str, architecture: Mapping[str, Any]) -> WaveNet:
+    """A network with fresh weights.
+
+    Raises: InputError for a kind or sizes that this version does not know.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind of model {kind!r}; this wavegen knows {', '.join(KINDS)}")
+    try:
+        return KINDS[kind](**architecture)
+    except TypeError as error:
+        raise InputError(f"the description of the {kind} does not fit this wavegen: {error}") from error
+
+
+def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Fill a network with the tensors of a model file.
+
+    Raises: InputError naming the first tensor that is missing, unknown or of another shape.
+    """
+    own = model.state_dict()
+    for key, tensor in own.items():
+        if key not in weights:
+            raise InputError(f"{name} lacks the tensor {key}; expected shape {tuple(tensor.shape)}")
+        if tuple(tensor.shape) != weights[key].shape:
+            raise InputError(f"{name} has {key} of shape {weights[key].shape}; expected {tuple(tensor.shape)}")
+    if unknown := sorted(set(weights) - set(own)):
+        raise InputError(f"{name} has a tensor {unknown[0]} that the {type(model).__name__} does not know")
+    model.load_state_dict({key: torch.from_numpy(weights[key].astype(np.float32)) for key in own})

@@ -1,0 +1,127 @@
+"""WaveNet (arXiv:1609.03499): codes -> parameters of the next code.
+
+    codes (B, T)
+      |  embed, delay by one step (so the output at t has seen the codes before t only)
+    x (B, T, residual_channels)
+      |  n_blocks times dilations 1, 2, 4, ... 2^(layers_per_block - 1)   [nn/gated.py]
+    z_1 ... z_n (B, T, gate_channels) each
+      |  skip: the sum over layers of a projection of each z
+    s (B, T, skip_channels)
+      |  relu, linear, relu, linear
+    logits (B, T, head parameters)
+
+Departures from the paper: the codes enter through an embedding instead of a causal convolution over one-hot vectors,
+which is the same thing for a kernel of 1 and lets `receptive_field` be 1 + (kernel_size - 1) * sum(dilations); and the
+skip projections of all layers are one matrix over the concatenated z, which is the same sum and faster.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wavegen.models.heads import Categorical
+from wavegen.nn.causal import shift
+from wavegen.nn.gated import Activation, GatedStack, condition_channels
+
+
+class WaveNetState(NamedTuple):
+    """The pasts of the delay and of all layers at one instant."""
+
+    delay: Tensor
+    stack: list[Tensor]
+
+
+class WaveNet(nn.Module):
+    """The network. Sizes are in channels; `labels` maps each label's name to its number of known values.
+
+    Ablations of the paper: `activation="relu"`, `residual=False`, `dilated=False` (every dilation 1).
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        n_blocks: int,
+        layers_per_block: int,
+        residual_channels: int,
+        gate_channels: int,
+        skip_channels: int,
+        head_channels: int,
+        kernel_size: int = 2,
+        activation: Activation = "gated",
+        residual: bool = True,
+        dilated: bool = True,
+        labels: Mapping[str, int] | None = None,
+        label_channels: int = 16,
+    ) -> None:
+        super().__init__()
+        block = [2**i if dilated else 1 for i in range(layers_per_block)]
+        self.dilations = tuple(block * n_blocks)
+        self.head = Categorical(n_classes)
+
+        self.embed = nn.Embedding(n_classes, residual_channels)
+        self.embed.weight.data = smooth_embedding(n_classes, residual_channels)
+        self.stack = GatedStack(self.dilations, residual_channels, gate_channels, kernel_size, activation, residual)
+        self.skip = nn.Linear(len(self.dilations) * gate_channels, skip_channels)
+        self.head_hidden = nn.Linear(skip_channels, head_channels)
+        self.head_out = nn.Linear(head_channels, self.head.n_parameters)
+
+        # One more row than known values: the last stands for "unknown" and is trained by label dropout.
+        self.labels = nn.ModuleDict(
+            {name: nn.Embedding(n_values + 1, label_channels) for name, n_values in (labels or {}).items()}
+        )
+        if self.labels:
+            self.project_labels = nn.Linear(
+                len(self.labels) * label_channels,
+                len(self.dilations) * condition_channels(gate_channels, activation),
+                bias=False,
+            )
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that the prediction of the next one can see."""
+        return self.stack.receptive_field
+
+    def condition(self, labels: Mapping[str, Tensor]) -> Tensor | None:
+        """Embed and project labels; the torch twin of `conditioning.project_labels`, for training.
+
+        Shapes: per label (B,) rows of its embedding -> (B, 1, n_layers, condition_channels); None without labels.
+        """
+        if not self.labels:
+            return None
+        embedded = torch.cat([embedding(labels[name]) for name, embedding in self.labels.items()], dim=-1)
+        return self.project_labels(embedded).unflatten(-1, (1, len(self.dilations), -1))
+
+    def forward(
+        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | None = None
+    ) -> tuple[Tensor, WaveNetState]:
+        """Predict every code of a chunk from the codes before it.
+
+        Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels)
+        -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
+        """
+        x, delay = shift(self.embed(codes), None if state is None else state.delay)
+        _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
+        skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
+        return self.head_out(torch.relu(self.head_hidden(skip))), WaveNetState(delay, stack)
+
+    def observe(self, state: WaveNetState, codes: Tensor) -> WaveNetState:
+        """The state with the newest step's code replaced: predict first, then say what the code turned out to be.
+
+        Shapes: codes (B, 1).
+        """
+        return state._replace(delay=self.embed(codes))
+
+
+def smooth_embedding(n_classes: int, channels: int, highest: float = 12.0) -> Tensor:
+    """Initial embedding in which neighbouring codes look alike: random Fourier features of the code's value.
+
+    Codes are quantised amplitudes, so a network need not first learn from data that 127 lies beside 128. Features are
+    cos(w v + phase) with v in [-1, 1] and |w| growing up to `highest` (after Rahimi and Recht, NIPS 2007).
+    """
+    value = torch.linspace(-1, 1, n_classes)[:, None]
+    frequency = torch.randn(channels) * torch.linspace(1, highest, channels)
+    phase = torch.rand(channels) * 2 * math.pi
+    return math.sqrt(2) * torch.cos(value * frequency + phase)

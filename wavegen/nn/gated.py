@@ -1,0 +1,120 @@
+"""Gated blocks and stacks of them: the body of WaveNet and of PixelCNN.
+
+                   condition
+                       |
+x ---> CausalConv ---> + ---> tanh * sigmoid ---> z ---> project ---> + ---> next block
+ \\                                               |                    /
+  \\----------------------------------------------|-------------------/
+                                                  v
+                                      to the skip sum, if the owner wants one
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from wavegen.nn.causal import CausalConv
+
+Activation = Literal["gated", "relu"]
+
+
+class GatedBlock(nn.Module):
+    """One residual block.
+
+    z = tanh(W_f * x + V_f h) . sigmoid(W_g * x + V_g h),   out = x + W_r z
+    (WaveNet, arXiv:1609.03499, section 2.3 and equations 2 and 3; `h` arrives projected, as `condition`.)
+
+    The papers' ablations: `activation="relu"` takes z = relu(W * x + V h), `residual=False` takes out = W_r z.
+    """
+
+    def __init__(
+        self,
+        residual_channels: int,
+        gate_channels: int,
+        kernel_size: int | tuple[int, ...] = 2,
+        dilation: int = 1,
+        activation: Activation = "gated",
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.residual = residual
+        self.conv = CausalConv(residual_channels, condition_channels(gate_channels, activation), kernel_size, dilation)
+        self.project = nn.Linear(gate_channels, residual_channels)
+        # Small at first, so that a deep residual stack begins near the identity.
+        nn.init.normal_(self.project.weight, std=(0.3 if residual else 1.0) / math.sqrt(gate_channels))
+        nn.init.zeros_(self.project.bias)
+
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Advance one chunk; returns the new residual stream, the gated activation z, and the state.
+
+        Shapes: x (B, T, ..., residual_channels), condition broadcastable to (B, T, ..., condition_channels)
+        -> out (B, T, ..., residual_channels), z (B, T, ..., gate_channels), state.
+        """
+        h, state = self.conv(x, state)
+        if condition is not None:
+            h = h + condition
+        if self.activation == "gated":
+            filtered, gate = h.chunk(2, dim=-1)
+            z = torch.tanh(filtered) * torch.sigmoid(gate)
+        else:
+            z = torch.relu(h)
+        out = self.project(z)
+        return (x + out if self.residual else out), z, state
+
+
+class GatedStack(nn.Module):
+    """Gated blocks in sequence, one per entry of `dilations`."""
+
+    def __init__(
+        self,
+        dilations: Sequence[int],
+        residual_channels: int,
+        gate_channels: int,
+        kernel_size: int | tuple[int, ...] = 2,
+        activation: Activation = "gated",
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            GatedBlock(residual_channels, gate_channels, kernel_size, dilation, activation, residual)
+            for dilation in dilations
+        )
+
+    @property
+    def layers(self) -> Sequence[GatedBlock]:
+        """The blocks, in order."""
+        return cast(Sequence[GatedBlock], self.blocks)
+
+    @property
+    def receptive_field(self) -> int:
+        """Steps that one output can see, its own included: 1 + (kernel_size - 1) * sum(dilations)."""
+        return 1 + sum(block.conv.history for block in self.layers)
+
+    def forward(
+        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Advance one chunk; returns the residual stream, every block's activation z, and every block's state.
+
+        Shapes: x (B, T, ..., residual_channels), condition (B, T or 1, ..., n_layers, condition_channels).
+        """
+        activations, states = [], []
+        for index, block in enumerate(self.layers):
+            x, z, block_state = block(
+                x,
+                None if state is None else state[index],
+                None if condition is None else condition[..., index, :],
+            )
+            activations.append(z)
+            states.append(block_state)
+        return x, activations, states
+
+
+def condition_channels(gate_channels: int, activation: Activation) -> int:
+    """Channels that a block's convolution makes, and that its condition has: filter and gate, or one for ReLU."""
+    return 2 * gate_channels if activation == "gated" else gate_channels

@@ -1,0 +1,256 @@
+"""What a recipe is: one YAML file with everything needed to repeat a result.
+
+The models below are the schema, and their field descriptions the reference. Loading is strict: an unknown, missing or
+wrong key stops it with the file, the key, and the nearest known one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wavegen.errors import InputError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and without room for keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AudioData(Section):
+    """What every corpus of sound has in common."""
+
+    corpus: str
+    sample_rate: PositiveInt = Field(description="Hz; recordings at other rates are resampled")
+    codec: Literal["mu-law", "linear"] = Field("mu-law", description="how samples become codes")
+    n_classes: int = Field(256, ge=2, le=65536, description="number of codes; 256 is 8 bits")
+
+
+class SineData(AudioData):
+    """A corpus made on the fly: steady tones with noise, each recording at a random phase."""
+
+    corpus: Literal["sine"]
+    frequencies: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Hz; each recording takes one")
+    harmonics: list[Annotated[float, Field(ge=0)]] = Field(
+        [1.0], min_length=1, description="amplitude of the fundamental and of each harmonic above it"
+    )
+    amplitude: float = Field(0.5, gt=0, le=1, description="peak of the tone, 1 is full scale")
+    noise_db: float | None = Field(None, description="white noise relative to the tone's power, dB; null for none")
+    seconds: float = Field(2.0, gt=0, description="length of a recording")
+    n_recordings: int = Field(32, ge=3, description="number of recordings; one in ten validates, one in ten tests")
+
+
+class FolderData(AudioData):
+    """Any folder of recordings, in every format that libsndfile reads, sub-folders included."""
+
+    corpus: Literal["folder"]
+    source: Path | None = Field(None, description="the folder, or a tar or zip archive of one")
+    labels_from_folders: str | None = Field(
+        None, description="name of a label whose values are the names of the first sub-folders; null for none"
+    )
+    split: Literal["recording", "time"] = Field(
+        "recording",
+        description="recording: one in ten validates, one in ten tests; time: the last tenths of each recording do",
+    )
+
+
+class LibriSpeechData(AudioData):
+    """LibriSpeech (Panayotov et al., ICASSP 2015), or any part of it in its layout."""
+
+    corpus: Literal["librispeech"]
+    source: Path | None = Field(
+        None, description="folder or archive; null uses what `wavegen data prepare librispeech` made"
+    )
+    labels: list[Literal["speaker"]] = Field([], description="labels that condition the network")
+    split: Literal["official", "speaker"] = Field(
+        "official",
+        description="official: the sets train-*, dev-*, test-*; speaker: every fifth tests, one in ten validates",
+    )
+
+
+CORPORA: dict[str, type[AudioData]] = {"sine": SineData, "folder": FolderData, "librispeech": LibriSpeechData}
+Data = Annotated[SineData | FolderData | LibriSpeechData, Field(discriminator="corpus")]
+
+
+class WaveNetModel(Section):
+    """Sizes of a WaveNet (models/wavenet.py)."""
+
+    kind: Literal["wavenet"]
+    n_blocks: PositiveInt = Field(description="how often the dilations 1, 2, 4, ... repeat")
+    layers_per_block: int = Field(gt=0, le=20, description="dilations in a block; the last is 2^(this - 1)")
+    kernel_size: int = Field(2, ge=2, description="taps of each convolution")
+    residual_channels: PositiveInt = Field(description="channels between the layers")
+    gate_channels: PositiveInt = Field(description="channels of the gated activation inside a layer")
+    skip_channels: PositiveInt = Field(description="channels of the sum over layers")
+    head_channels: PositiveInt = Field(description="channels of the hidden layer behind the sum")
+    activation: Literal["gated", "relu"] = Field("gated", description="tanh * sigmoid, or a plain ReLU")
+    residual: bool = Field(True, description="false: layers without the connection around them")
+    dilated: bool = Field(True, description="false: every dilation is 1")
+    label_channels: PositiveInt = Field(16, description="size of each label's embedding")
+
+    def architecture(self, n_classes: int, labels: dict[str, int]) -> dict[str, Any]:
+        """The keyword arguments of the network's class."""
+        return {**self.model_dump(exclude={"kind"}), "n_classes": n_classes, "labels": labels}
+
+
+class Training(Section):
+    """The one training loop (training.py): AdamW, linear warm-up, cosine decay."""
+
+    steps: PositiveInt = Field(description="updates of the weights")
+    batch_size: PositiveInt = Field(description="windows per forward pass")
+    accumulate: PositiveInt = Field(1, description="forward passes per update, for batches that exceed memory")
+    window: PositiveInt = Field(description="samples per window; must exceed the receptive field")
+    true_starts: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of windows that begin where a recording begins, with nothing before; the others begin "
+        "with a receptive field of context that counts for nothing",
+    )
+    learning_rate: float = Field(gt=0, description="peak; with warm-up before and cosine decay after")
+    warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises")
+    final_learning_rate: float = Field(0.02, ge=0, le=1, description="share of the peak left at the last step")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay of both moments")
+    clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    average: float = Field(
+        0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0.99 averages about 100 steps"
+    )
+    label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the products; auto takes bfloat16 where the hardware has it"
+    )
+    seed: int = Field(0, ge=0, description="of the initial weights and of the order of the data")
+    validate_every: PositiveInt = Field(500, description="steps between validations; each also saves")
+    validation_seconds: float = Field(60, gt=0, description="how much of the validation split is heard each time")
+    sample_every: PositiveInt | None = Field(
+        None, description="steps between free-running samples; null for only one at the end"
+    )
+    sample_seconds: float = Field(1.0, gt=0, description="length of each")
+
+
+class DecodingDefaults(Section):
+    """How codes are drawn unless a command says otherwise (sampling.py)."""
+
+    temperature: float = Field(1.0, ge=0, description="1 as learnt, lower is safer, 0 is greedy")
+    top_k: PositiveInt | None = Field(None, description="keep only the k most probable codes")
+    top_p: float | None = Field(None, gt=0, le=1, description="keep the most probable codes up to this probability")
+
+
+class Recipe(Section):
+    """Everything needed to repeat a result, and nothing else."""
+
+    data: Data
+    model: WaveNetModel
+    training: Training
+    decoding: DecodingDefaults = DecodingDefaults()
+    credit: str = Field("", description="whom to credit for the data, and its licence; travels with the model")
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, where PyYAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file and apply `--set` overrides such as "training.steps=100".
+
+    Raises: InputError naming the file, the key and the nearest known key, or where the YAML breaks.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the recipe {path}: {getattr(error, 'strerror', error)}") from error
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, name: str, overrides: list[str] | None = None) -> Recipe:
+    """As `load`, from text; `name` is what errors call it."""
+    values = _yaml(text, name)
+    if not isinstance(values, dict):
+        raise InputError(f"{name} holds {type(values).__name__}; expected a mapping with data, model and training")
+    for override in overrides or []:
+        _override(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{name}: {_explain(error)}") from error
+
+
+def _yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{name}{where}: {getattr(error, 'problem', None) or error}") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one value in the nested mapping, from KEY=VALUE with dots in KEY and YAML in VALUE."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: expected KEY=VALUE, such as training.steps=100")
+    *sections, last = key.split(".")
+    target: Any = values
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise InputError(f"--set {key}: {section} is a value, not a section")
+    target[last] = _yaml(value, f"--set {key}")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault of a recipe as one sentence."""
+    fault = error.errors()[0]
+    location = [str(part) for part in fault["loc"]]
+    path = [part for part in location if part not in CORPORA]  # pydantic names the chosen corpus as a level
+    key = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        known = list(_section_at(location[:-1]).model_fields)
+        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
+        meant = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        return f"unknown key {key!r}; {meant}"
+    if fault["type"] == "missing":
+        return f"the key {key!r} is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"the key '{key}.corpus' is missing; expected one of {', '.join(CORPORA)}"
+    if fault["type"] == "union_tag_invalid":
+        return f"{key}.corpus is {fault['ctx']['tag']!r}; expected one of {', '.join(CORPORA)}"
+    return f"{key} is {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _section_at(location: list[str]) -> type[BaseModel]:
+    """The schema at a location such as ["data", "sine"] or ["training"]."""
+    section: type[BaseModel] = Recipe
+    for part in location:
+        annotation = CORPORA.get(part) or section.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return section
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Every section of a recipe by its title, for a reference of the keys."""
+    corpora = {f"data, corpus: {name}": section for name, section in CORPORA.items()}
+    return {
+        **corpora,
+        "model, kind: wavenet": WaveNetModel,
+        "training": Training,
+        "decoding": DecodingDefaults,
+    }

@@ -1,0 +1,103 @@
+"""What a draw is: the random numbers, the decoding options and how they choose a code. numpy only.
+
+Every engine draws by this definition, so the same weights and the same uniforms give the same codes everywhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.errors import InputError
+
+
+def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDArray[np.float64]:
+    """The random numbers of steps `step` to `step + n - 1` of one stream: `(n, n_draws)`, float64 in [0, 1).
+
+    Counter-based (Philox 4x64, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is
+    (seed, stream) and the counter is the step, so a number depends on nothing but these and its own index: not on the
+    block size, the batch, the engine or what was drawn before.
+
+    Raises: InputError if seed or stream lies outside [0, 2**64).
+    """
+    for name, value in (("seed", seed), ("stream", stream)):
+        if not 0 <= value < 2**64:
+            raise InputError(f"{name} is {value}; expected an integer in [0, 2**64)")
+    key = np.array([seed, stream], dtype=np.uint64)
+    groups = []
+    for group in range(-(-n_draws // 4)):  # one counter value yields four numbers
+        philox = np.random.Philox(key=key, counter=np.array([step, group, 0, 0], dtype=np.uint64))
+        groups.append(philox.random_raw(4 * n).reshape(n, 4))
+    raw = np.concatenate(groups, axis=1)[:, :n_draws]
+    return np.asarray((raw >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a code is chosen from a network's probabilities.
+
+    `temperature` divides the logits: 1 is the distribution that was learnt, lower is safer and duller, 0 is greedy (the
+    most probable code). Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
+    arXiv:1904.09751; Fan et al., arXiv:1805.04833), then `top_p` keeps the smallest set of the most probable remaining
+    codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
+
+    Raises: InputError if temperature is negative or not finite, top_k below 1, or top_p outside (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < np.inf:
+            raise InputError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"top_k is {self.top_k}; expected 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
+
+
+def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[np.float64]:
+    """The distribution that a draw follows, in float64.
+
+    Shapes: logits (..., n_classes) -> (..., n_classes), each sum 1.
+    """
+    scaled = np.asarray(logits, dtype=np.float64)
+    if decoding.temperature == 0:
+        greedy = np.zeros(scaled.shape)
+        np.put_along_axis(greedy, scaled.argmax(axis=-1, keepdims=True), 1.0, axis=-1)
+        return greedy
+    scaled = scaled / decoding.temperature
+    weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    if decoding.top_k is None and decoding.top_p is None:
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+    order = np.argsort(-scaled, axis=-1, kind="stable")  # most probable first, ties by code
+    ranked = np.take_along_axis(weights, order, axis=-1)
+    if decoding.top_k is not None:
+        ranked[..., decoding.top_k :] = 0
+    if decoding.top_p is not None:
+        ranked /= ranked.sum(axis=-1, keepdims=True)
+        before = np.cumsum(ranked, axis=-1) - ranked  # probability of all codes ranked higher
+        ranked[before >= decoding.top_p] = 0
+    ranked /= ranked.sum(axis=-1, keepdims=True)
+    filtered = np.empty_like(ranked)
+    np.put_along_axis(filtered, order, ranked, axis=-1)
+    return filtered
+
+
+def draw_categorical(
+    logits: NDArray[np.floating], uniforms: NDArray[np.float64], decoding: Decoding | Sequence[Decoding]
+) -> NDArray[np.int64]:
+    """Draw one code per stream by inverting the cumulative distribution: the first code whose cumulative sum exceeds u.
+
+    Shapes: logits (B, n_classes), uniforms (B,) -> codes (B,). `decoding` is one for all streams or one per stream.
+    """
+    if isinstance(decoding, Decoding):
+        cumulative = np.cumsum(probabilities(logits, decoding), axis=-1)
+    else:
+        each = [probabilities(row, one) for row, one in zip(logits, decoding, strict=True)]
+        cumulative = np.cumsum(np.stack(each), axis=-1)
+    # Scaling u by the last sum keeps a sum that rounded to just below 1 from pushing the draw past the last class.
+    return (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=-1)

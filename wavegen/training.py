@@ -1,0 +1,467 @@
+"""The one training loop: codes in, logits out, bits per code to bring down.
+
+Everything that decides the result is a function of the recipe and the step: the windows, the learning rate, the hidden
+labels. So a run that was killed goes on to the same bits, on the same machine with the same number of threads.
+
+A run folder holds
+    model.safetensors   averaged weights: what is shared and played
+    training.pt         everything needed to go on: raw and averaged weights, optimiser, step
+    metrics.jsonl       a line per logged step
+    recipe.yaml         the recipe as run, every default written out
+    sample.wav, .png    the newest free-running sound, beside a recording of the validation split
+    loss.png            the loss curve
+"""
+
+import copy
+import importlib.util
+import itertools
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wavegen import checkpoint, files
+from wavegen.checkpoint import MODEL_FILE, Description
+from wavegen.codec import Codec, make_codec
+from wavegen.conditioning import label_indices, project_labels
+from wavegen.data import audio, corpora
+from wavegen.data.store import Batch, Windows, codes_of
+from wavegen.devices import choose_device, multiplies_bfloat16
+from wavegen.engines.reference import ReferenceEngine
+from wavegen.errors import InputError
+from wavegen.evaluation import bits_per_sample
+from wavegen.generation import generate
+from wavegen.models.build import build, load_weights
+from wavegen.models.wavenet import WaveNet
+from wavegen.progress import bar, say
+from wavegen.recipe import Recipe, Training
+from wavegen.recipe import parse as parse_recipe
+
+STATE_FILE = "training.pt"
+FORMAT = 1
+LOG_EVERY = 10  # steps
+SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    start_from: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Train by a recipe into a run folder, until its last step or Ctrl-C, either of which leaves it complete.
+
+    `resume` goes on where the folder's run stopped; in an empty folder it starts afresh and says so. `start_from` is a
+    model whose weights to begin with.
+
+    Raises: InputError if the folder holds another run, the corpus is missing, the model does not fit, or the loss is
+    no longer finite; what was saved last stays as it is.
+    """
+    settings = recipe.training
+    run = Run(recipe, folder, choose_device(device))
+    run.open(resume, start_from)
+    saved_at = time.monotonic()
+    with _interrupts() as is_interrupted, bar("Training", settings.steps, run.step) as running, run.feed() as batches:
+        while run.step < settings.steps and not is_interrupted():
+            bits = run.update(batches)
+            running.update(run.step, f"{bits:.3f} bits per sample")
+            is_last = run.step == settings.steps
+            is_validated = is_last or is_due(run.step, settings.validate_every)
+            is_heard = is_last or is_due(run.step, settings.sample_every)
+            if is_validated:
+                run.validate()
+            if is_validated or is_heard or time.monotonic() - saved_at > SAVE_EVERY_S:
+                run.save()
+                saved_at = time.monotonic()
+            if is_heard:
+                run.write_sample()
+        if run.step < settings.steps:
+            run.save()
+            say(f"Stopped at step {run.step}. To go on: wavegen train RECIPE --out {folder} --resume")
+    say(f"Wrote {folder / MODEL_FILE} (step {run.step}), {STATE_FILE}, metrics.jsonl, loss.png and sample.wav")
+
+
+def learning_rate(settings: Training, step: int) -> float:
+    """Linear warm-up, then a cosine down to `final_learning_rate` of the peak at the last step."""
+    warm = min(1.0, (step + 1) / max(1, settings.warm_up))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    final = settings.final_learning_rate
+    return settings.learning_rate * warm * (final + (1 - final) * cosine)
+
+
+def is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
+
+
+class Prepared(NamedTuple):
+    """A batch, its arrays as tensors on the device, and how long the loop waited for it."""
+
+    batch: Batch
+    tensors: dict[str, Tensor]
+    waited_s: float
+
+
+class Speed:
+    """Samples trained on and time waited for data, since the last report."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.began, self.samples, self.waited = time.monotonic(), 0, 0.0
+
+
+class Run:
+    """Everything that one training run holds. `train` above says what happens to it, in which order."""
+
+    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+        self.recipe, self.folder, self.device = recipe, folder, device
+        self.step = 0
+        self.speed = Speed()
+        self.bits: dict[str, float] = {}
+        self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
+        is_bfloat16 = recipe.training.precision == "bfloat16" or (
+            recipe.training.precision == "auto" and multiplies_bfloat16(device)
+        )
+        self.precision = torch.bfloat16 if is_bfloat16 else torch.float32
+
+    def open(self, resume: bool, start_from: Path | None) -> None:
+        """Check the folder, open the corpus, build the network, and load what there is to go on from."""
+        state = _load_state(self.folder, self.recipe) if resume else None
+        if not resume and (self.folder / STATE_FILE).exists():
+            raise InputError(
+                f"{self.folder} already holds a run; go on with --resume, or choose another folder with --out"
+            )
+        self.store, report = corpora.open_corpus(self.recipe.data)
+        if report is not None and report.left_out:
+            say(f"Left out {len(report.left_out)} files of the corpus; `wavegen data list` names them")
+        self.segments = corpora.split(self.recipe.data, self.store.recordings)
+        self.label_values = corpora.label_values(self.segments["train"])
+
+        settings = self.recipe.training
+        torch.manual_seed(settings.seed)
+        architecture = self.recipe.model.architecture(
+            self.codec.n_classes, {name: len(values) for name, values in self.label_values.items()}
+        )
+        self.model = build(self.recipe.model.kind, architecture).to(self.device)
+        self.description = Description(
+            kind=self.recipe.model.kind,
+            architecture=architecture,
+            codec=self.codec.kind,
+            n_classes=self.codec.n_classes,
+            sample_rate=self.recipe.data.sample_rate,
+            labels=self.label_values,
+            decoding=self.recipe.decoding.model_dump(),
+            corpus=self.store.corpus,
+            credit=self.recipe.credit,
+        )
+        if start_from is not None and state is None:
+            source = checkpoint.load(start_from)
+            load_weights(self.model, source.weights, str(source.path))
+        self.averaged: WaveNet = copy.deepcopy(self.model).requires_grad_(False)
+        self.windows = Windows(
+            self.store,
+            self.segments["train"],
+            self.codec,
+            settings.window,
+            self.model.receptive_field,
+            settings.true_starts,
+            self.label_values,
+            settings.label_dropout,
+            settings.seed,
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            foreach=True,
+        )
+        if state is not None:
+            self._restore(state)
+        self._announce(resume, state is not None)
+        self._open_metrics()
+
+    def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
+        """The batches from the present step on, the next one always in the making."""
+        size, first = self.recipe.training.batch_size, self.step * self.recipe.training.accumulate
+        return closing(_prefetch(lambda number: self.windows.batch(number, size), first, self.device))
+
+    def update(self, batches: Iterator[Prepared]) -> float:
+        """One update of the weights; returns the bits per sample that it saw."""
+        settings = self.recipe.training
+        rate = learning_rate(settings, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        bits = 0.0
+        for _ in range(settings.accumulate):
+            prepared = next(batches)
+            loss = self.mean_bits(prepared.tensors) / settings.accumulate
+            loss.backward()
+            bits += loss.item()
+            self.speed.waited += prepared.waited_s
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
+        self.check_finite(bits, norm, prepared.batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average_weights()
+        self.step += 1
+        self.log(bits, norm, rate)
+        return bits
+
+    def mean_bits(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Bits per counted code of a batch, the loss."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
+            condition = self.model.condition(tensors)
+            logits, _ = self.model(tensors["codes"], None, condition)
+        bits = self.model.head.bits(logits, tensors["codes"])
+        counted = tensors["counted"]
+        self.speed.samples += counted.numel()
+        return (bits * counted).sum() / counted.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def average_weights(self) -> None:
+        """Exponential moving average, over fewer steps while there are few (Polyak and Juditsky, 1992)."""
+        decay = min(self.recipe.training.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def check_finite(self, bits: float, norm: float, batch: Batch) -> None:
+        """Stop before a loss that is NaN or infinite reaches the weights."""
+        if not (math.isfinite(bits) and math.isfinite(norm)):
+            raise InputError(
+                f"the loss is {bits} and the gradient {norm} at step {self.step + 1}, in the batch "
+                f"{'; '.join(batch.origins)}; the last good checkpoint is kept in {self.folder}, "
+                "so lower training.learning_rate and start from it with --from"
+            )
+
+    def log(self, bits: float, norm: float, rate: float) -> None:
+        """Note the step, every few steps."""
+        if self.step % LOG_EVERY and self.step != self.recipe.training.steps:
+            return
+        elapsed = time.monotonic() - self.speed.began
+        self._write(
+            {
+                "step": self.step,
+                "bits": round(bits, 5),
+                "learning_rate": rate,
+                "gradient_norm": round(norm, 5),
+                "samples_per_s": round(self.speed.samples / elapsed),
+                "waiting": round(self.speed.waited / elapsed, 5),
+            }
+        )
+        self.speed.reset()
+
+    def validate(self) -> None:
+        """Measure the averaged weights on the validation split; draw the loss curve."""
+        settings = self.recipe.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
+            self.bits["validation"] = bits_per_sample(
+                self.averaged,
+                self.store,
+                self.segments["validation"],
+                self.codec,
+                self.label_values,
+                settings.validation_seconds,
+            )
+        self._write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
+        recent = read_metrics(self.folder)
+        trained = [line["bits"] for line in recent if "bits" in line][-20:]
+        speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
+        mean = f"{np.mean(trained):.3f}" if trained else "?"
+        say(
+            f"step {self.step}/{settings.steps}  training {mean}  validation {self.bits['validation']:.3f} bits per "
+            f"sample  {np.mean(speed or [0]):,.0f} samples/s"
+        )
+        plot_losses(self.folder)
+        self.speed.reset()
+
+    def write_sample(self) -> None:
+        """Let the averaged weights run free; write the sound, and a picture of it beside a real recording."""
+        from wavegen import plots
+
+        n = round(self.recipe.training.sample_seconds * self.recipe.data.sample_rate)
+        engine = ReferenceEngine(self.averaged)
+        condition = None
+        if self.label_values:
+            example = self.segments["train"][0].labels
+            rows = label_indices(self.label_values, example)
+            weights = {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
+            condition = project_labels(weights, [rows], len(self.averaged.dilations))
+        decoding = self.description.make_decoding()
+        codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
+        waveform = self.codec.decode(codes[0])
+        audio.write(self.folder / "sample.wav", waveform, self.recipe.data.sample_rate)
+        real = max(self.segments["validation"], key=lambda segment: segment.n_samples)
+        recorded = self.codec.decode(codes_of(self.store, real, self.codec)[:n])
+        plots.sounds(
+            self.folder / "sample.png",
+            {f"generated, step {self.step}": waveform, f"recorded, {real.name}": recorded},
+            self.recipe.data.sample_rate,
+        )
+        self.speed.reset()
+
+    def save(self) -> None:
+        """Write what is needed to go on, then the model that derives from it."""
+        state = {
+            "format": FORMAT,
+            "step": self.step,
+            "recipe": self.recipe.to_yaml(),
+            "corpus": self.store.fingerprint,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "bits": self.bits,
+        }
+        with files.atomic(self.folder / STATE_FILE) as partial:
+            torch.save(state, partial)
+        self._export()
+
+    def _export(self) -> None:
+        weights = {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
+        described = {**vars(self.description), "step": self.step, "bits": self.bits}
+        checkpoint.save(self.folder / MODEL_FILE, Description(**described), weights, self.recipe.to_yaml())
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state["corpus"] != self.store.fingerprint:
+            raise InputError(
+                f"the corpus {self.store.corpus} has changed since {self.folder} was trained; "
+                "start a new run, with --from to keep its weights"
+            )
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.bits = state["step"], dict(state["bits"])
+        self._export()  # a kill between the two files leaves the model a step behind
+
+    def _announce(self, resume: bool, is_resumed: bool) -> None:
+        if resume and not is_resumed:
+            say(f"{self.folder} holds no run to resume, so this one starts afresh")
+        n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        field = self.model.receptive_field
+        hours = {name: sum(s.n_samples for s in part) for name, part in self.segments.items()}
+        minutes = ", ".join(f"{n / self.store.sample_rate / 60:.1f} min {name}" for name, n in hours.items())
+        precision = "bfloat16" if self.precision is torch.bfloat16 else "float32"
+        say(f"{self.store.corpus}: {minutes}")
+        say(
+            f"{n_parameters:,} parameters, receptive field {field} samples "
+            f"({1000 * field / self.store.sample_rate:.0f} ms), {precision} on {self.device.type}, "
+            f"steps {self.step} to {self.recipe.training.steps}, into {self.folder}"
+        )
+
+    def _open_metrics(self) -> None:
+        """Start the log, or cut it back to the step that was saved."""
+        with files.atomic(self.folder / "recipe.yaml") as partial:
+            partial.write_text(self.recipe.to_yaml(), encoding="utf-8")
+        kept = [line for line in read_metrics(self.folder) if line["step"] <= self.step] if self.step else []
+        with files.atomic(self.folder / "metrics.jsonl") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._board = None
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder), purge_step=self.step or None)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for name, value in line.items():
+                if name != "step":
+                    self._board.add_scalar(name, value, line["step"])
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that a kill cut short is dropped."""
+    lines = []
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def plot_losses(folder: Path) -> None:
+    """Draw a run's metrics to its loss.png."""
+    from wavegen import plots
+
+    lines = read_metrics(folder)
+    curves = {
+        name: [(line["step"], line[key]) for line in lines if key in line]
+        for name, key in (("training", "bits"), ("validation", "validation_bits"))
+    }
+    plots.losses(folder / "loss.png", curves)
+
+
+def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """What to go on from, or None in a folder without a run; refuses another recipe's run."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["format"]
+    except Exception as error:
+        raise InputError(f"{path} is damaged or not a training state of wavegen; delete it to start afresh") from error
+    if found != FORMAT:
+        raise InputError(f"{path} has format {found}; this wavegen reads {FORMAT}")
+    before = parse_recipe(state["recipe"], str(path))
+    for section in ("data", "model", "training"):
+        old, new = getattr(before, section).model_dump(), getattr(recipe, section).model_dump()
+        for key in new:
+            if old.get(key) != new[key]:
+                raise InputError(
+                    f"{folder} was trained with {section}.{key} = {old.get(key)}, the recipe now says {new[key]}; "
+                    "resume with the same recipe, or start a new run with --from"
+                )
+    return state
+
+
+def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) -> Generator[Prepared, None, None]:
+    """Batches from number `first` on, made on a thread of their own."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(make, first)
+        for number in itertools.count(first + 1):
+            began = time.monotonic()
+            batch = coming.result()
+            waited_s = time.monotonic() - began
+            coming = worker.submit(make, number)
+            arrays = {"codes": batch.codes, "counted": batch.counted, **batch.labels}
+            tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+            yield Prepared(batch, tensors, waited_s)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question the loop asks after each step; a second Ctrl-C stops at once."""
+    received = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        if received:
+            raise KeyboardInterrupt
+        received = True
+        say("Finishing this step, then saving (Ctrl-C again to stop without saving)")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
