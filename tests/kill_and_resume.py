@@ -39,30 +39,27 @@ def main() -> int:
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.replace("STEPS", str(options.steps)))
 
+    in_peace = start(recipe, folder / "peace")
+    wait_until_open(in_peace, folder / "peace")
     began = time.monotonic()
-    start(recipe, folder / "peace").wait()
-    whole = time.monotonic() - began
+    in_peace.wait()
+    loop_s = time.monotonic() - began
     n_kills, steps = 0, []
-    while n_kills < options.kills:
+    while n_kills < options.kills and steps[-1:] != [options.steps]:
         process = start(recipe, folder / "killed")
         # Start-up takes most of a short run, so aim behind it: the moments then fall into the loop and its saving.
-        wait_for_progress(process, folder / "killed")
-        time.sleep(moments.random() * whole / options.kills / 2)
+        wait_until_open(process, folder / "killed")
+        time.sleep(moments.random() * loop_s / options.kills)
         if process.poll() is None:
             process.kill()
             n_kills += 1
         process.wait()
-        state = folder / "killed" / checkpoint.MODEL_FILE
-        if state.exists():
+        if (folder / "killed" / checkpoint.MODEL_FILE).exists():
             steps.append(checkpoint.load(folder / "killed").description.step)
-        if steps and steps[-1] == options.steps:
-            break
     start(recipe, folder / "killed").wait()
-    same = all(
-        (folder / "peace" / name).read_bytes() == (folder / "killed" / name).read_bytes()
-        for name in (checkpoint.MODEL_FILE,)
-    )
-    print(f"seed {seed}: {n_kills} kills, the model was at steps {steps}, whole run {whole:.1f} s")
+    peace, killed = ((folder / name / checkpoint.MODEL_FILE).read_bytes() for name in ("peace", "killed"))
+    same = peace == killed
+    print(f"seed {seed}: {n_kills} kills; after each the model loaded, at steps {steps}; the whole loop {loop_s:.1f} s")
     print("identical weights" if same else "DIFFERENT weights")
     return 0 if same else 1
 
@@ -73,7 +70,7 @@ def start(recipe: Path, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
 
 
-def wait_for_progress(process: subprocess.Popen[bytes], folder: Path) -> None:
+def wait_until_open(process: subprocess.Popen[bytes], folder: Path) -> None:
     """Until the run has opened its folder anew."""
     metrics, began = folder / "metrics.jsonl", time.time()
     while process.poll() is None and not (metrics.exists() and metrics.stat().st_mtime > began - 0.01):

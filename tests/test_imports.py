@@ -32,7 +32,7 @@ ALLOWED = {
     "doctor": {"data", "devices", "playback"},
     "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
     | {"generation", "models", "plots", "progress", "recipe"},
-    "bench": {"models", "nn", "recipe", "training", "devices", "data", "progress"},
+    "bench": {"devices", "engines", "models", "progress", "recipe", "sampling", "training"},
 }
 
 # Heavy or optional libraries, each with the only modules that may import it.

@@ -58,7 +58,7 @@ def test_a_wrong_value_is_named_with_the_nearest_right_one(override, sentence):
 
 def test_a_missing_key_is_named():
     with pytest.raises(InputError, match=r"the key 'training\.steps' is missing"):
-        recipe.parse(TINY_RECIPE.replace("  steps: 12\n", ""), "tiny")
+        recipe.parse(TINY_RECIPE.replace("  steps: 30\n", ""), "tiny")
     with pytest.raises(InputError, match=r"'data\.corpus' is missing"):
         recipe.parse(TINY_RECIPE.replace("  corpus: sine\n", ""), "tiny")
 

@@ -1,7 +1,8 @@
 """A model in one safetensors file: averaged weights, what they are, and the recipe that made them.
 
-Loading runs no code from the file and needs neither torch nor pydantic. The metadata of the file holds two strings:
-`wavegen`, a JSON object with the fields of `Description` and the number of the format, and `recipe`, the YAML text.
+Loading runs no code from the file and needs neither torch nor pydantic. The metadata of the file holds one string under
+the name `wavegen`: a JSON object with the number of the format, the fields of `Description`, and the recipe as YAML.
+(One string, because safetensors writes several in random order, and equal models should be equal files.)
 """
 
 import json
@@ -64,7 +65,7 @@ class Checkpoint:
 
 def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
     """Write a model file; it appears whole or not at all."""
-    metadata = {"wavegen": json.dumps({"format": FORMAT, **asdict(description)}), "recipe": recipe}
+    metadata = {"wavegen": json.dumps({"format": FORMAT, **asdict(description), "recipe": recipe})}
     contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     with files.atomic(path) as partial:
         save_file(contiguous, partial, metadata)
@@ -104,13 +105,14 @@ def load(model: Path) -> Checkpoint:
             raise InputError(
                 f"{path} has model format {found}; this wavegen reads up to {FORMAT}, so install a newer one"
             )
+        recipe = values.pop("recipe")
         known = {one.name for one in fields(Description)}
         description = Description(**{key: value for key, value in values.items() if key in known})
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
-    return Checkpoint(description, weights, metadata.get("recipe", ""), path)
+    return Checkpoint(description, weights, recipe, path)
 
 
 class Size(NamedTuple):

@@ -15,7 +15,7 @@ How this relates to other definitions of mu-law (`tests/test_codec.py` checks ea
 * `torchaudio.functional.mu_law_encoding` has the same formula. In float64 both give the same codes; in float32
   torchaudio rounds differently for samples within float32 precision of a decision boundary.
 * ITU-T G.711 replaces the logarithm by eight straight segments and quantises each uniformly. Its levels, mu = 255, lie
-  within 0.86 of a step of ours on the companded axis. It numbers codes differently (sign and magnitude, bits
+  within 1.1 steps of ours on the companded axis. It numbers codes differently (sign and magnitude, bits
   inverted), and it has two codes for zero, where we have the levels +-8.6e-5.
 """
 

@@ -37,11 +37,12 @@ def examine() -> list[Finding]:
 
 def _torch() -> list[Finding]:
     """Torch, the precision it trains in here, and the GPU."""
-    if importlib.util.find_spec("torch") is None:
-        return [Finding("torch", False, "not installed; training and the reference engine need it: pip install torch")]
-    import torch
+    try:
+        import torch
 
-    from wavegen.devices import choose_device, multiplies_bfloat16
+        from wavegen.devices import choose_device, multiplies_bfloat16
+    except ImportError as error:
+        return [Finding("torch", False, f"{error}; training and the reference engine need it: pip install torch")]
 
     device = choose_device("auto")
     precision = "bfloat16" if multiplies_bfloat16(device) else "float32"

@@ -34,6 +34,20 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_writable(folder: Path) -> None:
+    """Find out whether files can be written to a folder that may not exist yet, without making it.
+
+    Raises: InputError naming what is in the way.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"cannot write to {folder}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder}: no permission to write to {existing}")
+
+
 def flush_to_disk(path: Path) -> None:
     """Have the operating system write a file's contents, or a folder's entries, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -112,6 +112,11 @@ class Training(Section):
         description="share of windows that begin where a recording begins, with nothing before; the others begin "
         "with a receptive field of context that counts for nothing",
     )
+    balance: bool = Field(
+        False,
+        description="draw windows from every speaker (or first sub-folder) equally often, instead of every second of "
+        "sound; helps with speakers never heard where a few fill most of the corpus",
+    )
     learning_rate: float = Field(gt=0, description="peak; with warm-up before and cosine decay after")
     warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises")
     final_learning_rate: float = Field(0.02, ge=0, le=1, description="share of the peak left at the last step")

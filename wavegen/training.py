@@ -139,6 +139,7 @@ class Run:
 
     def open(self, resume: bool, start_from: Path | None) -> None:
         """Check the folder, open the corpus, build the network, and load what there is to go on from."""
+        files.check_writable(self.folder)  # before hours go into a corpus
         state = _load_state(self.folder, self.recipe) if resume else None
         if not resume and (self.folder / STATE_FILE).exists():
             raise InputError(
@@ -180,6 +181,7 @@ class Run:
             settings.true_starts,
             self.label_values,
             settings.label_dropout,
+            settings.balance,
             settings.seed,
         )
         self.optimizer = torch.optim.AdamW(
@@ -235,7 +237,8 @@ class Run:
     def average_weights(self) -> None:
         """Exponential moving average, over fewer steps while there are few (Polyak and Juditsky, 1992)."""
         decay = min(self.recipe.training.average, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
+        for average, newest in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(newest, 1 - decay)
 
     def check_finite(self, bits: float, norm: float, batch: Batch) -> None:
         """Stop before a loss that is NaN or infinite reaches the weights."""

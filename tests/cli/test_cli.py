@@ -148,7 +148,7 @@ MISTAKES = {
     "a missing model": (["generate", "nothing"], "there is no model nothing"),
     "a checkpoint of another format": (["generate", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
     "a checkpoint to start from": (["train", "tiny.yaml", "--from", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
-    "an unwritable folder": (["train", "tiny.yaml", "--out", "file/run"], "cannot write file/run/recipe.yaml"),
+    "an unwritable folder": (["train", "tiny.yaml", "--out", "file/run"], "cannot write to file/run: "),
     "an unwritable sound": (["generate", "RUN", "--seconds", "0.01", "--out", "file/x.wav"], "cannot write file/x.wav"),
     "an unknown engine": (["generate", "RUN", "--engine", "magic"], "unknown engine 'magic'"),
     "an unknown device": (["generate", "RUN", "--device", "tpu"], "unknown device 'tpu'; expected auto, cpu or cuda"),

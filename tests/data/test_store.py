@@ -22,8 +22,15 @@ def segments_of(opened: store.Store, **changes) -> list[Segment]:
 
 def windows(opened: store.Store, segments: list[Segment] | None = None, **changes) -> Windows:
     values = {
-        "window": 50, "context": CONTEXT, "true_starts": 0.3, "labels": {}, "label_dropout": 0.0, "seed": 1, **changes
-    }  # fmt: skip
+        "window": 50,
+        "context": CONTEXT,
+        "true_starts": 0.3,
+        "labels": {},
+        "label_dropout": 0.0,
+        "is_balanced": False,
+        "seed": 1,
+        **changes,
+    }
     return Windows(opened, segments or segments_of(opened), CODEC, **values)
 
 
@@ -72,6 +79,14 @@ def test_samples_are_chosen_evenly_from_long_and_short_recordings():
     made = windows(ramp_store(1000, 9000), true_starts=0.0)
     names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
     assert abs(np.mean([name.endswith("0001") for name in names]) - 0.9) < 0.03
+
+
+def test_balanced_windows_come_from_every_group_equally_often():
+    opened = ramp_store(1000, 8000, 1000)
+    segments = [s._replace(group=group) for s, group in zip(segments_of(opened), ("a", "b", "b"), strict=True)]
+    made = windows(opened, segments, true_starts=0.1, is_balanced=True)
+    names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
+    assert abs(np.mean([name.endswith("0000") for name in names]) - 0.5) < 0.05
 
 
 def test_recordings_shorter_than_the_window_are_padded_with_silence_that_does_not_count():

@@ -186,7 +186,8 @@ def _segment(recording: Recording, first: int, last: int, data: AudioData) -> Se
     elif isinstance(data, FolderData):
         name = data.labels_from_folders
         labels = {name: labels["folder"]} if name is not None and "folder" in labels else {}
-    return Segment(recording.name, recording.start + first, last - first, labels, first == 0)
+    group = recording.labels.get("speaker") or recording.labels.get("folder", "")
+    return Segment(recording.name, recording.start + first, last - first, labels, first == 0, group)
 
 
 def _by_time(recording: Recording, name: str, data: AudioData) -> list[Segment]:

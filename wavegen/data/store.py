@@ -206,13 +206,18 @@ def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floa
 
 
 class Segment(NamedTuple):
-    """A stretch of a recording that belongs to one split; `at_start` if it begins where the recording begins."""
+    """A stretch of a recording that belongs to one split.
+
+    `at_start` says that it begins where the recording begins; `group` is whose it is: the speaker, or the first
+    sub-folder.
+    """
 
     name: str
     start: int
     n_samples: int
     labels: Mapping[str, str]
     at_start: bool
+    group: str = ""
 
 
 def codes_of(store: Store, segment: Segment, codec: Codec) -> NDArray[np.int64]:
@@ -235,13 +240,27 @@ class Batch(NamedTuple):
     origins: list[str]
 
 
+class _Group(NamedTuple):
+    """Segments to choose from by their lengths, and those among them that begin a recording."""
+
+    segments: list[Segment]
+    ends: NDArray[np.int64]
+    starting: list[Segment]
+
+    @classmethod
+    def of(cls, segments: list[Segment]) -> "_Group":
+        ends = np.cumsum([segment.n_samples for segment in segments])
+        return cls(segments, ends, [segment for segment in segments if segment.at_start])
+
+
 class Windows:
     """Windows of codes as a pure function of (seed, step): a resumed run sees what an uninterrupted one would have.
 
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else and its first `context` codes count for nothing: they are there to be seen. With `context` equal to
     the receptive field, every counted code is predicted from its full past. A recording shorter than the window is
-    padded with silence that does not count.
+    padded with silence that does not count. Every second of sound is equally likely to be heard, or, with
+    `is_balanced`, every group of recordings, however much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
     """
@@ -256,6 +275,7 @@ class Windows:
         true_starts: float,
         labels: Mapping[str, Sequence[str]],
         label_dropout: float,
+        is_balanced: bool,
         seed: int,
     ) -> None:
         if window <= context:
@@ -265,13 +285,15 @@ class Windows:
         usable = [segment for segment in segments if segment.at_start or segment.n_samples > context]
         if not usable:
             raise InputError(f"no recording of {store.corpus} is longer than the receptive field of {context} samples")
-        self._store, self._segments, self._codec = store, usable, codec
+        self._store, self._codec = store, codec
         self._window, self._context, self._true_starts = window, context, true_starts
         self._label_dropout, self._seed = label_dropout, seed
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
         self._table = code_table(codec).astype(np.int64)
-        self._ends = np.cumsum([segment.n_samples for segment in usable])
-        self._starts = [index for index, segment in enumerate(usable) if segment.at_start]
+        groups: dict[str, list[Segment]] = {}
+        for segment in usable:
+            groups.setdefault(segment.group if is_balanced else "", []).append(segment)
+        self._groups = [_Group.of(segments) for _, segments in sorted(groups.items())]
 
     def batch(self, step: int, size: int) -> Batch:
         """The windows of one step."""
@@ -298,10 +320,11 @@ class Windows:
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""
-        if self._starts and random.random() < self._true_starts:
-            return self._segments[self._starts[random.integers(len(self._starts))]], 0
-        position = random.integers(self._ends[-1])
-        segment = self._segments[int(np.searchsorted(self._ends, position, side="right"))]
+        group = self._groups[random.integers(len(self._groups))]
+        if group.starting and random.random() < self._true_starts:
+            return group.starting[random.integers(len(group.starting))], 0
+        position = random.integers(group.ends[-1])
+        segment = group.segments[int(np.searchsorted(group.ends, position, side="right"))]
         return segment, int(random.integers(max(1, segment.n_samples - self._window + 1)))
 
 

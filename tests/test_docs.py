@@ -1,0 +1,65 @@
+"""What the pages say is true: quoted code is there, links lead somewhere, commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from wavegen.cli.main import app
+
+from tests.conftest import REPOSITORY
+from wavegen import recipe
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def test_the_walkthrough_quotes_code_that_is_there():
+    rows = re.findall(r"\| `([^`]+)` \| (wavegen/\S+\.py) \|", (REPOSITORY / "docs" / "walkthrough.md").read_text())
+    assert len(rows) > 20
+    missing = [(code, file) for code, file in rows if code not in (REPOSITORY / file).read_text()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line that begins with wavegen in the code blocks of the pages."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```(?:sh)?\n(.*?)```", page.read_text(), re.DOTALL):
+            lines = [line.strip() for line in block.replace("\\\n", " ").splitlines()]
+            found += [(page.name, line.split("#")[0].strip()) for line in lines if line.startswith("wavegen ")]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_commands_of_the_pages_exist_with_their_options(page, command):
+    words = shlex.split(command)[1:]
+    found = typer.main.get_command(app)
+    while words and hasattr(found, "commands"):
+        assert words[0] in found.commands, f"{page}: {command}: no command {words[0]}"
+        found = found.commands[words.pop(0)]
+    options = {option for parameter in found.params for option in parameter.opts} | {"--help"}
+    unknown = {word.split("=")[0] for word in words if word.startswith("--")} - options
+    assert not unknown, f"{page}: {command}"
+
+
+def test_overrides_in_the_pages_are_keys_of_recipes():
+    known = {"data", "model", "training", "decoding", "credit"}
+    keys = {
+        f"{title.split(',')[0]}.{name}" for title, section in recipe.sections().items() for name in section.model_fields
+    } | known
+    for page in PAGES:
+        for key in re.findall(r"--set ([a-z_.]+)=", page.read_text()):
+            assert key in keys, f"{page.name}: {key}"
+
+
+def test_nothing_names_this_machine():
+    for path in [*PAGES, *Path(REPOSITORY / "recipes").glob("*.yaml"), REPOSITORY / "Makefile"]:
+        assert "/work/" not in path.read_text()
