@@ -27,7 +27,7 @@ def condition_of(model, n_streams: int):
     if not model.labels:
         return None
     # Weak, so that it does not drown what the past has to say.
-    return 0.2 * model.condition({"speaker": torch.arange(n_streams)}).detach().numpy()
+    return 0.02 * model.condition({"speaker": torch.arange(n_streams)}).detach().numpy()
 
 
 def draws(n_streams: int, n: int, first: int = 0):

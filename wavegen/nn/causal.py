@@ -8,6 +8,7 @@ Channels last makes a convolution one matrix product per kernel tap on slices of
 formulations measured in `docs/training.md`, and it is the order the engines use.
 """
 
+import itertools
 import math
 
 import torch
@@ -41,6 +42,8 @@ class CausalConv(nn.Module):
         self.dilation = dilation
         if any(size % 2 == 0 for size in self.kernel_size[1:]):
             raise ValueError(f"kernel_size is {self.kernel_size}; axes after the first need odd sizes")
+        self._taps = tuple(itertools.product(*map(range, self.kernel_size)))  # ((0,), (1,)) for a kernel of 2
+        self._sides = tuple(size // 2 for size in self.kernel_size[1:])
         self.weight = nn.Parameter(torch.empty(*self.kernel_size, out_channels, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         nn.init.normal_(self.weight, std=1 / math.sqrt(in_channels * math.prod(self.kernel_size)))
@@ -60,11 +63,12 @@ class CausalConv(nn.Module):
             state = x.new_zeros(x.shape[0], self.history, *x.shape[2:])
         x = torch.cat([state, x], dim=1)  # the past is the padding
         new_state = x[:, x.shape[1] - self.history :]
-        sides = [size // 2 for size in self.kernel_size[1:]]
-        padded = F.pad(x, (0, 0, *(side for side in reversed(sides) for _ in range(2)))) if any(sides) else x
+        padded = x
+        if self._sides:
+            padded = F.pad(x, (0, 0, *(side for side in reversed(self._sides) for _ in range(2))))
 
         y: Tensor | None = None
-        for tap in _taps(self.kernel_size):
+        for tap in self._taps:
             view = padded.narrow(1, tap[0] * self.dilation, n_steps)
             for axis, offset in enumerate(tap[1:], start=2):
                 view = view.narrow(axis, offset, x.shape[axis])
@@ -83,11 +87,3 @@ def shift(x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         state = x.new_zeros(x.shape[0], 1, *x.shape[2:])
     x = torch.cat([state, x], dim=1)
     return x[:, :-1], x[:, -1:]
-
-
-def _taps(kernel_size: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All index tuples into a kernel: ((0,), (1,)) for (2,)."""
-    return [
-        tuple(index)
-        for index in torch.cartesian_prod(*map(torch.arange, kernel_size)).reshape(-1, len(kernel_size)).tolist()
-    ]
