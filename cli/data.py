@@ -41,7 +41,7 @@ def list_corpora() -> None:
 def prepare(
     name: Annotated[str, typer.Argument(help="name of the corpus; `wavegen data list` shows them")],
     source: Annotated[Path, typer.Option("--from", help="its folder, or an archive of it, or a folder of archives")],
-    sample_rate: Annotated[int | None, typer.Option(min=1, help="Hz [default: the corpus' own]")] = None,
+    sample_rate: Annotated[int | None, typer.Option(min=1, help="Hz (default: the corpus' own)")] = None,
 ) -> None:
     """Decode a corpus once, into one file that training can map into memory.
 

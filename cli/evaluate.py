@@ -17,7 +17,7 @@ def evaluate(
     model: Model,
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="hear about this much of the split [default: all of it]")
+        float | None, typer.Option(min=1, help="hear about this much of the split (default: all of it)")
     ] = None,
     settings: Settings = None,
     device: Device = "auto",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from wavegen.progress import bar, say
 
@@ -20,7 +21,7 @@ def generate(
     seconds: Seconds = 5.0,
     out: Annotated[
         Path | None,
-        typer.Option(help="WAV file; with --n a number is added [default: NAME-SEED.wav]", show_default=False),
+        typer.Option(help="WAV file; with --n a number is added (default: NAME-SEED.wav)", show_default=False),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="how many sounds, made side by side")] = 1,
     temperature: Temperature = None,
@@ -56,18 +57,22 @@ def generate(
     )
     rate = session.description.sample_rate
     n_samples = max(1, round(seconds * rate))
-    blocks, began = [], time.monotonic()
-    with bar("Generating", n_samples) as running:
-        for block in session.blocks(n_samples, BLOCKSIZE):
-            blocks.append(block)
-            n_done = len(blocks) * BLOCKSIZE
-            running.update(min(n_done, n_samples), f"{n_done / rate:.2f} s of sound")
+    blocks: list[NDArray[np.float32]] = []
+    began = time.monotonic()
+    try:
+        with bar("Generating", n_samples) as running:
+            for block in session.blocks(n_samples, BLOCKSIZE):
+                blocks.append(block)
+                n_done = len(blocks) * BLOCKSIZE
+                running.update(min(n_done, n_samples), f"{n_done / rate:.2f} s of sound")
+    except KeyboardInterrupt:
+        if not blocks:
+            raise
+        say("Stopped; writing what there is")
     elapsed = time.monotonic() - began
     waveforms = np.concatenate(blocks, axis=1)
-    say(
-        f"{n} x {n_samples / rate:.2f} s of sound in {elapsed:.1f} s: "
-        f"{n * n_samples / rate / elapsed:.3g} times real time"
-    )
+    made_s = waveforms.shape[1] / rate
+    say(f"{n} x {made_s:.2f} s of sound in {elapsed:.1f} s: {n * made_s / elapsed:.3g} times real time")
     first = out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav")
     paths = [first] if n == 1 else [first.with_stem(f"{first.stem}-{number}") for number in range(1, n + 1)]
     for path, waveform in zip(paths, waveforms, strict=True):

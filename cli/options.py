@@ -13,19 +13,19 @@ Model = Annotated[
 Seconds = Annotated[float, typer.Option(min=0.001, help="length of the sound, s")]
 Temperature = Annotated[
     float | None,
-    typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy [default: the model's own]"),
+    typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy (default: the model's own)"),
 ]
 TopK = Annotated[int | None, typer.Option(help="draw from the k most probable codes only")]
 TopP = Annotated[
     float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
 ]
 Seed = Annotated[
-    int | None, typer.Option(min=0, help="the same seed gives the same sound [default: a new one, printed]")
+    int | None, typer.Option(min=0, help="the same seed gives the same sound (default: a new one, printed)")
 ]
 Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more [default: unknown]"),
+    typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="auto takes the fastest there is")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]

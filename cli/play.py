@@ -24,12 +24,12 @@ def play(
     top_k: TopK = None,
     top_p: TopP = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="stop after this long, s [default: play until Ctrl-C]")
+        float | None, typer.Option(min=0.001, help="stop after this long, s (default: play until Ctrl-C)")
     ] = None,
     seed: Seed = None,
     prime: Prime = None,
     labels: Labels = None,
-    output: Annotated[str | None, typer.Option(help="sound card, by name or number [default: the system's]")] = None,
+    output: Annotated[str | None, typer.Option(help="sound card, by name or number (default: the system's)")] = None,
     blocksize: Annotated[
         int, typer.Option(min=16, help="samples per block; larger is safer, smaller responds sooner")
     ] = 512,

@@ -41,7 +41,7 @@ def show(name: Name) -> None:
 @app.command("copy")
 def copy(
     name: Name,
-    to: Annotated[Path | None, typer.Argument(help="file to write [default: NAME.yaml here]")] = None,
+    to: Annotated[Path | None, typer.Argument(help="file to write (default: NAME.yaml here)")] = None,
 ) -> None:
     """Copy a recipe to a file of your own, to change it.
 

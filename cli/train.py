@@ -11,9 +11,11 @@ from .options import Device, Settings
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe file, or the name of one that ships with wavegen")],
+    recipe: Annotated[
+        str, typer.Argument(help="a recipe file, or the name of one that ships with wavegen", metavar="RECIPE")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="run folder [default: runs/NAME of the recipe]", show_default=False)
+        Path | None, typer.Option(help="run folder (default: runs/NAME of the recipe)", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the folder stopped")] = False,
     start_from: Annotated[
