@@ -2,14 +2,20 @@
 
 import re
 import shlex
+import shutil
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import typer
-from wavegen.cli.main import app
+from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
+from tests.data.test_corpora import write_librispeech
 from wavegen import recipe
+from wavegen.cli.main import app
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
@@ -48,6 +54,44 @@ def test_commands_of_the_pages_exist_with_their_options(page, command):
     options = {option for parameter in found.params for option in parameter.opts} | {"--help"}
     unknown = {word.split("=")[0] for word in words if word.startswith("--")} - options
     assert not unknown, f"{page}: {command}"
+
+
+TINY = [
+    "training.steps=2",
+    "training.batch_size=1",
+    "training.window=400",
+    "training.sample_seconds=0.01",
+    "training.validation_seconds=1",
+    "model.n_blocks=1",
+    "model.layers_per_block=3",
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
+    """As written, but for smaller networks and shorter sounds; playing needs a sound card."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        path = tmp_path / "birds" / ("wren" if number % 2 else "robin") / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng(number).standard_normal(8000), 16000)
+    soundfile.write("hello.wav", np.zeros(2000), 16000)
+    write_librispeech(tmp_path / "source")
+    (tmp_path / "Downloads").mkdir()
+    with tarfile.open("Downloads/train-clean-100.tar.gz", "w:gz") as archive:
+        archive.add("source/LibriSpeech", "LibriSpeech")
+    for name, command in commands():
+        words = shlex.split(command)[1:]
+        if name != page.name or words[0] in ("play", "bench"):
+            continue
+        if words[0] == "train":
+            words += [word for setting in TINY for word in ("--set", setting)]
+            if "--resume" not in words:
+                shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
+        if words[0] == "generate":
+            words += ["--seconds", "0.01"]
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0, f"{command}: {result.output}"
 
 
 def test_overrides_in_the_pages_are_keys_of_recipes():

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import yaml
 from typer.testing import CliRunner
-from wavegen.cli.main import app
 
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
+from wavegen.cli.main import app
 from wavegen.errors import InputError
 
 LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
