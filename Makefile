@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test clean
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11, 4) or sys.exit("wavegen needs Python 3.11.4 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("wavegen needs Python 3.11 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -27,4 +27,4 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf $(VENV) build dist runs demo *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

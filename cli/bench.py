@@ -46,6 +46,6 @@ def bench(
     for timing in timings:
         speed = timing.samples_per_s
         table.add_row(timing.name, f"{speed:,.0f}", f"{speed / rate:.3g}", f"{timing.share_of_best:.1%}")
-    Console().print(table)
+    Console(markup=False).print(table)
     if training:
         print(f"our training loop waited for data {report.waiting:.2%} of its time")

@@ -25,7 +25,7 @@ def list_corpora() -> None:
     for corpus in corpora.NAMED:
         known.add_row(corpus.name, corpus.about, corpus.get)
     prepared = Table("store", "recordings", "hours", "left out", "from", title=f"Prepared in {store.root()}")
-    for folder, facts in corpora.prepared():
+    for folder, facts in store.prepared():
         left_out = len((folder / "left_out.jsonl").read_text().splitlines())
         prepared.add_row(
             folder.name,
@@ -34,7 +34,7 @@ def list_corpora() -> None:
             str(left_out),
             facts["source"],
         )
-    Console().print(known, prepared)
+    Console(markup=False).print(known, prepared)
 
 
 @app.command("prepare")
@@ -54,12 +54,6 @@ def prepare(
 
     corpus = corpora.find_corpus(name)
     path, report = corpora.prepare_librispeech(source, sample_rate or corpus.sample_rate)
-    say(
-        f"{report.n_recordings} recordings, {report.seconds / 3600:.2f} h; {report.n_resampled} resampled, "
-        f"{report.n_mixed_down} mixed down to mono"
-    )
-    for recording, n_clipped in report.clipped.items():
-        say(f"clipped {n_clipped} samples beyond full scale: {recording}")
-    for recording, reason in report.left_out.items():
-        say(f"left out {recording}: {reason}")
+    for line in report.lines(most=1000) if report else [f"{source} is prepared already and has not changed"]:
+        say(line)
     print(path)

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def doctor() -> None:
@@ -12,8 +13,8 @@ def doctor() -> None:
     """
     from wavegen.doctor import examine
 
-    marks = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]-[/]"}
+    marks = {True: Text("ok", "green"), False: Text("missing", "red"), None: Text("-", "yellow")}
     table = Table(show_header=False, box=None)
     for finding in examine():
         table.add_row(finding.what, marks[finding.ok], finding.detail)
-    Console().print(table)
+    Console(markup=False).print(table)

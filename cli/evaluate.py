@@ -10,14 +10,15 @@ from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.progress import bar, say
 
-from .options import Device, Model, Settings
+from .options import MAX_SECONDS, Device, Model, Settings
 
 
 def evaluate(
     model: Model,
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="hear about this much of the split (default: all of it)")
+        float | None,
+        typer.Option(min=1, max=MAX_SECONDS, help="hear about this much of the split (default: all of it)"),
     ] = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -42,6 +43,18 @@ def evaluate(
     described = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
     store, _ = corpora.open_corpus(data)
+    if (data.sample_rate, data.codec, data.n_classes) != (described.sample_rate, described.codec, described.n_classes):
+        raise InputError(
+            f"{loaded.path} takes {described.sample_rate} Hz and {described.n_classes} {described.codec} classes; "
+            f"the data are asked for at {data.sample_rate} Hz with {data.n_classes} {data.codec} classes"
+        )
+    if store.fingerprint != described.corpus_fingerprint:
+        if not settings:
+            raise InputError(
+                f"the corpus {store.corpus} here is not the one that {loaded.path} was trained on, so its {split} "
+                "split may hold what it has heard; name an unheard corpus with --set data.source=..."
+            )
+        say("This is not the corpus of the training: whether the model has heard it is for you to know")
     segments = corpora.split(data, store.recordings)
     chosen = segments[split]
     if not chosen:
@@ -61,4 +74,4 @@ def evaluate(
     table.add_row("this model", f"{bits:.3f}")
     table.add_row("order-1 histogram (knows the sample before)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
-    Console().print(table)
+    Console(markup=False).print(table)

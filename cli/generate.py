@@ -8,6 +8,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from wavegen import files
+from wavegen.errors import InputError
 from wavegen.progress import bar, say
 
 from .options import Device, EngineName, Labels, Model, Prime, Seconds, Seed, Temperature, TopK, TopP
@@ -55,6 +57,7 @@ def generate(
         prime=prime,
         n_streams=n,
     )
+    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
     rate = session.description.sample_rate
     n_samples = max(1, round(seconds * rate))
     blocks: list[NDArray[np.float32]] = []
@@ -73,8 +76,6 @@ def generate(
     waveforms = np.concatenate(blocks, axis=1)
     made_s = waveforms.shape[1] / rate
     say(f"{n} x {made_s:.2f} s of sound in {elapsed:.1f} s: {n * made_s / elapsed:.3g} times real time")
-    first = out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav")
-    paths = [first] if n == 1 else [first.with_stem(f"{first.stem}-{number}") for number in range(1, n + 1)]
     for path, waveform in zip(paths, waveforms, strict=True):
         audio.write(path, waveform, rate)
         print(path)
@@ -83,3 +84,11 @@ def generate(
 
             plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
             print(path.with_suffix(".png"))
+
+
+def _paths(out: Path, n: int) -> list[Path]:
+    """The files to write, checked before work goes into their contents."""
+    if out.suffix.lower() != ".wav" or out.is_dir():
+        raise InputError(f"--out is {out}; expected the name of a .wav file")
+    files.check_writable(out.absolute().parent)
+    return [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]

@@ -40,4 +40,4 @@ def inspect(model: Model) -> None:
         table.add_row(f"label {name}", ", ".join(values))
     if described.credit:
         table.add_row("credit", described.credit)
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -10,7 +10,8 @@ from wavegen.errors import InputError
 Model = Annotated[
     Path, typer.Argument(help="a run folder, or a .safetensors file", metavar="MODEL", show_default=False)
 ]
-Seconds = Annotated[float, typer.Option(min=0.001, help="length of the sound, s")]
+MAX_SECONDS = 1e6  # keeps "inf" out
+Seconds = Annotated[float, typer.Option(min=0.001, max=MAX_SECONDS, help="length of the sound, s")]
 Temperature = Annotated[
     float | None,
     typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy (default: the model's own)"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavegen.playback import Player, sounddevice_opener
 from wavegen.progress import say
 
-from .options import Device, EngineName, Labels, Model, Prime, Seed, Temperature, TopK, TopP
+from .options import MAX_SECONDS, Device, EngineName, Labels, Model, Prime, Seed, Temperature, TopK, TopP
 from .session import open_session
 
 TRIAL_S = 0.5  # how long the engine is timed before playing
@@ -24,7 +24,8 @@ def play(
     top_k: TopK = None,
     top_p: TopP = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="stop after this long, s (default: play until Ctrl-C)")
+        float | None,
+        typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until Ctrl-C)"),
     ] = None,
     seed: Seed = None,
     prime: Prime = None,
@@ -68,7 +69,7 @@ def play(
     counts = player.counts
     say(
         f"Played {counts.n_played * blocksize / rate:.1f} s; {counts.n_dropped} drop-outs "
-        f"({counts.n_dropped * blocksize / rate:.1f} s of silence)"
+        f"({counts.n_dropped * blocksize / rate:.1f} s of silence), {counts.n_underflows} underflows reported"
     )
 
 

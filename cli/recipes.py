@@ -25,7 +25,7 @@ def list_recipes() -> None:
     table = Table("recipe", "what comes out", box=None)
     for path in recipes.all_paths():
         table.add_row(path.stem, recipes.summary(path))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("show")
@@ -70,4 +70,4 @@ def fields() -> None:
         for key, field in section.model_fields.items():
             default = "(required)" if field.is_required() else str(field.default)
             table.add_row(key, default, field.description or "")
-        Console().print(table, "")
+        Console(markup=False).print(table, "")

@@ -31,7 +31,6 @@ class Session(NamedTuple):
     condition: NDArray[np.float32] | None
     prime: NDArray[np.int64] | None
     seed: int
-    n_streams: int
 
     def blocks(self, n_samples: int | None, blocksize: int) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n_streams, at most blocksize), endless if n_samples is None."""
@@ -39,7 +38,6 @@ class Session(NamedTuple):
             self.engine,
             n_samples,
             seed=self.seed,
-            n_streams=self.n_streams,
             decoding=self.decoding,
             condition=self.condition,
             prime=self.prime,
@@ -73,7 +71,7 @@ def open_session(
     condition = None
     if described.labels:
         n_layers = described.architecture["n_blocks"] * described.architecture["layers_per_block"]
-        condition = conditioning.project_labels(loaded.weights, [rows] * n_streams, n_layers)
+        condition = conditioning.project_labels(loaded.weights, list(described.labels), [rows] * n_streams, n_layers)
     prime_codes = None
     if prime is not None:
         from wavegen.data import audio
@@ -87,4 +85,4 @@ def open_session(
         f"{loaded.path}: {described.kind}, {described.sample_rate} Hz, engine {engine_name}, "
         f"temperature {decoding.temperature:g}, seed {seed}"
     )
-    return Session(described, built, codec, decoding, condition, prime_codes, seed, n_streams)
+    return Session(described, built, codec, decoding, condition, prime_codes, seed)

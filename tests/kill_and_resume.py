@@ -42,10 +42,10 @@ def main() -> int:
     in_peace = start(recipe, folder / "peace")
     wait_until_open(in_peace, folder / "peace")
     began = time.monotonic()
-    in_peace.wait()
+    failed = in_peace.wait()
     loop_s = time.monotonic() - began
     n_kills, steps = 0, []
-    while n_kills < options.kills and steps[-1:] != [options.steps]:
+    while not failed and n_kills < options.kills and steps[-1:] != [options.steps]:
         process = start(recipe, folder / "killed")
         # Start-up takes most of a short run, so aim behind it: the moments then fall into the loop and its saving.
         wait_until_open(process, folder / "killed")
@@ -53,10 +53,15 @@ def main() -> int:
         if process.poll() is None:
             process.kill()
             n_kills += 1
-        process.wait()
+            process.wait()
+        else:
+            failed = process.returncode
         if (folder / "killed" / checkpoint.MODEL_FILE).exists():
             steps.append(checkpoint.load(folder / "killed").description.step)
-    start(recipe, folder / "killed").wait()
+    failed = failed or start(recipe, folder / "killed").wait()
+    if failed:
+        print(f"a run failed with exit code {failed}")
+        return 1
     peace, killed = ((folder / name / checkpoint.MODEL_FILE).read_bytes() for name in ("peace", "killed"))
     same = peace == killed
     print(f"seed {seed}: {n_kills} kills; after each the model loaded, at steps {steps}; the whole loop {loop_s:.1f} s")

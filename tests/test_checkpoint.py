@@ -51,11 +51,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     checkpoint.save(path, DESCRIPTION, {"a": np.zeros(3)}, "")
     before = path.read_bytes()
 
-    def fail(weights, partial, metadata):
-        Path(partial).write_bytes(b"half")
+    def fail(self, data):
+        with self.open("wb") as file:
+            file.write(data[:9])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, DESCRIPTION, {"a": np.ones(3)}, "")
     assert path.read_bytes() == before

@@ -6,7 +6,7 @@ from tests.conftest import tiny_wavenet
 from wavegen import evaluation
 from wavegen.codec import MuLaw
 from wavegen.data import store
-from wavegen.data.store import Segment
+from wavegen.data.windows import Coder, Segment
 from wavegen.errors import InputError
 from wavegen.evaluation import bits_per_sample, histogram_bits
 
@@ -20,7 +20,7 @@ def noisy_store(*lengths: int) -> tuple[store.Store, list[Segment]]:
 
 
 def bits_of(model, opened, segment) -> torch.Tensor:
-    codes = torch.from_numpy(store.codes_of(opened, segment, CODEC))[None]
+    codes = torch.from_numpy(Coder(opened, CODEC).codes(segment.start, segment.n_samples))[None]
     return model.head.bits(model(codes)[0], codes)[0]
 
 
@@ -42,12 +42,18 @@ def test_a_stretch_from_the_middle_counts_from_where_its_receptive_field_is_fill
     assert bits_per_sample(model, opened, [middle], CODEC, {}) == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_max_seconds_hears_the_beginnings_of_all_recordings():
-    model = tiny_wavenet()
-    opened, segments = noisy_store(150, 40, 200)
-    cut = [segment._replace(n_samples=min(segment.n_samples, 55)) for segment in segments]
-    expected = bits_per_sample(model, opened, cut, CODEC, {})
-    assert bits_per_sample(model, opened, segments, CODEC, {}, max_seconds=1.5) == pytest.approx(expected)
+def test_an_excerpt_takes_whole_recordings_evenly_or_the_beginning_of_a_long_one():
+    def make(n: int, at_start: bool = True) -> Segment:
+        return Segment(f"{n}", 0, n, {}, at_start)
+
+    many = [make(100) for _ in range(50)]
+    assert len(evaluation.excerpt(many, 1000, 10)) == 10
+    assert sum(s.n_samples for s in evaluation.excerpt(many, 1000, 10)) == 1000
+    (long,) = evaluation.excerpt([make(10_000)], 1000, 10)
+    assert long.n_samples <= 10_000
+    assert len(evaluation.excerpt([make(5, False), make(100, False)], 1000, 10)) == 1
+    assert len(evaluation.excerpt(many, 10, 10)) == 1
+    assert evaluation.excerpt([], 10, 10) == []
 
 
 def test_labels_that_training_never_saw_count_as_unknown():
@@ -64,7 +70,7 @@ def test_labels_that_training_never_saw_count_as_unknown():
 def test_nothing_to_count_is_refused():
     opened, segments = noisy_store(100)
     short = segments[0]._replace(n_samples=5, at_start=False)
-    with pytest.raises(InputError, match="receptive field"):
+    with pytest.raises(InputError, match="longer than the receptive field"):
         bits_per_sample(tiny_wavenet(), opened, [short], CODEC, {})
 
 

@@ -12,7 +12,8 @@ import soundfile
 import torch
 
 from tests.conftest import TINY_RECIPE, write_recordings
-from wavegen import checkpoint, recipe, training
+from wavegen import checkpoint, files, recipe, training
+from wavegen.devices import has_compiler
 from wavegen.errors import InputError
 from wavegen.recipe import Recipe
 
@@ -32,7 +33,7 @@ def test_training_lowers_the_loss_and_writes_a_whole_run_folder(tiny_run):
     validated = [line for line in lines if "validation_bits" in line]
     assert [line["step"] for line in validated] == [12, 24, 30]
     assert validated[-1]["validation_bits"] < validated[0]["validation_bits"]
-    assert {path.name for path in tiny_run.iterdir() if not path.name.startswith("events.")} == {
+    assert {path.name for path in tiny_run.iterdir() if not path.name.startswith(("events.", "."))} == {
         "model.safetensors", "training.pt", "metrics.jsonl", "recipe.yaml", "loss.png", "sample.wav", "sample.png"
     }  # fmt: skip
     assert recipe.load(tiny_run / "recipe.yaml") == tiny()
@@ -75,7 +76,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     assert logged == [10, 20, 30]
 
 
-def test_ten_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
+def test_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
     """The small form of tests/kill_and_resume.py."""
     script = Path(__file__).parent / "kill_and_resume.py"
     result = subprocess.run(
@@ -88,11 +89,10 @@ def test_ten_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
     assert "identical" in result.stdout
 
 
-def test_accumulated_gradients_are_those_of_one_larger_batch(tmp_path):
+def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     training.train(tiny("training.steps=1", "training.accumulate=2"), tmp_path / "two")
     lines = training.read_metrics(tmp_path / "two")
     run = training.Run(tiny(), tmp_path / "one", torch.device("cpu"))
-    run.open(resume=False, start_from=None)
     halves = []
     for number in range(2):
         batch = run.windows.batch(number, 2)
@@ -102,6 +102,19 @@ def test_accumulated_gradients_are_those_of_one_larger_batch(tmp_path):
     mean.backward()
     norm = math.sqrt(sum(float((p.grad**2).sum()) for p in run.model.parameters() if p.grad is not None))
     assert lines[0]["gradient_norm"] == pytest.approx(norm, rel=1e-3)
+
+
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="torch.compile needs a C++ compiler")
+def test_compiled_training_is_the_same_but_for_rounding(tmp_path):
+    steps = ["training.steps=3", "model.layers_per_block=2"]
+    training.train(tiny(*steps), tmp_path / "plain")
+    training.train(tiny(*steps, "training.compile=auto"), tmp_path / "compiled")
+    plain, compiled = (checkpoint.load(tmp_path / name).weights for name in ("plain", "compiled"))
+    for name, array in plain.items():
+        # Adam's first steps have the size of the learning rate whatever the gradient's, so a gradient of nearly zero
+        # may turn: three steps of at most 0.02.
+        np.testing.assert_allclose(compiled[name], array, atol=0.06)
+        assert np.median(np.abs(compiled[name] - array)) < 1e-4
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_checkpoint(tmp_path, monkeypatch):
@@ -125,6 +138,23 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_run, tmp_path):
     with pytest.raises(InputError, match=r"training.learning_rate = 0.02, the recipe now says 0.5"):
         training.train(tiny("training.learning_rate=0.5"), tiny_run, resume=True)
     assert weights_of(tiny_run) == before
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    with files.locked(tmp_path), pytest.raises(InputError, match="another process is training"):
+        training.train(tiny(), tmp_path)
+
+
+def test_a_recipe_of_the_user_is_not_written_over(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("# mine")
+    with pytest.raises(InputError, match=r"recipe\.yaml is there and says something else"):
+        training.train(tiny(), tmp_path)
+    assert (tmp_path / "recipe.yaml").read_text() == "# mine"
+
+
+def test_a_model_of_another_rate_is_not_fine_tuned(tiny_run, tmp_path):
+    with pytest.raises(InputError, match="was trained with sample_rate 8000; the recipe says 16000"):
+        training.train(tiny("data.sample_rate=16000"), tmp_path / "run", start_from=tiny_run)
 
 
 def test_a_damaged_training_state_is_named(tmp_path):
@@ -173,7 +203,6 @@ def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
 
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     run = training.Run(tiny(), tmp_path / "run", torch.device("cpu"))
-    run.open(resume=False, start_from=None)
     batch = run.windows.batch(0, 4)
     codes, counted = torch.tensor(batch.codes), torch.tensor(batch.counted)
     counted[:, : run.model.receptive_field] = False

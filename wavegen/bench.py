@@ -6,7 +6,7 @@ Speeds of one run can be compared with each other; between runs a shared machine
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.recipe import Recipe, SineData, WaveNetModel
 from wavegen.sampling import Decoding, uniforms
-from wavegen.training import Run
+from wavegen.training import Prepared, Run
 
 
 class Timing(NamedTuple):
@@ -48,30 +48,25 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
     recipe = recipe.model_copy(update={"data": sine})
     chosen = choose_device(device)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(recipe, Path(folder) / "run", chosen)
-        run.open(resume=False, start_from=None)
-        with run.feed() as batches:
+        run = Run(recipe, Path(folder), chosen)
+        with run.metrics(), run.feed() as batches:
             contestants: dict[str, Callable[[], object]] = {"our training loop": lambda: run.update(batches)}
             for (name, forward), precision in itertools.product(FORMULATIONS.items(), (torch.float32, torch.bfloat16)):
                 title = f"{name}, {str(precision).removeprefix('torch.')}"
                 contestants[title] = _bare_step(recipe, run, forward, precision)
             for step in contestants.values():
                 step()
-            run.speed.reset()
             seconds: dict[str, list[float]] = {name: [] for name in contestants}
-            waited = 0.0
             for number in range(rounds):
                 for name, step in contestants.items():
-                    before = run.speed.waited
                     began = time.perf_counter()
                     step()
                     if chosen.type == "cuda":
                         torch.cuda.synchronize()
                     seconds[name].append(time.perf_counter() - began)
-                    waited += max(0.0, run.speed.waited - before)
                 bar.update(number + 1)
-    per_step = recipe.training.batch_size * recipe.training.window
-    return TrainingReport(_rank(seconds, per_step), waited / sum(seconds["our training loop"]))
+            waiting = _share_of_waiting(run, batches, rounds)
+    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
 
 
 def time_generation(model: WaveNetModel, n_streams: Sequence[int], device: str, rounds: int, bar: Bar) -> list[Timing]:
@@ -156,6 +151,24 @@ def _bare_step(
         return loss.item()
 
     return step
+
+
+def _share_of_waiting(run: Run, batches: Iterator[Prepared], n_steps: int) -> float:
+    """Let our loop run alone, and see which share of its time it waits for data."""
+    waited_s = 0.0
+
+    def timed() -> Iterator[Prepared]:
+        nonlocal waited_s
+        for prepared in batches:
+            waited_s += prepared.waited_s
+            yield prepared
+
+    feed = timed()
+    run.update(feed)  # the batches made while others were timed are gone after this
+    waited_s, began = 0.0, time.perf_counter()
+    for _ in range(n_steps):
+        run.update(feed)
+    return waited_s / (time.perf_counter() - began)
 
 
 def _rank(seconds: dict[str, list[float]], n_samples: int) -> list[Timing]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialise
 
 from wavegen import files
 from wavegen.codec import Codec, make_codec
@@ -30,7 +30,8 @@ class Description:
     """What a model file says about itself.
 
     `architecture` holds the keyword arguments of the network's class, `labels` the values each label had in training,
-    `bits` the bits per sample by split, `step` the training step that the weights come from.
+    `bits` the bits per sample by split, `step` the training step that the weights come from, `corpus_fingerprint` the
+    hash of the prepared corpus, by which `evaluate` knows that its splits are those of the training.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Description:
     labels: Mapping[str, list[str]] = field(default_factory=dict)
     decoding: Mapping[str, Any] = field(default_factory=dict)
     corpus: str = ""
+    corpus_fingerprint: str = ""
     credit: str = ""
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
@@ -67,8 +69,7 @@ def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any
     """Write a model file; it appears whole or not at all."""
     metadata = {"wavegen": json.dumps({"format": FORMAT, **asdict(description), "recipe": recipe})}
     contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    with files.atomic(path) as partial:
-        save_file(contiguous, partial, metadata)
+    files.write(path, serialise(contiguous, metadata))
 
 
 def find(model: Path) -> Path:
@@ -144,7 +145,8 @@ def measure(checkpoint: Checkpoint) -> Size:
 def _what_it_is(path: Path) -> str:
     """Name a file that does not load by its first bytes, so that the user recognises the mix-up."""
     try:
-        start = path.read_bytes()[:8] if path.stat().st_size < 1 << 30 else b""
+        with path.open("rb") as file:
+            start = file.read(8)
     except OSError as error:
         return f"unreadable ({error.strerror})"
     if not start:

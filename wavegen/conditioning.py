@@ -37,14 +37,16 @@ def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | 
 
 
 def project_labels(
-    weights: Mapping[str, NDArray[np.floating]], streams: Sequence[Mapping[str, int]], n_layers: int
+    weights: Mapping[str, NDArray[np.floating]],
+    names: Sequence[str],
+    streams: Sequence[Mapping[str, int]],
+    n_layers: int,
 ) -> NDArray[np.float32] | None:
-    """The condition of each stream, from the tensors of a model file.
+    """The condition of each stream, from the tensors of a model file and the names of its labels in their order.
 
     Shapes: per stream a dict of label -> embedding row; returns (B, 1 frame, n_layers, channels), which holds for all
     time, or None for a model without labels. `channels` is what a layer's convolution makes (2 * gate_channels).
     """
-    names = [key.split(".")[1] for key in weights if key.startswith("labels.")]
     if not names:
         return None
     embedded = np.stack(

@@ -1,5 +1,8 @@
 """Which torch device to use, and which precision it is good at."""
 
+import os
+import shutil
+
 import torch
 
 from wavegen.errors import InputError
@@ -25,3 +28,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs: a C++ compiler for the processor, nothing for a GPU."""
+    return device.type == "cuda" or any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from wavegen.data import corpora, store
+from wavegen.data import store
 from wavegen.errors import InputError
 from wavegen.playback import import_sounddevice
 
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 def examine() -> list[Finding]:
     """Look at everything that wavegen can use here."""
     return [
-        Finding("python", sys.version_info >= (3, 11, 4), f"{platform.python_version()} on {platform.platform()}"),
+        Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         Finding("processor", True, f"{os.cpu_count()} cores, {platform.machine()}"),
         *_torch(),
         Finding("sound files", True, f"libsndfile {soundfile.__libsndfile_version__}"),
@@ -71,7 +71,7 @@ def _sound_card() -> list[Finding]:
 
 
 def _corpora() -> list[Finding]:
-    prepared = corpora.prepared()
+    prepared = store.prepared()
     if not prepared:
         return [Finding("corpora", None, f"none prepared in {store.root()}; see `wavegen data list`")]
     return [Finding("corpora", True, f"{', '.join(path.name for path, _ in prepared)} in {store.root()}")]

@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.codec import Codec
-from wavegen.data.store import Segment, Store, codes_of
+from wavegen.data.store import Store
+from wavegen.data.windows import Coder, Segment
 from wavegen.errors import InputError
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
+BLOCK = 1 << 22  # codes counted at a time
 SMOOTHING = 0.01  # count given to every pair that a histogram has never seen
 MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cells
 
@@ -32,38 +34,53 @@ def bits_per_sample(
     """Mean -log2 p(code) over segments, each predicted from everything before it in its recording.
 
     A segment that begins with its recording counts from its first code; one that begins later counts from where the
-    receptive field is filled. `max_seconds` bounds the work: it takes the beginnings of all segments, evenly.
+    receptive field is filled. `max_seconds` bounds the work: see `excerpt`.
 
     Raises: InputError if nothing counts.
     """
-    device = model.embed.weight.device
-    limit = max(s.n_samples for s in segments) if segments else 0
+    device, field = model.embed.weight.device, model.receptive_field
     if max_seconds is not None:
-        limit = _equal_share([s.n_samples for s in segments], round(max_seconds * store.sample_rate))
-    ordered = sorted(segments, key=lambda segment: segment.n_samples)
+        segments = excerpt(segments, round(max_seconds * store.sample_rate), field)
+    ordered = sorted((s for s in segments if s.n_counted(field)), key=lambda segment: segment.n_samples)
+    if not ordered:
+        raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")
+    coder = Coder(store, codec)
     total_bits, total_codes = 0.0, 0
     for group in (ordered[first : first + STREAMS] for first in range(0, len(ordered), STREAMS)):
-        codes = [codes_of(store, segment, codec)[:limit] for segment in group]
         condition = model.condition(_label_rows(group, label_values, device))
         state = None
-        for start in range(0, max(map(len, codes)), CHUNK):
-            chunk = np.full((len(group), CHUNK), codec.silence, dtype=np.int64)
-            counted = np.zeros((len(group), CHUNK), dtype=bool)
-            for row, (segment, own) in enumerate(zip(group, codes, strict=True)):
-                piece = own[start : start + CHUNK]
-                chunk[row, : len(piece)] = piece
-                first = 0 if segment.at_start else max(0, model.receptive_field - start)
-                counted[row, first : len(piece)] = True
-            tensor = torch.from_numpy(chunk).to(device)
+        longest = group[-1].n_samples
+        for start in range(0, longest, CHUNK):
+            width = min(CHUNK, longest - start)
+            codes = np.full((len(group), width), codec.silence, dtype=np.int64)
+            counted = np.zeros((len(group), width), dtype=bool)
+            for row, segment in enumerate(group):
+                n = min(width, segment.n_samples - start)
+                if n > 0:
+                    codes[row, :n] = coder.codes(segment.start + start, n)
+                    counted[row, 0 if segment.at_start else max(0, field - start) : n] = True
+            tensor = torch.from_numpy(codes).to(device)
             logits, state = model(tensor, state, condition)
             bits = model.head.bits(logits, tensor)[torch.from_numpy(counted).to(device)]
             total_bits += float(bits.double().sum())
             total_codes += int(counted.sum())
             if bar is not None:
                 bar.update(total_codes)
-    if total_codes == 0:
-        raise InputError(f"no recording of this split is longer than the receptive field of {model.receptive_field}")
     return total_bits / total_codes
+
+
+def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[Segment]:
+    """About `n_samples` of some segments: whole ones, evenly spaced through the list, or the beginning of a long one.
+
+    Segments of which nothing would count (shorter than the context, and not at the start) are passed over.
+    """
+    usable = [segment for segment in segments if segment.n_counted(context)]
+    total = sum(segment.n_samples for segment in usable)
+    n_taken = max(1, round(len(usable) * min(1.0, n_samples / max(1, total)))) if usable else 0
+    taken = [usable[rank * len(usable) // n_taken] for rank in range(n_taken)]
+    share = n_samples // max(1, n_taken)
+    longest = max(share, total // max(1, len(usable)))
+    return [s._replace(n_samples=min(s.n_samples, longest + (0 if s.at_start else context))) for s in taken]
 
 
 def histogram_bits(
@@ -75,44 +92,34 @@ def histogram_bits(
     too many to count.
     """
     n = codec.n_classes
-    single = _counts(store, train, codec, n) + SMOOTHING
-    order_0 = _cross_entropy(single / single.sum(), _counts(store, test, codec, n))
+    coder = Coder(store, codec)
+    single = _counts(coder, train, n) + SMOOTHING
+    order_0 = _cross_entropy(single / single.sum(), _counts(coder, test, n))
     if n > MAX_PAIR_CLASSES:
         return order_0, None
-    pairs = (_pair_counts(store, train, codec) + SMOOTHING).reshape(n, n)
+    pairs = (_pair_counts(coder, train, n) + SMOOTHING).reshape(n, n)
     conditional = (pairs / pairs.sum(axis=1, keepdims=True)).ravel()
-    return order_0, _cross_entropy(conditional, _pair_counts(store, test, codec))
+    return order_0, _cross_entropy(conditional, _pair_counts(coder, test, n))
 
 
-def _counts(store: Store, segments: Sequence[Segment], codec: Codec, n: int) -> NDArray[np.int64]:
+def _counts(coder: Coder, segments: Sequence[Segment], n: int) -> NDArray[np.int64]:
     counts = np.zeros(n, dtype=np.int64)
     for segment in segments:
-        counts += np.bincount(codes_of(store, segment, codec), minlength=n)
+        for codes in coder.blocks(segment, BLOCK):
+            counts += np.bincount(codes, minlength=n)
     return counts
 
 
-def _pair_counts(store: Store, segments: Sequence[Segment], codec: Codec) -> NDArray[np.int64]:
-    n = codec.n_classes
+def _pair_counts(coder: Coder, segments: Sequence[Segment], n: int) -> NDArray[np.int64]:
     counts = np.zeros(n * n, dtype=np.int64)
     for segment in segments:
-        codes = codes_of(store, segment, codec)
-        counts += np.bincount(codes[:-1] * n + codes[1:], minlength=n * n)
+        for codes in coder.blocks(segment, BLOCK, overlap=1):
+            counts += np.bincount(codes[:-1] * n + codes[1:], minlength=n * n)
     return counts
 
 
 def _cross_entropy(probabilities: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
     return float(-(counts * np.log2(probabilities)).sum() / max(1, counts.sum()))
-
-
-def _equal_share(lengths: Sequence[int], total: int) -> int:
-    """The length at which cutting every segment leaves about `total` samples."""
-    ordered = sorted(lengths)
-    for rank, length in enumerate(ordered):
-        share = total // (len(ordered) - rank)
-        if length > share:
-            return max(1, share)
-        total -= length
-    return ordered[-1]
 
 
 def _label_rows(

@@ -16,13 +16,12 @@ def generate(
     n_samples: int | None,
     *,
     seed: int = 0,
-    n_streams: int = 1,
     decoding: Decoding | Sequence[Decoding] | None = None,
     condition: NDArray[np.float32] | None = None,
     prime: NDArray[np.int64] | None = None,
     blocksize: int = 256,
 ) -> Iterator[NDArray[np.int64]]:
-    """Codes in blocks (n_streams, at most blocksize), from the beginning of time on; endless if n_samples is None.
+    """Codes in blocks (engine.n_streams, at most blocksize) from the beginning of time; endless if n_samples is None.
 
     With `prime`, codes (T,) of a recording, every stream first hears that and then continues it. Draws are
     `uniforms(seed, stream, step)` with the step counted from the beginning of time, so the same seed gives the same
@@ -33,12 +32,12 @@ def generate(
     step = 0
     if prime is not None:
         for first in range(0, len(prime), PRIME_CHUNK):
-            given = np.repeat(prime[None, first : first + PRIME_CHUNK, None], n_streams, axis=0)
+            given = np.repeat(prime[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
             engine.advance(np.zeros(given.shape), decoding, given, condition)
         step = len(prime)
     end = None if n_samples is None else step + n_samples
     while end is None or step < end:
         n = blocksize if end is None else min(blocksize, end - step)
-        draws = np.stack([uniforms(seed, stream, step, n) for stream in range(n_streams)])
+        draws = np.stack([uniforms(seed, stream, step, n) for stream in range(engine.n_streams)])
         yield engine.advance(draws, decoding, condition=condition)[..., 0]
         step += n

@@ -5,8 +5,10 @@ sound card's callback copies one block out. The callback never waits, allocates,
 queue's; when the queue is empty it plays silence and counts it.
 """
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from wavegen.errors import InputError
 
 Block = NDArray[np.float32]
+GIVE_UP_S = 2.0  # how long to wait for the engine's thread when playing stops
 
 
 class OutputStream(Protocol):
@@ -33,6 +36,7 @@ class Counts:
 
     n_played: int = 0
     n_dropped: int = 0
+    n_underflows: int = 0  # gaps that the sound system itself reports
 
 
 class Player:
@@ -59,7 +63,7 @@ class Player:
         self._failure: BaseException | None = None
 
     def run(self) -> Counts:
-        """Play until the blocks end; Ctrl-C ends it cleanly as well."""
+        """Play until the blocks end or the card stops; KeyboardInterrupt passes through once all is put away."""
         producer = threading.Thread(target=self._produce, name="wavegen-engine", daemon=True)
         producer.start()
         stream = None
@@ -92,8 +96,10 @@ class Player:
             self._is_ready.set()
             self._queue.put(None)
 
-    def _callback(self, out: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:
+    def _callback(self, out: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
         """Fill one block (frames, channels) of the sound card; runs on PortAudio's thread."""
+        if status and status.output_underflow:
+            self.counts.n_underflows += 1
         try:
             block = self._queue.get_nowait()
         except queue.Empty:
@@ -108,8 +114,12 @@ class Player:
         self.counts.n_played += 1
 
     def _unblock(self, producer: threading.Thread) -> None:
-        """Empty the queue so that a producer waiting for room sees that it should stop."""
-        while producer.is_alive():
+        """Empty the queue so that a producer waiting for room sees that it should stop.
+
+        A producer in the midst of something long (a priming recording) is left to end with the program.
+        """
+        give_up_at = time.monotonic() + GIVE_UP_S
+        while producer.is_alive() and time.monotonic() < give_up_at:
             try:
                 self._queue.get(timeout=0.05)
             except queue.Empty:
@@ -139,24 +149,48 @@ def sounddevice_opener(
         ) from error
 
     def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
-        def translated(out: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:
+        def translated(out: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
             try:
-                callback(out, frames, time, status)
+                callback(out, frames, when, status)
             except StopPlaying:
                 raise sounddevice.CallbackStop from None
 
-        stream: OutputStream = sounddevice.OutputStream(
-            samplerate=sample_rate,
-            blocksize=blocksize,
-            device=device,
-            channels=1,
-            dtype="float32",
-            callback=translated,
-            finished_callback=finished,
-        )
-        return stream
+        try:
+            stream = sounddevice.OutputStream(
+                samplerate=sample_rate,
+                blocksize=blocksize,
+                device=device,
+                channels=1,
+                dtype="float32",
+                callback=translated,
+                finished_callback=finished,
+            )
+        except sounddevice.PortAudioError as error:
+            raise InputError(f"the sound card does not open: {error}") from error
+        return _Card(stream, sounddevice.PortAudioError)
 
     return open_stream
+
+
+class _Card:
+    """A PortAudio stream whose failures are sentences for the user."""
+
+    def __init__(self, stream: OutputStream, failure: type[Exception]) -> None:
+        self._stream, self._failure = stream, failure
+
+    def start(self) -> None:
+        try:
+            self._stream.start()
+        except self._failure as error:
+            raise InputError(f"the sound card does not start: {error}") from error
+
+    def stop(self) -> None:
+        with contextlib.suppress(self._failure):  # it may have been unplugged
+            self._stream.stop()
+
+    def close(self) -> None:
+        with contextlib.suppress(self._failure):
+            self._stream.close()
 
 
 def import_sounddevice() -> Any:

@@ -1,13 +1,9 @@
 """Pictures of sound and of training, as PNG files that appear whole or not at all."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,21 +18,21 @@ CLOSE_UP_S = 0.02
 
 def sounds(path: Path, waveforms: Mapping[str, NDArray[np.floating]], sample_rate: int) -> None:
     """Draw each waveform (T,), a close-up of its middle, and its spectrogram, one column per sound."""
-    figure, axes = plt.subplots(
-        3, len(waveforms), figsize=(5.5 * len(waveforms), 7), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(5.5 * len(waveforms), 7), layout="constrained")
+    axes = figure.subplots(3, len(waveforms), squeeze=False)
     for column, (title, waveform) in zip(axes.T, waveforms.items(), strict=True):
         _waveform(column[0], waveform, sample_rate)
         column[0].set_title(title)
         middle, width = len(waveform) // 2, max(2, round(CLOSE_UP_S * sample_rate))
-        _waveform(column[1], waveform[middle : middle + width], sample_rate, milliseconds=True)
+        _waveform(column[1], waveform[middle : middle + width], sample_rate, in_milliseconds=True)
         _spectrogram(column[2], waveform, sample_rate)
     _save(figure, path)
 
 
 def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """Draw bits per sample against training steps; each curve is (step, bits) pairs."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for label, points in curves.items():
         if points:
             steps, bits = zip(*points, strict=True)
@@ -51,10 +47,10 @@ def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> N
     _save(figure, path)
 
 
-def _waveform(axes: Axes, waveform: NDArray[np.floating], sample_rate: int, milliseconds: bool = False) -> None:
-    scale = 1000 if milliseconds else 1
-    axes.plot(np.arange(len(waveform)) / sample_rate * scale, waveform, linewidth=1 if milliseconds else 0.4)
-    axes.set_xlabel("ms" if milliseconds else "s")
+def _waveform(axes: Axes, waveform: NDArray[np.floating], sample_rate: int, in_milliseconds: bool = False) -> None:
+    scale = 1000 if in_milliseconds else 1
+    axes.plot(np.arange(len(waveform)) / sample_rate * scale, waveform, linewidth=1 if in_milliseconds else 0.4)
+    axes.set_xlabel("ms" if in_milliseconds else "s")
     axes.margins(x=0)
 
 
@@ -78,6 +74,6 @@ def _spectrogram(axes: Axes, waveform: NDArray[np.floating], sample_rate: int) -
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with files.atomic(path) as partial:
-        figure.savefig(partial, dpi=100, format="png")
-    plt.close(figure)
+    encoded = io.BytesIO()
+    figure.savefig(encoded, dpi=100, format="png")
+    files.write(path, encoded.getvalue())

@@ -14,12 +14,13 @@ A run folder holds
 
 import copy
 import importlib.util
+import io
 import itertools
 import json
 import math
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -31,12 +32,12 @@ import torch
 from torch import Tensor, nn
 
 from wavegen import checkpoint, files
-from wavegen.checkpoint import MODEL_FILE, Description
+from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.conditioning import label_indices, project_labels
 from wavegen.data import audio, corpora
-from wavegen.data.store import Batch, Windows, codes_of
-from wavegen.devices import choose_device, multiplies_bfloat16
+from wavegen.data.windows import Batch, Coder, WindowRule, Windows
+from wavegen.devices import choose_device, has_compiler, multiplies_bfloat16
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.evaluation import bits_per_sample
@@ -48,6 +49,8 @@ from wavegen.recipe import Recipe, Training
 from wavegen.recipe import parse as parse_recipe
 
 STATE_FILE = "training.pt"
+RECIPE_FILE = "recipe.yaml"
+METRICS_FILE = "metrics.jsonl"
 FORMAT = 1
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
@@ -70,10 +73,16 @@ def train(
     no longer finite; what was saved last stays as it is.
     """
     settings = recipe.training
-    run = Run(recipe, folder, choose_device(device))
-    run.open(resume, start_from)
+    files.check_writable(folder)  # before hours go into a corpus
+    run = Run(recipe, folder, choose_device(device), resume, start_from)
     saved_at = time.monotonic()
-    with _interrupts() as is_interrupted, bar("Training", settings.steps, run.step) as running, run.feed() as batches:
+    with (
+        files.locked(folder),
+        run.metrics(),
+        _interrupts() as is_interrupted,
+        bar("Training", settings.steps, run.step) as running,
+        run.feed() as batches,
+    ):
         while run.step < settings.steps and not is_interrupted():
             bits = run.update(batches)
             running.update(run.step, f"{bits:.3f} bits per sample")
@@ -89,8 +98,8 @@ def train(
                 run.write_sample()
         if run.step < settings.steps:
             run.save()
-            say(f"Stopped at step {run.step}. To go on: wavegen train RECIPE --out {folder} --resume")
-    say(f"Wrote {folder / MODEL_FILE} (step {run.step}), {STATE_FILE}, metrics.jsonl, loss.png and sample.wav")
+            say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
+    say(f"{folder} holds step {run.step} of {settings.steps}: {MODEL_FILE} is the model")
 
 
 def learning_rate(settings: Training, step: int) -> float:
@@ -120,35 +129,33 @@ class Speed:
         self.reset()
 
     def reset(self) -> None:
-        self.began, self.samples, self.waited = time.monotonic(), 0, 0.0
+        self.began, self.n_samples, self.waited_s = time.monotonic(), 0, 0.0
 
 
 class Run:
     """Everything that one training run holds. `train` above says what happens to it, in which order."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: torch.device, resume: bool = False, start_from: Path | None = None
+    ) -> None:
+        """Check the folder, open the corpus, build the network, and load what there is to go on from."""
         self.recipe, self.folder, self.device = recipe, folder, device
         self.step = 0
         self.speed = Speed()
+        self._board: Any = None
         self.bits: dict[str, float] = {}
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
         is_bfloat16 = recipe.training.precision == "bfloat16" or (
             recipe.training.precision == "auto" and multiplies_bfloat16(device)
         )
         self.precision = torch.bfloat16 if is_bfloat16 else torch.float32
-
-    def open(self, resume: bool, start_from: Path | None) -> None:
-        """Check the folder, open the corpus, build the network, and load what there is to go on from."""
-        files.check_writable(self.folder)  # before hours go into a corpus
-        state = _load_state(self.folder, self.recipe) if resume else None
-        if not resume and (self.folder / STATE_FILE).exists():
-            raise InputError(
-                f"{self.folder} already holds a run; go on with --resume, or choose another folder with --out"
-            )
-        self.store, report = corpora.open_corpus(self.recipe.data)
-        if report is not None and report.left_out:
-            say(f"Left out {len(report.left_out)} files of the corpus; `wavegen data list` names them")
-        self.segments = corpora.split(self.recipe.data, self.store.recordings)
+        state = _load_state(folder, recipe) if resume else None
+        if state is None:
+            _check_free(folder, recipe)
+        self.store, report = corpora.open_corpus(recipe.data)
+        for line in report.lines() if report is not None else []:
+            say(line)
+        self.segments = corpora.split(recipe.data, self.store.recordings)
         self.label_values = corpora.label_values(self.segments["train"])
 
         settings = self.recipe.training
@@ -166,24 +173,30 @@ class Run:
             labels=self.label_values,
             decoding=self.recipe.decoding.model_dump(),
             corpus=self.store.corpus,
+            corpus_fingerprint=self.store.fingerprint,
             credit=self.recipe.credit,
         )
         if start_from is not None and state is None:
             source = checkpoint.load(start_from)
+            _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
+        self.loss = mean_counted_bits
+        if settings.compile is True or (settings.compile == "auto" and has_compiler(self.device)):
+            self.loss = torch.compile(mean_counted_bits)
+            say("Compiling: the first step takes about a minute")
         self.averaged: WaveNet = copy.deepcopy(self.model).requires_grad_(False)
-        self.windows = Windows(
-            self.store,
-            self.segments["train"],
-            self.codec,
+        field = self.model.receptive_field
+        rule = WindowRule(
             settings.window,
-            self.model.receptive_field,
+            field,
             settings.true_starts,
-            self.label_values,
             settings.label_dropout,
             settings.balance,
             settings.seed,
         )
+        self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values)
+        if not any(segment.n_counted(field) for segment in self.segments["validation"]):
+            raise InputError(f"the validation split has no recording longer than the receptive field, {field} samples")
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             settings.learning_rate,
@@ -194,7 +207,6 @@ class Run:
         if state is not None:
             self._restore(state)
         self._announce(resume, state is not None)
-        self._open_metrics()
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
         """The batches from the present step on, the next one always in the making."""
@@ -207,15 +219,16 @@ class Run:
         rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        bits = 0.0
+        bits, origins = 0.0, []
         for _ in range(settings.accumulate):
             prepared = next(batches)
+            origins += prepared.batch.origins
             loss = self.mean_bits(prepared.tensors) / settings.accumulate
             loss.backward()
             bits += loss.item()
-            self.speed.waited += prepared.waited_s
+            self.speed.waited_s += prepared.waited_s
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
-        self.check_finite(bits, norm, prepared.batch)
+        self.check_finite(bits, norm, origins)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average_weights()
@@ -225,13 +238,9 @@ class Run:
 
     def mean_bits(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Bits per counted code of a batch, the loss."""
+        self.speed.n_samples += tensors["codes"].numel()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
-            condition = self.model.condition(tensors)
-            logits, _ = self.model(tensors["codes"], None, condition)
-        bits = self.model.head.bits(logits, tensors["codes"])
-        counted = tensors["counted"]
-        self.speed.samples += counted.numel()
-        return (bits * counted).sum() / counted.sum().clamp(min=1)
+            return self.loss(self.model, dict(tensors))
 
     @torch.no_grad()
     def average_weights(self) -> None:
@@ -240,28 +249,29 @@ class Run:
         for average, newest in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             average.lerp_(newest, 1 - decay)
 
-    def check_finite(self, bits: float, norm: float, batch: Batch) -> None:
+    def check_finite(self, bits: float, norm: float, origins: Sequence[str]) -> None:
         """Stop before a loss that is NaN or infinite reaches the weights."""
         if not (math.isfinite(bits) and math.isfinite(norm)):
+            is_saved = (self.folder / STATE_FILE).exists()
+            kept = f"{self.folder} keeps its last checkpoint" if is_saved else "nothing was saved yet"
             raise InputError(
                 f"the loss is {bits} and the gradient {norm} at step {self.step + 1}, in the batch "
-                f"{'; '.join(batch.origins)}; the last good checkpoint is kept in {self.folder}, "
-                "so lower training.learning_rate and start from it with --from"
+                f"{'; '.join(origins)}; {kept}; lower training.learning_rate and begin a new run, --from the last one"
             )
 
     def log(self, bits: float, norm: float, rate: float) -> None:
         """Note the step, every few steps."""
         if self.step % LOG_EVERY and self.step != self.recipe.training.steps:
             return
-        elapsed = time.monotonic() - self.speed.began
+        elapsed_s = time.monotonic() - self.speed.began
         self._write(
             {
                 "step": self.step,
                 "bits": round(bits, 5),
                 "learning_rate": rate,
                 "gradient_norm": round(norm, 5),
-                "samples_per_s": round(self.speed.samples / elapsed),
-                "waiting": round(self.speed.waited / elapsed, 5),
+                "samples_per_s": round(self.speed.n_samples / elapsed_s),
+                "waiting": round(self.speed.waited_s / elapsed_s, 5),
             }
         )
         self.speed.reset()
@@ -294,20 +304,20 @@ class Run:
         """Let the averaged weights run free; write the sound, and a picture of it beside a real recording."""
         from wavegen import plots
 
-        n = round(self.recipe.training.sample_seconds * self.recipe.data.sample_rate)
+        n = max(1, round(self.recipe.training.sample_seconds * self.recipe.data.sample_rate))
         engine = ReferenceEngine(self.averaged)
         condition = None
         if self.label_values:
             example = self.segments["train"][0].labels
             rows = label_indices(self.label_values, example)
             weights = {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
-            condition = project_labels(weights, [rows], len(self.averaged.dilations))
+            condition = project_labels(weights, list(self.label_values), [rows], len(self.averaged.dilations))
         decoding = self.description.make_decoding()
         codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
         waveform = self.codec.decode(codes[0])
         audio.write(self.folder / "sample.wav", waveform, self.recipe.data.sample_rate)
         real = max(self.segments["validation"], key=lambda segment: segment.n_samples)
-        recorded = self.codec.decode(codes_of(self.store, real, self.codec)[:n])
+        recorded = self.codec.decode(Coder(self.store, self.codec).codes(real.start, min(n, real.n_samples)))
         plots.sounds(
             self.folder / "sample.png",
             {f"generated, step {self.step}": waveform, f"recorded, {real.name}": recorded},
@@ -327,8 +337,9 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "bits": self.bits,
         }
-        with files.atomic(self.folder / STATE_FILE) as partial:
-            torch.save(state, partial)
+        encoded = io.BytesIO()
+        torch.save(state, encoded)
+        files.write(self.folder / STATE_FILE, encoded.getvalue())
         self._export()
 
     def _export(self) -> None:
@@ -346,15 +357,14 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.bits = state["step"], dict(state["bits"])
-        self._export()  # a kill between the two files leaves the model a step behind
 
     def _announce(self, resume: bool, is_resumed: bool) -> None:
         if resume and not is_resumed:
             say(f"{self.folder} holds no run to resume, so this one starts afresh")
         n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         field = self.model.receptive_field
-        hours = {name: sum(s.n_samples for s in part) for name, part in self.segments.items()}
-        minutes = ", ".join(f"{n / self.store.sample_rate / 60:.1f} min {name}" for name, n in hours.items())
+        n_samples = {name: sum(s.n_samples for s in part) for name, part in self.segments.items()}
+        minutes = ", ".join(f"{n / self.store.sample_rate / 60:.1f} min {name}" for name, n in n_samples.items())
         precision = "bfloat16" if self.precision is torch.bfloat16 else "float32"
         say(f"{self.store.corpus}: {minutes}")
         say(
@@ -363,21 +373,25 @@ class Run:
             f"steps {self.step} to {self.recipe.training.steps}, into {self.folder}"
         )
 
-    def _open_metrics(self) -> None:
-        """Start the log, or cut it back to the step that was saved."""
-        with files.atomic(self.folder / "recipe.yaml") as partial:
-            partial.write_text(self.recipe.to_yaml(), encoding="utf-8")
+    @contextmanager
+    def metrics(self) -> Iterator[None]:
+        """Have the run folder's log open: a new one, or the old one cut back to the step that was saved."""
+        files.write(self.folder / RECIPE_FILE, self.recipe.to_yaml().encode())
         kept = [line for line in read_metrics(self.folder) if line["step"] <= self.step] if self.step else []
-        with files.atomic(self.folder / "metrics.jsonl") as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._board = None
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
+        files.write(self.folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        if self.step:
+            self._export()  # a kill between training.pt and the model leaves the model behind
+        if importlib.util.find_spec("tensorboard") is None:
+            yield
+            return
+        from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder), purge_step=self.step or None)
+        self._board = SummaryWriter(str(self.folder), purge_step=self.step + 1)
+        yield
+        self._board.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:
             for name, value in line.items():
@@ -385,11 +399,18 @@ class Run:
                     self._board.add_scalar(name, value, line["step"])
 
 
+def mean_counted_bits(model: WaveNet, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Mean -log2 p(code) over the codes of a batch that count."""
+    logits, _ = model(tensors["codes"], None, model.condition(tensors))
+    bits, counted = model.head.bits(logits, tensors["codes"]), tensors["counted"]
+    return (bits * counted).sum() / counted.sum().clamp(min=1)
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl; a last line that a kill cut short is dropped."""
     lines = []
     try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+        text = (folder / METRICS_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     for line in text.splitlines():
@@ -420,20 +441,39 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state["format"]
-    except Exception as error:
-        raise InputError(f"{path} is damaged or not a training state of wavegen; delete it to start afresh") from error
+    except OSError:
+        raise
+    except Exception as error:  # torch documents none; a damaged file raises whatever its pickle reader meets
+        raise InputError(f"{path} is damaged, or no training state; move it away to start afresh") from error
     if found != FORMAT:
         raise InputError(f"{path} has format {found}; this wavegen reads {FORMAT}")
     before = parse_recipe(state["recipe"], str(path))
     for section in ("data", "model", "training"):
         old, new = getattr(before, section).model_dump(), getattr(recipe, section).model_dump()
         for key in new:
-            if old.get(key) != new[key]:
+            if key != "source" and old.get(key) != new[key]:  # the corpus is known by its fingerprint
                 raise InputError(
                     f"{folder} was trained with {section}.{key} = {old.get(key)}, the recipe now says {new[key]}; "
                     "resume with the same recipe, or start a new run with --from"
                 )
     return state
+
+
+def _check_free(folder: Path, recipe: Recipe) -> None:
+    """Raises: InputError if a new run in this folder would write over something."""
+    if (folder / STATE_FILE).exists():
+        raise InputError(f"{folder} already holds a run; go on with --resume, or choose another folder with --out")
+    mine = folder / RECIPE_FILE
+    if mine.exists() and mine.read_text(encoding="utf-8") != recipe.to_yaml():
+        raise InputError(f"{mine} is there and says something else; choose another folder with --out")
+
+
+def _check_same_sound(source: Checkpoint, description: Description) -> None:
+    """Raises: InputError if a model to start from was made for other codes or another rate."""
+    for name in ("sample_rate", "codec", "n_classes"):
+        theirs, ours = getattr(source.description, name), getattr(description, name)
+        if theirs != ours:
+            raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")
 
 
 def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) -> Generator[Prepared, None, None]:

@@ -101,13 +101,26 @@ def test_evaluate_prints_bits_beside_histograms(tiny_run):
         run("evaluate", tiny_run, "--split", "dev")
 
 
+def test_evaluate_refuses_a_corpus_that_may_have_been_heard(tmp_path, tiny_recipe):
+    write_recordings(tmp_path / "in", n=12)
+    data = "data={corpus: folder, sample_rate: 8000, source: " + str(tmp_path / "in") + "}"
+    run("train", tiny_recipe, "--out", tmp_path / "run", "--set", data, "--set", "training.steps=2")
+    run("evaluate", tmp_path / "run")
+    soundfile.write(tmp_path / "in" / "000.wav", np.zeros(4000), 8000)
+    with pytest.raises(InputError, match=r"is not the one that .* was trained on"):
+        run("evaluate", tmp_path / "run")
+    run("evaluate", tmp_path / "run", "--set", f"data.source={tmp_path / 'in'}")
+    with pytest.raises(InputError, match="takes 8000 Hz"):
+        run("evaluate", tmp_path / "run", "--set", "data.sample_rate=16000")
+
+
 def test_data_prepare_reports_and_list_shows(tmp_path):
     source = write_librispeech(tmp_path / "in")
     (source / "LibriSpeech/train-clean-5/1/7/1-7-0009.flac").write_text("broken")
     result = run("data", "prepare", "librispeech", "--from", source)
     assert "left out LibriSpeech/train-clean-5/1/7/1-7-0009.flac: libsndfile cannot read it" in result.stderr
-    assert result.stdout.strip().endswith("librispeech-16000")
-    assert "librispeech-16000" in run("data", "list").stdout
+    assert "librispeech-16000-" in result.stdout
+    assert "librispeech-16000-" in run("data", "list").stdout
 
 
 def test_recipes_are_listed_shown_and_copied(tmp_path, monkeypatch):
@@ -149,7 +162,9 @@ MISTAKES = {
     "a checkpoint of another format": (["generate", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
     "a checkpoint to start from": (["train", "tiny.yaml", "--from", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
     "an unwritable folder": (["train", "tiny.yaml", "--out", "file/run"], "cannot write to file/run: "),
-    "an unwritable sound": (["generate", "RUN", "--seconds", "0.01", "--out", "file/x.wav"], "cannot write file/x.wav"),
+    "an unwritable sound": (["generate", "RUN", "--seconds", "0.01", "--out", "file/x.wav"], "cannot write to "),
+    "an output that is no WAV file": (["generate", "RUN", "--out", "x.flac"], "--out is x.flac; expected the name of"),
+    "an output that is a folder": (["generate", "RUN", "--out", "."], "--out is .; expected the name of a .wav file"),
     "an unknown engine": (["generate", "RUN", "--engine", "magic"], "unknown engine 'magic'"),
     "an unknown device": (["generate", "RUN", "--device", "tpu"], "unknown device 'tpu'; expected auto, cpu or cuda"),
     "a wrong temperature": (["generate", "RUN", "--temperature", "-1"], "temperature is -1.0; expected 0"),

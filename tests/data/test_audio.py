@@ -81,6 +81,12 @@ def test_empty_and_foreign_files_are_refused(tmp_path):
             decode(tmp_path / f"{name}.wav")
 
 
+def test_absurd_rates_are_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros(100), 1)
+    with pytest.raises(InputError, match="sample rate is 1 Hz"):
+        decode(tmp_path / "x.wav")
+
+
 def test_recordings_are_read_from_memory_too():
     file = io.BytesIO()
     soundfile.write(file, tone(), RATE, format="FLAC")

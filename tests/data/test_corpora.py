@@ -10,6 +10,7 @@ import soundfile
 from tests.conftest import REAL_DATA, write_recordings
 from wavegen.codec import MuLaw
 from wavegen.data import corpora, sources, store
+from wavegen.data.windows import Coder
 from wavegen.errors import InputError
 from wavegen.recipe import FolderData, LibriSpeechData, SineData
 
@@ -201,7 +202,7 @@ def test_librispeech_is_split_by_speaker_or_officially(tmp_path):
     assert len(set.union(*speakers.values())) == 20
     with pytest.raises(InputError, match="validation split"):
         corpora.split(librispeech_data(split="official"), opened.recordings)
-    assert path.name == "librispeech-16000"
+    assert path.name.startswith("librispeech-16000-")
 
 
 def test_official_librispeech_splits_follow_the_folders(tmp_path):
@@ -222,6 +223,49 @@ def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
         corpora.prepare_librispeech(tmp_path / "in", 16000)
     with pytest.raises(InputError, match="unknown corpus 'libri'"):
         corpora.find_corpus("libri")
+
+
+def test_several_sources_of_one_corpus_live_side_by_side(tmp_path):
+    for name, n in {"a": 10, "b": 20}.items():
+        write_librispeech(tmp_path / name, n_speakers=n)
+        corpora.prepare_librispeech(tmp_path / name, 16000)
+    with pytest.raises(InputError, match=r"prepared from 2 sources at 16000 Hz; choose with --set data\.source=.*/a or"):
+        corpora.open_corpus(librispeech_data())
+    opened, report = corpora.open_corpus(librispeech_data(source=tmp_path / "b"))
+    assert (len(opened.recordings), report) == (40, None)
+
+
+def test_a_song_beside_the_archives_does_not_hide_them(tmp_path):
+    write_librispeech(tmp_path / "in")
+    (tmp_path / "downloads").mkdir()
+    with tarfile.open(tmp_path / "downloads" / "x.tar", "w") as tar:
+        tar.add(tmp_path / "in" / "LibriSpeech", "LibriSpeech")
+    soundfile.write(tmp_path / "downloads" / "song.wav", np.zeros(100), RATE)
+    _, report = corpora.prepare_librispeech(tmp_path / "downloads", 16000)
+    assert report.n_recordings == 20
+
+
+def test_labels_from_folders_need_folders(tmp_path):
+    for path in list(write_recordings(tmp_path / "in").rglob("*.wav")):
+        path.rename(tmp_path / "in" / path.name)
+    data = folder_data(tmp_path / "in", labels_from_folders="register")
+    with pytest.raises(InputError, match="lie in no sub-folders"):
+        corpora.split(data, corpora.open_corpus(data)[0].recordings)
+
+
+def test_impossible_sines_are_refused():
+    with pytest.raises(InputError, match="holds 4000 Hz; at 8000 Hz they must lie below 4000"):
+        corpora.open_corpus(SineData(corpus="sine", sample_rate=RATE, frequencies=[100, 4000]))
+    with pytest.raises(InputError, match="at least one amplitude"):
+        corpora.open_corpus(SineData(corpus="sine", sample_rate=RATE, frequencies=[100], harmonics=[0]))
+
+
+def test_every_split_of_sines_hears_every_frequency():
+    data = SineData(corpus="sine", sample_rate=RATE, frequencies=[500, 1000], n_recordings=20, seconds=1)
+    opened, _ = corpora.open_corpus(data)
+    for part in corpora.split(data, opened.recordings).values():
+        spectra = [np.abs(np.fft.rfft(opened.samples[s.start : s.start + s.n_samples])) for s in part]
+        assert {int(spectrum.argmax()) for spectrum in spectra} == {500, 1000}
 
 
 def test_a_sine_is_what_the_recipe_says():
@@ -255,4 +299,5 @@ def test_the_real_librispeech_sample_prepares_whole():
     segments = corpora.split(data, store.load(path).recordings)
     held_out = {segment.name.split("/")[2] for segment in segments["test"]}
     assert held_out == {"1088", "19", "32", "3947", "6272"}
-    assert MuLaw(256).silence in store.codes_of(store.load(path), segments["test"][0], MuLaw(256))
+    first = segments["test"][0]
+    assert MuLaw(256).silence in Coder(store.load(path), MuLaw(256)).codes(first.start, first.n_samples)

@@ -118,15 +118,19 @@ def test_codes_that_do_not_fit_are_refused(model):
     engine = ReferenceEngine(model, 2)
     with pytest.raises(InputError, match="99"):
         engine.logits(np.full((2, 3, 1), 99))
-    with pytest.raises(InputError, match=r"expected \(2, n, 1\)"):
+    with pytest.raises(InputError, match=r"expected \(2, n\) and \(2, n, 1\)"):
         engine.advance(draws(1, 5), Decoding())
+    with pytest.raises(InputError, match=r"codes \(2, 4, 1\)"):
+        engine.advance(draws(2, 5), Decoding(), np.full((2, 4, 1), -1))
+    with pytest.raises(InputError, match=r"condition is \(2, 3, 6, 10\); expected \(2, 1 or 5"):
+        engine.advance(draws(2, 5), Decoding(), condition=np.zeros((2, 3, 6, 10), dtype=np.float32))
 
 
 def test_generate_makes_the_same_sound_for_any_blocksize_and_number_of_streams(float64):
     model = tiny_wavenet().eval()
 
     def sound(n_streams: int, blocksize: int):
-        blocks = generate(ReferenceEngine(model, n_streams), 50, seed=9, n_streams=n_streams, blocksize=blocksize)
+        blocks = generate(ReferenceEngine(model, n_streams), 50, seed=9, blocksize=blocksize)
         return np.concatenate(list(blocks), axis=1)
 
     np.testing.assert_array_equal(sound(1, 7), sound(1, 50))

@@ -93,9 +93,9 @@ def test_labels_condition_alike_in_torch_and_in_numpy(float64):
     weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     streams = [{"speaker": 2, "digit": 7}, {"speaker": 3, "digit": 10}]
     rows = {name: torch.tensor([stream[name] for stream in streams]) for name in ("speaker", "digit")}
-    projected = project_labels(weights, streams, len(model.dilations))
+    projected = project_labels(weights, ["speaker", "digit"], streams, len(model.dilations))
     np.testing.assert_allclose(projected, model.condition(rows).detach().numpy(), atol=1e-6)
-    assert project_labels({}, streams, 3) is None
+    assert project_labels({}, [], streams, 3) is None
 
 
 def test_dilations_repeat_by_block_or_stay_one():
@@ -136,6 +136,12 @@ def test_weights_that_do_not_fit_are_refused_by_name():
         load_weights(model, {**weights, "embed.weight": weights["embed.weight"][:, :5]}, "x")
     with pytest.raises(InputError, match=r"tensor extra"):
         load_weights(model, {**weights, "extra": np.zeros(1)}, "x")
+
+
+@pytest.mark.parametrize("name", ["a.b", "two words", "keys"])
+def test_labels_with_impossible_names_are_refused(name):
+    with pytest.raises(InputError, match="a label cannot be called"):
+        tiny_wavenet(labels={name: 3})
 
 
 def test_unknown_kinds_and_sizes_are_refused():

@@ -1,5 +1,6 @@
 """Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from wavegen import files
 from wavegen.errors import InputError
 
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
+
+RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
 
 # Names that libsndfile can read; other files in a corpus (transcripts, licences) are not recordings at all.
 SUFFIXES = frozenset(
@@ -65,6 +68,8 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
         raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
     with sound:
         facts.sample_rate, facts.n_channels = sound.samplerate, sound.channels
+        if not RATES[0] <= sound.samplerate <= RATES[1]:
+            raise InputError(f"its sample rate is {sound.samplerate} Hz; expected {RATES[0]} to {RATES[1]}")
         resampler = None
         if sound.samplerate != sample_rate:
             resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
@@ -112,8 +117,9 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
 
     Raises: InputError if the folder cannot be written to.
     """
-    with files.atomic(path) as partial:
-        soundfile.write(partial, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    encoded = io.BytesIO()
+    soundfile.write(encoded, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    files.write(path, encoded.getvalue())
 
 
 def _reason(error: Exception) -> str:

@@ -1,15 +1,15 @@
 """Where each corpus comes from: its layout, labels and splits."""
 
-import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from wavegen.data import sources, store
-from wavegen.data.store import Item, Recording, Report, Segment, Store
+from wavegen.data.store import Item, Recording, Report, Store
+from wavegen.data.windows import Segment
 from wavegen.errors import InputError
 from wavegen.progress import bar
 from wavegen.recipe import AudioData, FolderData, LibriSpeechData, SineData
@@ -50,10 +50,12 @@ def find_corpus(name: str) -> Corpus:
     )
 
 
-def prepare_librispeech(source: Path, sample_rate: int) -> tuple[Path, Report]:
-    """Prepare LibriSpeech, or any part of it, from its folder or its archives; returns where, and what was found."""
-    path = store.root() / f"librispeech-{sample_rate}"
-    return path, _prepare(path, "librispeech", source, _librispeech_items(source), sample_rate)
+def prepare_librispeech(source: Path, sample_rate: int) -> tuple[Path, Report | None]:
+    """Prepare LibriSpeech, or any part of it, from its folder or its archives; returns where, and what was found.
+
+    The report is None if this source was prepared before and has not changed.
+    """
+    return _prepare("librispeech", source.expanduser(), sample_rate, _librispeech_items)
 
 
 def open_corpus(data: AudioData) -> tuple[Store, Report | None]:
@@ -64,36 +66,15 @@ def open_corpus(data: AudioData) -> tuple[Store, Report | None]:
     if isinstance(data, SineData):
         return _sine(data), None
     if isinstance(data, LibriSpeechData):
-        path = store.root() / f"librispeech-{data.sample_rate}"
         if data.source is None:
-            if store.read_facts(path) is None:
-                raise InputError(
-                    f"the corpus librispeech is not prepared at {data.sample_rate} Hz; get it from "
-                    f"{find_corpus('librispeech').get}, then run "
-                    "`wavegen data prepare librispeech --from ARCHIVE_OR_FOLDER`"
-                )
-            return store.load(path), None
-        source = data.source.expanduser()
-        items = _librispeech_items(source)
-    else:
-        assert isinstance(data, FolderData)  # the recipe knows no other corpus
-        if data.source is None:
-            raise InputError("the recipe names no folder of recordings; add --set data.source=FOLDER")
-        source = data.source.expanduser()
-        place = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]
-        path = store.root() / f"folder-{source.resolve().name}-{place}-{data.sample_rate}"
-        items = _folder_items(source)
-    facts = store.read_facts(path)
-    report = None
-    if facts is None or facts["source_fingerprint"] != sources.fingerprint(source):
-        report = _prepare(path, data.corpus, source, items, data.sample_rate)
+            return store.load(_only_prepared("librispeech", data.sample_rate)), None
+        path, report = prepare_librispeech(data.source, data.sample_rate)
+        return store.load(path), report
+    assert isinstance(data, FolderData)  # the recipe knows no other corpus
+    if data.source is None:
+        raise InputError("the recipe names no folder of recordings; add --set data.source=FOLDER")
+    path, report = _prepare("folder", data.source.expanduser(), data.sample_rate, _folder_items)
     return store.load(path), report
-
-
-def prepared() -> list[tuple[Path, dict[str, Any]]]:
-    """The folder of every prepared corpus, and what its store.json says."""
-    folders = sorted(store.root().iterdir()) if store.root().is_dir() else []
-    return [(folder, facts) for folder in folders if (facts := store.read_facts(folder)) is not None]
 
 
 def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Segment]]:
@@ -114,6 +95,10 @@ def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Se
         for recording, group in zip(recordings, groups, strict=True):
             segments[names[group]].append(_segment(recording, 0, recording.n_samples, data))
     empty = [name for name in ("train", "validation") if not segments[name]]
+    if isinstance(data, FolderData) and data.labels_from_folders and not label_values(segments["train"]):
+        raise InputError(
+            f"data.labels_from_folders is {data.labels_from_folders!r}, but the recordings lie in no sub-folders"
+        )
     if empty:
         raise InputError(
             f"data.split is {rule!r}, which leaves nothing to the {' and '.join(empty)} split of these "
@@ -124,21 +109,43 @@ def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Se
 
 def label_values(segments: Sequence[Segment]) -> dict[str, list[str]]:
     """The values of every label in some segments, sorted."""
-    names = segments[0].labels if segments else {}
+    names = sorted({name for segment in segments for name in segment.labels})
     return {name: sorted({segment.labels[name] for segment in segments if name in segment.labels}) for name in names}
 
 
-def _prepare(path: Path, corpus: str, source: Path, items: Iterator[Item], sample_rate: int) -> Report:
+def _prepare(
+    corpus: str, source: Path, sample_rate: int, items: Callable[[Path], Iterator[Item]]
+) -> tuple[Path, Report | None]:
+    """The store of a source, prepared if this state of it is not yet."""
+    fingerprint = sources.fingerprint(source)
+    path = store.folder_of(corpus, sample_rate, source, fingerprint)
+    if store.read_facts(path) is not None:
+        return path, None
     with bar(f"Preparing {corpus}", sources.n_bytes(source)) as running:
-        fingerprint = sources.fingerprint(source)
-        return store.prepare(path, corpus, items, sample_rate, str(source.resolve()), fingerprint, running)
+        return store.prepare(corpus, items(source), sample_rate, source, fingerprint, running)
+
+
+def _only_prepared(corpus: str, sample_rate: int) -> Path:
+    """The one store of a named corpus."""
+    found = store.prepared(corpus, sample_rate)
+    if not found:
+        raise InputError(
+            f"the corpus {corpus} is not prepared at {sample_rate} Hz; get it from {find_corpus(corpus).get}, "
+            f"then run `wavegen data prepare {corpus} --from ARCHIVE_OR_FOLDER`"
+        )
+    if len(found) > 1:
+        places = " or ".join(f"data.source={facts['source']}" for _, facts in found)
+        raise InputError(
+            f"{corpus} is prepared from {len(found)} sources at {sample_rate} Hz; choose with --set {places}"
+        )
+    return found[0][0]
 
 
 def _librispeech_items(source: Path) -> Iterator[Item]:
     """Utterances by the layout <subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac."""
     found = False
-    for name, file, n_bytes in sources.recordings_in(source):
-        match = _UTTERANCE.search(("/" + str(source.resolve()) + "/" + str(name)) if source.is_dir() else str(name))
+    for name, file, n_bytes in sources.recordings_in(source, lambda path: _UTTERANCE.search(path) is not None):
+        match = _UTTERANCE.search(f"/{source.resolve().as_posix()}/{name}" if source.is_dir() else str(name))
         if match:
             found = True
             yield Item(str(name), file, n_bytes, {"speaker": match["speaker"]}, match["subset"])
@@ -160,6 +167,13 @@ def _sine(data: SineData) -> Store:
     n = round(data.seconds * data.sample_rate)
     if n < 1:
         raise InputError(f"data.seconds is {data.seconds}; too short for a sample at {data.sample_rate} Hz")
+    if max(data.frequencies) >= data.sample_rate / 2:
+        raise InputError(
+            f"data.frequencies holds {max(data.frequencies):g} Hz; at {data.sample_rate} Hz they must lie below "
+            f"{data.sample_rate / 2:g}"
+        )
+    if not any(data.harmonics):
+        raise InputError(f"data.harmonics is {data.harmonics}; at least one amplitude must be above 0")
     waveforms = []
     for number in range(data.n_recordings):
         random = np.random.Generator(np.random.Philox(number))
@@ -171,12 +185,12 @@ def _sine(data: SineData) -> Store:
             if order * frequency < data.sample_rate / 2
         ]
         tone = np.sum(audible, axis=0)
-        tone *= data.amplitude / np.abs(tone).max()
+        tone = tone * data.amplitude / max(np.abs(tone).max(), 1e-9)
         if data.noise_db is not None:
             level = np.sqrt(np.mean(tone**2)) * 10 ** (data.noise_db / 20)
             tone = tone + level * random.standard_normal(n)
         waveforms.append(np.clip(tone, -1, 1))
-    return store.in_memory("sine", data.sample_rate, waveforms)
+    return store.in_memory("sine", data.sample_rate, waveforms, n_kinds=len(data.frequencies))
 
 
 def _segment(recording: Recording, first: int, last: int, data: AudioData) -> Segment:
@@ -200,7 +214,12 @@ def _by_time(recording: Recording, name: str, data: AudioData) -> list[Segment]:
 
 
 def _group(recording: Recording, rule: str) -> str:
-    return {"official": recording.subset, "speaker": recording.labels.get("speaker", "")}.get(rule, recording.name)
+    """What a split keeps together."""
+    if rule == "official":
+        return recording.subset
+    if rule == "speaker":
+        return recording.labels["speaker"]
+    return recording.subset or recording.name
 
 
 def _official(subsets: Sequence[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, NamedTuple
 
@@ -21,30 +21,31 @@ IN_MEMORY = 64 << 20  # bytes of an archive's entry kept in memory; longer ones 
 
 
 class SourceFile(NamedTuple):
-    """One recording: its name within the corpus, where to read it, and its size in bytes as stored."""
+    """One recording: its name within the corpus, where to read it, and roughly its share of the source in bytes."""
 
     name: PurePosixPath
     file: Path | BinaryIO
     n_bytes: int
 
 
-def recordings_in(source: Path) -> Iterator[SourceFile]:
+def recordings_in(source: Path, is_wanted: Callable[[str], bool] = lambda path: True) -> Iterator[SourceFile]:
     """Every file named like a recording, in sorted order for folders and in stored order for archives.
 
-    A folder that holds no recordings but archives stands for the archives.
+    A folder that holds no recordings but archives stands for the archives; `is_wanted` is asked for the full path of
+    each recording outside archives, so that a song beside them does not hide them.
 
     Raises: InputError if the source does not exist, holds no recordings, or an archive is damaged.
     """
     paths = _walk(source)
-    recordings = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    recordings = [path for path in paths if path.suffix.lower() in SUFFIXES and is_wanted(path.resolve().as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
-    if not recordings and not archives:
+    if not any(path.suffix.lower() in SUFFIXES for path in paths) and not archives:
         raise InputError(
             f"{source} holds no recordings; expected files such as .wav or .flac, or a .tar.gz or .zip of them"
         )
     for path in recordings:
         name = path.relative_to(source) if path != source else Path(path.name)
-        yield SourceFile(PurePosixPath(name.as_posix()), path, path.stat().st_size)
+        yield SourceFile(PurePosixPath(_readable(name.as_posix())), path, path.stat().st_size)
     for path in archives if not recordings else []:
         yield from _entries(path)
 
@@ -54,7 +55,7 @@ def fingerprint(source: Path) -> str:
     digest = hashlib.sha256()
     for path in _walk(source):
         status = path.stat()
-        digest.update(f"{path.relative_to(source)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.relative_to(source)) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -112,4 +113,9 @@ def _in_reach(name: str, entry: IO[bytes], size: int) -> SourceFile:
     while block := entry.read(1 << 20):
         copy.write(block)
     copy.seek(0)
-    return SourceFile(PurePosixPath(name), copy, size)  # type: ignore[arg-type]
+    return SourceFile(PurePosixPath(_readable(name)), copy, size)  # type: ignore[arg-type]
+
+
+def _readable(name: str) -> str:
+    """A file's name as text that can be printed, whatever bytes it holds."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -16,6 +16,8 @@ class Engine(Protocol):
     projected (conditioning.py): one frame that holds throughout, or one per step.
     """
 
+    n_streams: int
+
     def start(self, streams: Sequence[int] | None = None) -> None:
         """Put these streams (all by default) at the beginning of time."""
         ...

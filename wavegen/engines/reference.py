@@ -22,7 +22,7 @@ class ReferenceEngine:
 
     def __init__(self, model: WaveNet, n_streams: int = 1) -> None:
         self._model = model.eval()
-        self._n_streams = n_streams
+        self.n_streams = n_streams
         weight = model.embed.weight
         self._device, self._dtype = weight.device, weight.dtype
         self.start()
@@ -46,8 +46,8 @@ class ReferenceEngine:
         condition: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
-        made = np.full((self._n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
-        self._check(made, uniforms.shape[0])
+        made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
+        self._check(made, uniforms.shape[:2], condition)
         given = (made >= 0).all(axis=(0, 2))
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
@@ -64,7 +64,7 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
-        self._check(codes, len(codes))
+        self._check(codes, codes.shape[:2], condition)
         steps = [
             self._run(codes[:, step : step + 1], _frames(condition, step, step + 1)) for step in range(codes.shape[1])
         ]
@@ -84,16 +84,24 @@ class ReferenceEngine:
         return result
 
     def _beginning(self) -> WaveNetState:
-        nothing = torch.zeros((self._n_streams, 0), dtype=torch.int64, device=self._device)
+        nothing = torch.zeros((self.n_streams, 0), dtype=torch.int64, device=self._device)
         _, state = self._model(nothing)
         return _clone(state)
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def _check(self, codes: NDArray[np.int64], n_streams: int) -> None:
-        if n_streams != self._n_streams or codes.ndim != 3 or codes.shape[::2] != (self._n_streams, 1):
-            raise InputError(f"codes are {codes.shape}; expected ({self._n_streams}, n, 1)")
+    def _check(
+        self, codes: NDArray[np.int64], expected: tuple[int, ...], condition: NDArray[np.float32] | None
+    ) -> None:
+        n = expected[1]
+        if expected[0] != self.n_streams or codes.shape != (self.n_streams, n, 1):
+            raise InputError(
+                f"uniforms are {expected} and codes {codes.shape}; expected ({self.n_streams}, n) and "
+                f"({self.n_streams}, n, 1)"
+            )
+        if condition is not None and (len(condition) != self.n_streams or condition.shape[1] not in (1, n)):
+            raise InputError(f"condition is {condition.shape}; expected ({self.n_streams}, 1 or {n}, layers, channels)")
         highest = self._model.embed.num_embeddings
         if codes.size and not -1 <= codes.min() <= codes.max() < highest:
             raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {highest - 1}, or -1 to draw")

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wavegen.errors import InputError
 from wavegen.models.heads import Categorical
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
@@ -68,6 +69,9 @@ class WaveNet(nn.Module):
         self.head_hidden = nn.Linear(skip_channels, head_channels)
         self.head_out = nn.Linear(head_channels, self.head.n_parameters)
 
+        for name in labels or {}:
+            if hasattr(nn.ModuleDict(), name) or not name.isidentifier():
+                raise InputError(f"a label cannot be called {name!r}; choose another word without dots or spaces")
         # One more row than known values: the last stands for "unknown" and is trained by label dropout.
         self.labels = nn.ModuleDict(
             {name: nn.Embedding(n_values + 1, label_channels) for name, n_values in (labels or {}).items()}
@@ -115,13 +119,13 @@ class WaveNet(nn.Module):
         return state._replace(delay=self.embed(codes))
 
 
-def smooth_embedding(n_classes: int, channels: int, highest: float = 12.0) -> Tensor:
+def smooth_embedding(n_classes: int, channels: int) -> Tensor:
     """Initial embedding in which neighbouring codes look alike: random Fourier features of the code's value.
 
     Codes are quantised amplitudes, so a network need not first learn from data that 127 lies beside 128. Features are
-    cos(w v + phase) with v in [-1, 1] and |w| growing up to `highest` (after Rahimi and Recht, NIPS 2007).
+    cos(w v + phase) with v in [-1, 1] and w of a scale from 1 to 12 (after Rahimi and Recht, NIPS 2007).
     """
     value = torch.linspace(-1, 1, n_classes)[:, None]
-    frequency = torch.randn(channels) * torch.linspace(1, highest, channels)
+    frequency = torch.randn(channels) * torch.linspace(1, 12, channels)
     phase = torch.rand(channels) * 2 * math.pi
     return math.sqrt(2) * torch.cos(value * frequency + phase)

@@ -35,7 +35,6 @@ class CausalConv(nn.Module):
         out_channels: int,
         kernel_size: int | tuple[int, ...] = 2,
         dilation: int = 1,
-        bias: bool = True,
     ) -> None:
         super().__init__()
         self.kernel_size = (kernel_size,) if isinstance(kernel_size, int) else kernel_size
@@ -45,7 +44,7 @@ class CausalConv(nn.Module):
         self._taps = tuple(itertools.product(*map(range, self.kernel_size)))  # ((0,), (1,)) for a kernel of 2
         self._sides = tuple(size // 2 for size in self.kernel_size[1:])
         self.weight = nn.Parameter(torch.empty(*self.kernel_size, out_channels, in_channels))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.normal_(self.weight, std=1 / math.sqrt(in_channels * math.prod(self.kernel_size)))
 
     @property

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from wavegen.codec import Linear, MuLaw
+from wavegen.data import store
+from wavegen.data.windows import Coder, Segment, WindowRule, Windows, code_table
+from wavegen.errors import InputError
+
+CODEC = MuLaw(256)
+CONTEXT = 20
+
+
+def ramp_store(*lengths: int) -> store.Store:
+    """Recordings in which every sample tells where it is."""
+    waveforms = [np.linspace(-0.9, 0.9, n) + 0.001 * number for number, n in enumerate(lengths)]
+    return store.in_memory("ramps", 8000, waveforms)
+
+
+def segments_of(opened: store.Store, **changes) -> list[Segment]:
+    return [Segment(r.name, r.start, r.n_samples, {"who": r.name}, True)._replace(**changes) for r in opened.recordings]
+
+
+def windows(opened: store.Store, segments: list[Segment] | None = None, labels=None, **changes) -> Windows:
+    values = {
+        "window": 50,
+        "context": CONTEXT,
+        "true_starts": 0.3,
+        "label_dropout": 0.0,
+        "balance": False,
+        "seed": 1,
+        **changes,
+    }
+    return Windows(opened, segments or segments_of(opened), CODEC, WindowRule(**values), labels or {})
+
+
+def test_the_code_table_is_the_codec():
+    for codec in (CODEC, Linear(65536)):
+        samples = np.array([-32768, -1, 0, 1, 32767], dtype=np.int16)
+        np.testing.assert_array_equal(code_table(codec)[samples], codec.encode(samples / 32768))
+
+
+def test_windows_are_a_pure_function_of_seed_and_step():
+    opened = ramp_store(300, 500)
+    first = windows(opened).batch(7, 4)
+    made = windows(opened)
+    made.batch(3, 4)
+    again = made.batch(7, 4)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other) if isinstance(one, np.ndarray) else None
+    assert first.origins == again.origins
+    assert windows(opened).batch(8, 4).origins != first.origins
+    assert windows(opened, seed=2).batch(7, 4).origins != first.origins
+    assert windows(opened).batch(7, 2).origins == first.origins[:2]
+
+
+def test_a_window_counts_from_the_start_of_a_recording_or_behind_its_context():
+    opened = ramp_store(300, 500)
+    for step in range(30):
+        batch = windows(opened).batch(step, 4)
+        for codes, counted, origin in zip(batch.codes, batch.counted, batch.origins, strict=True):
+            name, offset = origin.split(" from sample ")
+            recording = next(r for r in opened.recordings if r.name == name)
+            first = recording.start + int(offset)
+            np.testing.assert_array_equal(codes, CODEC.encode(opened.samples[first : first + 50] / 32768))
+            assert counted[CONTEXT:].all()
+            assert counted[:CONTEXT].all() == (int(offset) == 0)
+            assert counted[:CONTEXT].any() == (int(offset) == 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_true_starts_is_the_one_asked_for(share):
+    made = windows(ramp_store(5000, 5000), true_starts=share)
+    starts = [origin.endswith(" sample 0") for step in range(100) for origin in made.batch(step, 4).origins]
+    assert abs(np.mean(starts) - share) < 0.08  # 400 draws: three standard deviations of a fair coin
+
+
+def test_samples_are_chosen_evenly_from_long_and_short_recordings():
+    made = windows(ramp_store(1000, 9000), true_starts=0.0)
+    names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
+    assert abs(np.mean([name.endswith("0001") for name in names]) - 0.9) < 0.03
+
+
+def test_balanced_windows_come_from_every_group_equally_often():
+    opened = ramp_store(1000, 8000, 1000)
+    segments = [s._replace(group=group) for s, group in zip(segments_of(opened), ("a", "b", "b"), strict=True)]
+    made = windows(opened, segments, true_starts=0.1, balance=True)
+    names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
+    assert abs(np.mean([name.endswith("0000") for name in names]) - 0.5) < 0.05
+
+
+def test_recordings_shorter_than_the_window_are_padded_with_silence_that_does_not_count():
+    batch = windows(ramp_store(30)).batch(0, 2)
+    assert (batch.codes[:, 30:] == CODEC.silence).all()
+    assert batch.counted[:, :30].all()
+    assert not batch.counted[:, 30:].any()
+
+
+def test_stretches_from_the_middle_of_a_recording_never_count_their_context():
+    opened = ramp_store(1000)
+    middle = segments_of(opened, start=200, n_samples=60, at_start=False)
+    batch = windows(opened, middle).batch(0, 8)
+    assert not batch.counted[:, :CONTEXT].any()
+
+
+def test_labels_become_rows_and_hidden_ones_the_last():
+    opened = ramp_store(300, 300)
+    names = [recording.name for recording in opened.recordings]
+    batch = windows(opened, labels={"who": names}).batch(0, 16)
+    assert [names[row] for row in batch.labels["who"]] == [origin.split()[0] for origin in batch.origins]
+    hidden = windows(opened, labels={"who": names}, label_dropout=1.0).batch(0, 16)
+    assert (hidden.labels["who"] == 2).all()
+    unknown = windows(opened, labels={"who": names[:1]}).batch(0, 16)
+    assert set(unknown.labels["who"]) == {0, 1}
+
+
+def test_windows_that_could_count_nothing_are_refused():
+    opened = ramp_store(300)
+    with pytest.raises(InputError, match="window is 20 samples; it must exceed the receptive field, which is 20"):
+        windows(opened, window=20)
+    with pytest.raises(InputError, match="no recording of ramps is longer"):
+        windows(opened, segments_of(opened, n_samples=10, at_start=False))
+
+
+def test_blocks_of_a_segment_are_its_codes_in_pieces():
+    opened = ramp_store(300)
+    (segment,) = segments_of(opened)
+    coder = Coder(opened, CODEC)
+    whole = coder.codes(0, 300)
+    np.testing.assert_array_equal(np.concatenate(list(coder.blocks(segment, 70))), whole)
+    pieces = list(coder.blocks(segment, 70, overlap=1))
+    assert [len(piece) for piece in pieces] == [70, 71, 71, 71, 21]
+    np.testing.assert_array_equal(np.concatenate([pieces[0], *(piece[1:] for piece in pieces[1:])]), whole)

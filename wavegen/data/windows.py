@@ -1,0 +1,160 @@
+"""Stretches of recordings, their codes, and the seeded windows that training sees."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.codec import Codec
+from wavegen.data.store import Store
+from wavegen.errors import InputError
+
+
+class Segment(NamedTuple):
+    """A stretch of a recording that belongs to one split.
+
+    `at_start` says that it begins where the recording begins; `group` is whose it is: the speaker, or the first
+    sub-folder.
+    """
+
+    name: str
+    start: int
+    n_samples: int
+    labels: Mapping[str, str]
+    at_start: bool
+    group: str = ""
+
+    def n_counted(self, context: int) -> int:
+        """Codes that can be predicted from their full past: all, or those behind `context` earlier ones."""
+        return self.n_samples if self.at_start else max(0, self.n_samples - context)
+
+
+class Coder:
+    """The codes of a store, looked up in a table of all 16-bit samples, a stretch at a time."""
+
+    def __init__(self, store: Store, codec: Codec) -> None:
+        self._samples = store.samples
+        self._table = code_table(codec)
+
+    def codes(self, first: int, n: int) -> NDArray[np.int64]:
+        """The codes of `n` samples from position `first` of the store, (n,)."""
+        return self._table[self._samples[first : first + n]]
+
+    def blocks(self, segment: Segment, size: int, overlap: int = 0) -> Iterator[NDArray[np.int64]]:
+        """A segment's codes in blocks of at most `size`, each after the first beginning `overlap` codes earlier."""
+        for first in range(0, segment.n_samples, size):
+            before = min(first, overlap)
+            n = min(size, segment.n_samples - first)
+            yield self.codes(segment.start + first - before, n + before)
+
+
+def code_table(codec: Codec) -> NDArray[np.int64]:
+    """The code of every 16-bit sample; negative samples index from the end, as numpy does."""
+    samples = np.concatenate([np.arange(0, 32768), np.arange(-32768, 0)])
+    return codec.encode(samples / 32768)
+
+
+class Batch(NamedTuple):
+    """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from."""
+
+    codes: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    labels: dict[str, NDArray[np.int64]]
+    origins: list[str]
+
+
+@dataclass(frozen=True)
+class WindowRule:
+    """How windows are drawn; all but `context` are fields of a recipe's training section."""
+
+    window: int
+    context: int
+    true_starts: float
+    label_dropout: float
+    balance: bool
+    seed: int
+
+
+class Windows:
+    """Windows of codes as a pure function of (seed, step): a resumed run sees what an uninterrupted one would have.
+
+    A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
+    anywhere else and its first `context` codes count for nothing: they are there to be seen. With `context` equal to
+    the receptive field, every counted code is predicted from its full past. A recording shorter than the window is
+    padded with silence that does not count. Every second of sound is equally likely to be heard, or, with `balance`,
+    every group of recordings, however much of each there is.
+
+    Raises: InputError if no segment is long enough to hold a code that counts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        segments: Sequence[Segment],
+        codec: Codec,
+        rule: WindowRule,
+        labels: Mapping[str, Sequence[str]],
+    ) -> None:
+        if rule.window <= rule.context:
+            raise InputError(
+                f"training.window is {rule.window} samples; it must exceed the receptive field, which is {rule.context}"
+            )
+        groups: dict[str, list[Segment]] = {}
+        for segment in segments:
+            if segment.n_counted(rule.context):
+                groups.setdefault(segment.group if rule.balance else "", []).append(segment)
+        if not groups:
+            raise InputError(
+                f"no recording of {store.corpus} is longer than the receptive field of {rule.context} samples"
+            )
+        self._groups = [_Group.of(members) for _, members in sorted(groups.items())]
+        self._rule, self._silence = rule, codec.silence
+        self._coder = Coder(store, codec)
+        self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The windows of one step."""
+        rule = self._rule
+        codes = np.full((size, rule.window), self._silence, dtype=np.int64)
+        counted = np.zeros((size, rule.window), dtype=bool)
+        labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
+        origins = []
+        for row in range(size):
+            random = np.random.Generator(
+                np.random.Philox(key=np.array([rule.seed, step], dtype=np.uint64), counter=[0, 0, 0, row])
+            )
+            segment, offset = self._choose(random)
+            n = min(rule.window, segment.n_samples - offset)
+            codes[row, :n] = self._coder.codes(segment.start + offset, n)
+            is_start = segment.at_start and offset == 0
+            counted[row, 0 if is_start else rule.context : n] = True
+            is_hidden = random.random() < rule.label_dropout
+            for name, rows in self._rows.items():
+                unknown = len(rows)
+                labels[name][row] = unknown if is_hidden else rows.get(segment.labels.get(name, ""), unknown)
+            origins.append(f"{segment.name} from sample {offset}")
+        return Batch(codes, counted, labels, origins)
+
+    def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
+        """A segment and an offset into it."""
+        group = self._groups[random.integers(len(self._groups))]
+        if group.starting and random.random() < self._rule.true_starts:
+            return group.starting[random.integers(len(group.starting))], 0
+        position = random.integers(group.ends[-1])
+        segment = group.segments[int(np.searchsorted(group.ends, position, side="right"))]
+        return segment, int(random.integers(max(1, segment.n_samples - self._rule.window + 1)))
+
+
+class _Group(NamedTuple):
+    """Segments to choose from by their lengths, and those among them that begin a recording."""
+
+    segments: list[Segment]
+    ends: NDArray[np.int64]
+    starting: list[Segment]
+
+    @classmethod
+    def of(cls, segments: list[Segment]) -> "_Group":
+        ends = np.cumsum([segment.n_samples for segment in segments])
+        return cls(segments, ends, [segment for segment in segments if segment.at_start])
