@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from wavegen import recipe
 from wavegen.codec import make_codec
-from wavegen.data import corpora, store
+from wavegen.data import corpora
+from wavegen.data.windows import code_table
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     found = [fit(part, rate, frequency)[0] for part in cut(waveform, half)]
     worst = max(abs(one / frequency - 1) for one in found)
     print(f"largest deviation from {frequency:g} Hz in any half second: {worst:.4%}")
-    coded = codec.decode(store.code_table(codec)[opened.samples])
+    coded = codec.decode(code_table(codec)[opened.samples])
     for name, sound in {"generated": waveform, "training data": trained, "the same, coded": coded}.items():
         print(f"median residual, {name}: {residual_db(sound.astype(np.float64), rate, frequency):.2f} dB")
 
@@ -52,9 +53,10 @@ def fit(waveform: NDArray[np.float64], rate: int, near: float) -> tuple[float, f
     time = np.arange(len(waveform)) / rate
 
     def left(frequency: float) -> float:
-        basis = np.stack([np.cos(2 * np.pi * frequency * time), np.sin(2 * np.pi * frequency * time)], axis=1)
-        coefficients = np.linalg.lstsq(basis, waveform, rcond=None)[0]
-        return float(np.mean((waveform - basis @ coefficients) ** 2))
+        cosine, sine = np.cos(2 * np.pi * frequency * time), np.sin(2 * np.pi * frequency * time)
+        cc, ss, cs, xc, xs = cosine @ cosine, sine @ sine, cosine @ sine, waveform @ cosine, waveform @ sine
+        fitted = (xc * (ss * xc - cs * xs) + xs * (cc * xs - cs * xc)) / (cc * ss - cs**2)  # normal equations, 2 x 2
+        return float((waveform @ waveform - fitted) / len(waveform))
 
     low, high = 0.97 * near, 1.03 * near
     for _ in range(3):

@@ -229,7 +229,9 @@ def test_several_sources_of_one_corpus_live_side_by_side(tmp_path):
     for name, n in {"a": 10, "b": 20}.items():
         write_librispeech(tmp_path / name, n_speakers=n)
         corpora.prepare_librispeech(tmp_path / name, 16000)
-    with pytest.raises(InputError, match=r"prepared from 2 sources at 16000 Hz; choose with --set data\.source=.*/a or"):
+    with pytest.raises(
+        InputError, match=r"prepared from 2 sources at 16000 Hz; choose with --set data\.source=.*/a or"
+    ):
         corpora.open_corpus(librispeech_data())
     opened, report = corpora.open_corpus(librispeech_data(source=tmp_path / "b"))
     assert (len(opened.recordings), report) == (40, None)
