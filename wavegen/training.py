@@ -143,6 +143,7 @@ class Run:
         self.step = 0
         self.speed = Speed()
         self._board: Any = None
+        self.unlogged_bits: list[float] = []
         self.bits: dict[str, float] = {}
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
         is_bfloat16 = recipe.training.precision == "bfloat16" or (
@@ -260,20 +261,22 @@ class Run:
             )
 
     def log(self, bits: float, norm: float, rate: float) -> None:
-        """Note the step, every few steps."""
+        """Note the mean of the last steps, every few steps."""
+        self.unlogged_bits.append(bits)
         if self.step % LOG_EVERY and self.step != self.recipe.training.steps:
             return
         elapsed_s = time.monotonic() - self.speed.began
         self._write(
             {
                 "step": self.step,
-                "bits": round(bits, 5),
+                "bits": round(sum(self.unlogged_bits) / len(self.unlogged_bits), 5),
                 "learning_rate": rate,
                 "gradient_norm": round(norm, 5),
                 "samples_per_s": round(self.speed.n_samples / elapsed_s),
                 "waiting": round(self.speed.waited_s / elapsed_s, 5),
             }
         )
+        self.unlogged_bits.clear()
         self.speed.reset()
 
     def validate(self) -> None:
