@@ -23,7 +23,6 @@ from wavegen.recipe import Recipe, SineData, WaveNetModel
 from wavegen.sampling import Decoding, uniforms
 from wavegen.training import Prepared, Run
 
-
 MAX_BATCH = 32_000  # samples per step when training is timed
 
 

@@ -323,7 +323,7 @@ class Run:
         recorded = self.codec.decode(Coder(self.store, self.codec).codes(real.start, min(n, real.n_samples)))
         plots.sounds(
             self.folder / "sample.png",
-            {f"generated, step {self.step}": waveform, f"recorded, {real.name}": recorded},
+            {f"generated, step {self.step}": waveform, f"recorded, {Path(real.name).name}": recorded},
             self.recipe.data.sample_rate,
         )
         self.speed.reset()
