@@ -60,6 +60,7 @@ TINY = [
     "training.steps=2",
     "training.batch_size=1",
     "training.window=400",
+    "training.compile=false",
     "training.sample_seconds=0.01",
     "training.validation_seconds=1",
     "model.n_blocks=1",

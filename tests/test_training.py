@@ -117,6 +117,21 @@ def test_compiled_training_is_the_same_but_for_rounding(tmp_path):
         assert np.median(np.abs(compiled[name] - array)) < 1e-4
 
 
+def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch, capsys):
+    def fail(function):
+        def broken(*arguments):
+            raise RuntimeError("a bug of the code generator")
+
+        return broken
+
+    monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setattr(training, "has_compiler", lambda device: True)
+    training.train(tiny("training.steps=2", "training.compile=auto"), tmp_path / "auto")
+    assert "so it trains uncompiled" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match=r"torch\.compile fails on this network .* set training\.compile to false"):
+        training.train(tiny("training.steps=2", "training.compile=true"), tmp_path / "true")
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     original = training.Run.mean_bits
 

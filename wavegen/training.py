@@ -181,10 +181,6 @@ class Run:
             source = checkpoint.load(start_from)
             _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
-        self.loss = mean_counted_bits
-        if settings.compile is True or (settings.compile == "auto" and has_compiler(self.device)):
-            self.loss = torch.compile(mean_counted_bits)
-            say("Compiling: the first step takes about a minute")
         self.averaged: WaveNet = copy.deepcopy(self.model).requires_grad_(False)
         field = self.model.receptive_field
         rule = WindowRule(
@@ -207,7 +203,10 @@ class Run:
         )
         if state is not None:
             self._restore(state)
+        self.loss = mean_counted_bits
         self._announce(resume, state is not None)
+        if settings.compile is True or (settings.compile == "auto" and has_compiler(device)):
+            self._compile()
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
         """The batches from the present step on, the next one always in the making."""
@@ -361,6 +360,22 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.bits = state["step"], dict(state["bits"])
 
+    def _compile(self) -> None:
+        """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so."""
+        say("Compiling, about a minute")
+        self.loss = torch.compile(mean_counted_bits)
+        batch = self.windows.batch(0, self.recipe.training.batch_size)
+        try:
+            self.mean_bits(_tensors(batch, self.device)).backward()
+        except Exception as error:  # torch documents none; its code generator fails on some shapes in its own ways
+            sentence = f"torch.compile fails on this network ({type(error).__name__})"
+            if self.recipe.training.compile is True:
+                raise InputError(f"{sentence}; set training.compile to false") from error
+            say(f"{sentence}, so it trains uncompiled")
+            self.loss = mean_counted_bits
+        self.optimizer.zero_grad()
+        self.speed.reset()
+
     def _announce(self, resume: bool, is_resumed: bool) -> None:
         if resume and not is_resumed:
             say(f"{self.folder} holds no run to resume, so this one starts afresh")
@@ -488,9 +503,12 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
             batch = coming.result()
             waited_s = time.monotonic() - began
             coming = worker.submit(make, number)
-            arrays = {"codes": batch.codes, "counted": batch.counted, **batch.labels}
-            tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-            yield Prepared(batch, tensors, waited_s)
+            yield Prepared(batch, _tensors(batch, device), waited_s)
+
+
+def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    arrays = {"codes": batch.codes, "counted": batch.counted, **batch.labels}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 @contextmanager
