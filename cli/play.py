@@ -62,7 +62,7 @@ def play(
     if factor < 1:
         say("That is too slow to play without drop-outs; `wavegen generate` renders to a file first")
     n_samples = None if seconds is None else max(1, round(seconds * rate))
-    player = Player((block[0] for block in session.blocks(n_samples, blocksize)), blocksize, prefill, opener)
+    player = Player((block[0] for block in session.blocks(n_samples, blocksize)), prefill, opener)
     say(f"Playing, {1000 * blocksize * prefill / rate:.0f} ms buffered; Ctrl-C stops")
     with contextlib.suppress(KeyboardInterrupt):
         player.run()

@@ -58,7 +58,7 @@ def run(blocks: Iterator[np.ndarray], prefill: int = 4) -> tuple[Player, FakeCar
         cards.append(FakeCard(callback, finished))
         return cards[0]
 
-    player = Player(blocks, BLOCKSIZE, prefill, opener)
+    player = Player(blocks, prefill, opener)
     player.run()
     return player, cards[0]
 
@@ -91,7 +91,7 @@ def test_the_card_starts_only_when_enough_is_ready():
         made_at_start.append(len(made))
         return FakeCard(callback, finished)
 
-    Player(blocks(), BLOCKSIZE, 7, opener).run()
+    Player(blocks(), 7, opener).run()
     assert made_at_start[0] >= 7
 
 
@@ -120,7 +120,7 @@ def test_stopping_early_ends_an_endless_engine():
             yield np.ones(BLOCKSIZE, dtype=np.float32)
 
     before = threading.active_count()
-    Player(endless(), BLOCKSIZE, 2, opener).run()
+    Player(endless(), 2, opener).run()
     time.sleep(0.1)
     assert threading.active_count() <= before + 1  # the timer may linger
 

@@ -40,7 +40,7 @@ class Counts:
 
 
 class Player:
-    """Plays mono blocks of exactly `blocksize` samples (the last may be shorter), made as fast as they are wanted.
+    """Plays mono blocks as long as the sound card's own (the last may be shorter), made as fast as they are wanted.
 
     `open_stream(callback, finished)` opens the sound card: by default with sounddevice, in tests a fake. The card
     starts once `prefill` blocks are ready. Exceptions of the producer surface in `run`.
@@ -49,12 +49,11 @@ class Player:
     def __init__(
         self,
         blocks: Iterator[Block],
-        blocksize: int,
         prefill: int,
         open_stream: Callable[[Callable[..., None], Callable[[], None]], OutputStream],
     ) -> None:
         self.counts = Counts()
-        self._blocks, self._blocksize, self._prefill = blocks, blocksize, prefill
+        self._blocks, self._prefill = blocks, prefill
         self._open_stream = open_stream
         self._queue: queue.Queue[Block | None] = queue.Queue(maxsize=max(1, prefill) + 1)
         self._is_stopping = threading.Event()
