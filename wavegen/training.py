@@ -312,8 +312,7 @@ class Run:
         if self.label_values:
             example = self.segments["train"][0].labels
             rows = label_indices(self.label_values, example)
-            weights = {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
-            condition = project_labels(weights, list(self.label_values), [rows], len(self.averaged.dilations))
+            condition = project_labels(self._weights(), list(self.label_values), [rows], len(self.averaged.dilations))
         decoding = self.description.make_decoding()
         codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
         waveform = self.codec.decode(codes[0])
@@ -345,9 +344,12 @@ class Run:
         self._export()
 
     def _export(self) -> None:
-        weights = {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
         described = {**vars(self.description), "step": self.step, "bits": self.bits}
-        checkpoint.save(self.folder / MODEL_FILE, Description(**described), weights, self.recipe.to_yaml())
+        checkpoint.save(self.folder / MODEL_FILE, Description(**described), self._weights(), self.recipe.to_yaml())
+
+    def _weights(self) -> dict[str, np.ndarray]:
+        """The averaged weights as the arrays of a model file."""
+        return {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state["corpus"] != self.store.fingerprint:
@@ -404,9 +406,8 @@ class Run:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(self.folder), purge_step=self.step + 1)
-        yield
-        self._board.close()
+        with closing(SummaryWriter(str(self.folder), purge_step=self.step + 1)) as self._board:
+            yield
 
     def _write(self, line: dict[str, Any]) -> None:
         with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
