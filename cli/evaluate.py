@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -9,8 +10,12 @@ from rich.table import Table
 from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.progress import bar, say
+from wavegen.session import n_samples
 
 from .options import MAX_SECONDS, Device, Model, Settings
+
+N_BINS = 8  # stretches of the free-running comparison
+N_STREAMS = 16  # recordings and sounds in it
 
 
 def evaluate(
@@ -19,6 +24,10 @@ def evaluate(
     seconds: Annotated[
         float | None,
         typer.Option(min=1, max=MAX_SECONDS, help="hear about this much of the split (default: all of it)"),
+    ] = None,
+    free_running: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=600, help="also let it run free this long, s, and show how far it drifts"),
     ] = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -29,16 +38,18 @@ def evaluate(
 
     Examples:
         wavegen evaluate runs/speech
+        wavegen evaluate runs/speech --free-running 4
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen import recipe
-    from wavegen.data import corpora
+    from wavegen.data import corpora, splits
+    from wavegen.data.windows import Coder
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, histogram_bits
-    from wavegen.models.build import build, load_weights
+    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows
+    from wavegen.models.build import from_checkpoint
 
-    if split not in corpora.SPLITS:
-        raise InputError(f"unknown split {split!r}; expected one of {', '.join(corpora.SPLITS)}")
+    if split not in splits.SPLITS:
+        raise InputError(f"unknown split {split!r}; expected one of {', '.join(splits.SPLITS)}")
     loaded = checkpoint.load(model)
     described = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
@@ -55,12 +66,11 @@ def evaluate(
                 "split may hold what it has heard; name an unheard corpus with --set data.source=..."
             )
         say("This is not the corpus of the training: whether the model has heard it is for you to know")
-    segments = corpora.split(data, store.recordings)
+    segments = splits.split(data, store.recordings)
     chosen = segments[split]
     if not chosen:
         raise InputError(f"the {split} split of {store.corpus} is empty here")
-    network = build(described.kind, described.architecture)
-    load_weights(network, loaded.weights, str(loaded.path))
+    network = from_checkpoint(loaded)
     codec = described.make_codec()
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {total / store.sample_rate / 60:.1f} min")
@@ -75,3 +85,17 @@ def evaluate(
     table.add_row("order-1 histogram (knows the sample before)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     Console(markup=False).print(table)
+    if free_running is not None:
+        n = n_samples(free_running, store.sample_rate)
+        long_enough = [segment for segment in chosen if segment.at_start and segment.n_samples >= n][:N_STREAMS]
+        if not long_enough:
+            raise InputError(f"no recording of the {split} split is {free_running:g} s long; choose fewer seconds")
+        coder = Coder(store, codec)
+        recorded = np.stack([coder.codes(segment.start, n) for segment in long_enough])
+        rows = label_rows(long_enough, described.labels, network.device)
+        with bar("Running free", n) as running:
+            found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)
+        drifting = Table("from, s", "recorded", "generated", title=f"bits per sample, mean of {len(recorded)}")
+        for number, (real, own) in enumerate(zip(found.recorded, found.generated, strict=True)):
+            drifting.add_row(f"{number * free_running / N_BINS:.2f}", f"{real:.3f}", f"{own:.3f}")
+        Console(markup=False).print(drifting)

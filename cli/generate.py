@@ -11,11 +11,22 @@ from numpy.typing import NDArray
 from wavegen import files
 from wavegen.errors import InputError
 from wavegen.progress import bar, say
+from wavegen.session import Wish, n_samples
 
-from .options import Device, EngineName, Labels, Model, Prime, Seconds, Seed, Temperature, TopK, TopP
-from .session import open_session
-
-BLOCKSIZE = 256  # samples between two updates of the progress bar
+from .options import (
+    Device,
+    EngineName,
+    Labels,
+    Model,
+    Prime,
+    Seconds,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    open_session,
+    parse_labels,
+)
 
 
 def generate(
@@ -33,6 +44,10 @@ def generate(
     prime: Prime = None,
     labels: Labels = None,
     plot: Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")] = False,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=1, help="search for a probable sound with this many candidates, instead of drawing one"),
+    ] = None,
     engine: EngineName = "auto",
     device: Device = "auto",
 ) -> None:
@@ -45,36 +60,27 @@ def generate(
     """
     from wavegen.data import audio
 
-    session = open_session(
-        model,
-        engine=engine,
-        device=device,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        labels=labels,
-        prime=prime,
-        n_streams=n,
-    )
+    wish = Wish(temperature, top_k, top_p, seed, parse_labels(labels), prime, n, beam, engine, device)
+    session = open_session(model, wish)
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
     rate = session.description.sample_rate
-    n_samples = max(1, round(seconds * rate))
+    n_wanted = n_samples(seconds, rate)
+    n_made = 0
     blocks: list[NDArray[np.float32]] = []
     began = time.monotonic()
     try:
-        with bar("Generating", n_samples) as running:
-            for block in session.blocks(n_samples, BLOCKSIZE):
+        with bar("Generating", n_wanted) as running:
+            for block in session.blocks(n_wanted):
                 blocks.append(block)
-                n_done = len(blocks) * BLOCKSIZE
-                running.update(min(n_done, n_samples), f"{n_done / rate:.2f} s of sound")
+                n_made += block.shape[1]
+                running.update(n_made, f"{n_made / rate:.2f} s of sound")
     except KeyboardInterrupt:
         if not blocks:
             raise
         say("Stopped; writing what there is")
     elapsed = time.monotonic() - began
     waveforms = np.concatenate(blocks, axis=1)
-    made_s = waveforms.shape[1] / rate
+    made_s = n_made / rate
     say(f"{n} x {made_s:.2f} s of sound in {elapsed:.1f} s: {n * made_s / elapsed:.3g} times real time")
     for path, waveform in zip(paths, waveforms, strict=True):
         audio.write(path, waveform, rate)

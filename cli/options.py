@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from wavegen.errors import InputError
+from wavegen.progress import say
+from wavegen.session import Session, Wish, load
 
 Model = Annotated[
     Path, typer.Argument(help="a run folder, or a .safetensors file", metavar="MODEL", show_default=False)
@@ -50,3 +52,16 @@ def parse_labels(given: list[str] | None) -> dict[str, str | None]:
             raise InputError(f"--label {one}: expected NAME=VALUE, such as speaker=118")
         labels[name] = value
     return labels
+
+
+def open_session(model: Path, wish: Wish) -> Session:
+    """Make a model ready to sound, and say what is about to.
+
+    Raises: InputError for whatever does not fit the model; nothing has been written by then.
+    """
+    session = load(model).session(**vars(wish))
+    say(
+        f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_name}, "
+        f"temperature {session.decoding.temperature:g}, seed {session.seed}"
+    )
+    return session

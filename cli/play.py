@@ -11,9 +11,22 @@ from numpy.typing import NDArray
 
 from wavegen.playback import Player, sounddevice_opener
 from wavegen.progress import say
+from wavegen.session import Wish
 
-from .options import MAX_SECONDS, Device, EngineName, Labels, Model, Prime, Seed, Temperature, TopK, TopP
-from .session import open_session
+from .options import (
+    MAX_SECONDS,
+    Device,
+    EngineName,
+    Labels,
+    Model,
+    Prime,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    open_session,
+    parse_labels,
+)
 
 TRIAL_S = 0.5  # how long the engine is timed before playing
 
@@ -44,17 +57,8 @@ def play(
         wavegen play runs/sine --temperature 0.8
         wavegen play runs/speech --seconds 10 --output pulse
     """
-    session = open_session(
-        model,
-        engine=engine,
-        device=device,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        labels=labels,
-        prime=prime,
-    )
+    wish = Wish(temperature, top_k, top_p, seed, parse_labels(labels), prime, engine=engine, device=device)
+    session = open_session(model, wish)
     rate = session.description.sample_rate
     opener = sounddevice_opener(rate, blocksize, int(output) if output and output.isdigit() else output)
     factor = _times_real_time(session.blocks(None, 32), rate)

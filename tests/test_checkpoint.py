@@ -1,11 +1,14 @@
 import json
 import pickle
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import wavegen
 from tests.conftest import tiny_wavenet
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
@@ -13,7 +16,17 @@ from wavegen.errors import InputError
 
 DESCRIPTION = Description(
     kind="wavenet",
-    architecture={"n_classes": 32},
+    architecture={
+        "n_classes": 32,
+        "n_blocks": 1,
+        "layers_per_block": 1,
+        "kernel_size": 2,
+        "residual_channels": 4,
+        "gate_channels": 4,
+        "skip_channels": 4,
+        "head_channels": 4,
+        "labels": {"speaker": 2},
+    },
     codec="mu-law",
     n_classes=32,
     sample_rate=8000,
@@ -23,6 +36,8 @@ DESCRIPTION = Description(
     step=12,
 )
 
+ONE_LAYER = {"stack.blocks.0.conv.weight": np.zeros((2, 8, 4))}
+
 
 def write(path: Path, **metadata: str) -> Path:
     save_file({"x": np.zeros(2)}, path, metadata)
@@ -30,7 +45,7 @@ def write(path: Path, **metadata: str) -> Path:
 
 
 def test_a_model_file_gives_back_what_was_saved(tmp_path):
-    weights = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones(2, dtype=np.float16)}
+    weights = {**ONE_LAYER, "a": np.arange(6.0).reshape(2, 3), "b": np.ones(2, dtype=np.float16)}
     checkpoint.save(tmp_path / "model.safetensors", DESCRIPTION, weights, "recipe: text\n")
     for given in (tmp_path, tmp_path / "model.safetensors"):
         loaded = checkpoint.load(given)
@@ -48,7 +63,7 @@ def test_decoding_defaults_give_way_to_options():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
-    checkpoint.save(path, DESCRIPTION, {"a": np.zeros(3)}, "")
+    checkpoint.save(path, DESCRIPTION, ONE_LAYER, "")
     before = path.read_bytes()
 
     def fail(self, data):
@@ -57,7 +72,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"cannot write .*model\.safetensors: No space left"):
         checkpoint.save(path, DESCRIPTION, {"a": np.ones(3)}, "")
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
@@ -111,3 +126,99 @@ def test_measured_sizes_are_those_of_the_network(changes):
     kernel = architecture["kernel_size"]
     layer = kernel * 6 * 2 * 5 + 5 * 6 + 5 * 7
     assert size.multiply_adds == 6 * layer + 7 * 9 + 9 * 32
+
+
+def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None = None) -> Path:
+    """A copy of a model file with other things said in its description, or other tensors."""
+    loaded = checkpoint.load(model)
+    described = asdict(loaded.description)
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        target = described
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    text = json.dumps({"format": 1, **described, "recipe": loaded.recipe})
+    save_file(loaded.weights if weights is None else weights, path, {"wavegen": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architecture.n_blocks": 10**9}, "n_blocks is 1000000000, expected an integer from 1 to 1,000"),
+        ({"architecture.layers_per_block": 60}, "layers_per_block is 60"),
+        ({"architecture.residual_channels": 10**12}, "residual_channels"),
+        ({"architecture.residual_channels": 60_000}, "of shape"),
+        ({"architecture.skip_channels": "8"}, "skip_channels is '8'"),
+        ({"architecture.kernel_size": None}, "kernel_size is None"),
+        ({"architecture.layers_per_block": 5}, "1 x 5 layers, but the weights of 4"),
+        ({"architecture.head": "gaussian"}, "unknown head 'gaussian'"),
+        ({"architecture.surprise": 1}, "does not fit this wavegen"),
+        ({"architecture": []}, "its architecture is list"),
+        ({"architecture.labels": {"speaker": 3}}, "the network has labels"),
+        ({"labels": {"speaker": 5}}, "labels are no lists"),
+        ({"n_classes": 2**40}, "n_classes is"),
+        ({"n_classes": 128}, "n_classes"),
+        ({"sample_rate": 0}, "sample_rate is 0"),
+        ({"kind": "transformer"}, "unknown kind of model 'transformer'"),
+        ({"codec": "opus"}, "unknown codec 'opus'"),
+        ({"decoding": {"temperature": -1}}, "temperature is -1"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_description_that_contradicts_itself_is_refused_in_one_sentence(tmp_path, tiny_run, changes, words):
+    path = change_metadata(tiny_run, tmp_path / "x.safetensors", changes)
+    with pytest.raises(InputError, match=re.escape(words)):
+        wavegen.load(path).generate(seconds=0.001)
+
+
+def test_tensors_that_hurt_are_refused_by_name(tmp_path, tiny_run):
+    good = checkpoint.load(tiny_run).weights
+    path = tmp_path / "x.safetensors"
+    for array, words in {
+        "int": (good["skip.weight"].astype(np.int32), "skip.weight holds int32, expected floating point"),
+        "nan": (np.full_like(good["skip.weight"], np.nan), "skip.weight holds NaN"),
+        "shape": (good["skip.weight"][:3], r"skip.weight of shape"),
+    }.values():
+        change_metadata(tiny_run, path, {}, {**good, "skip.weight": array})
+        with pytest.raises(InputError, match=words):
+            wavegen.load(path).generate(seconds=0.001)
+    change_metadata(tiny_run, path, {}, {name: array for name, array in good.items() if name != "skip.weight"})
+    with pytest.raises(InputError, match=r"lacks the tensor skip\.weight"):
+        wavegen.load(path).generate(seconds=0.001)
+
+
+def test_bytes_that_lie_about_sizes_are_refused_without_being_believed(tmp_path):
+    def file(header: dict | bytes, claimed: int | None = None) -> Path:
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        path = tmp_path / "x.safetensors"
+        path.write_bytes((len(text) if claimed is None else claimed).to_bytes(8, "little") + text + b"\0" * 64)
+        return path
+
+    tensor = {"dtype": "F32", "shape": [50_000, 50_000], "data_offsets": [0, 10_000_000_000]}
+    for path in (
+        file({"x": tensor}),  # ten gigabytes that are not there
+        file(b"{}", claimed=10_000_000_000),  # a header of ten gigabytes
+        file({"x": {**tensor, "data_offsets": [0, 64]}}),  # a shape that the bytes do not fill
+        file({"x": {**tensor, "shape": [2**62, 2**62]}}),
+        file({"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 64]}}),
+        file({"x": {"dtype": "PICKLE", "shape": [16], "data_offsets": [0, 64]}}),
+        file(b"["),
+        file(b"[" * 100_000),
+        file(b"\xff\xfe"),
+    ):
+        with pytest.raises(InputError, match="expected a safetensors file by wavegen"):
+            checkpoint.load(path)
+    text = json.dumps({"__metadata__": {"wavegen": "[" * 100_000}}).encode()
+    with pytest.raises(InputError, match="damaged metadata"):
+        checkpoint.load(file(text))
+
+
+def test_a_dtype_that_numpy_does_not_have_is_refused(tmp_path, tiny_run):
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    save_torch({"x": torch.zeros(3, dtype=torch.bfloat16)}, tmp_path / "x.safetensors", {"wavegen": "{}"})
+    with pytest.raises(InputError):
+        checkpoint.load(tmp_path / "x.safetensors")

@@ -70,7 +70,7 @@ TINY = [
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
-    """As written, but for smaller networks and shorter sounds; playing needs a sound card."""
+    """As written, but for smaller networks and shorter sounds; playing needs a sound card, fetching a network."""
     monkeypatch.chdir(tmp_path)
     for number in range(12):
         path = tmp_path / "birds" / ("wren" if number % 2 else "robin") / f"{number}.wav"
@@ -83,7 +83,8 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
         archive.add("source/LibriSpeech", "LibriSpeech")
     for name, command in commands():
         words = shlex.split(command)[1:]
-        if name != page.name or words[0] in ("play", "bench"):
+        is_download = words[:2] == ["data", "prepare"] and "--from" not in words
+        if name != page.name or words[0] in ("play", "bench") or is_download:
             continue
         if words[0] == "train":
             words += [word for setting in TINY for word in ("--set", setting)]

@@ -9,6 +9,7 @@ from wavegen.data import store
 from wavegen.data.windows import Coder, Segment
 from wavegen.errors import InputError
 from wavegen.evaluation import bits_per_sample, histogram_bits
+from wavegen.sampling import Decoding
 
 CODEC = MuLaw(32)
 
@@ -92,3 +93,18 @@ def test_histograms_of_known_sequences():
 def test_pairs_of_too_many_classes_are_not_counted():
     opened, segments = noisy_store(50)
     assert histogram_bits(opened, segments, segments, MuLaw(2048))[1] is None
+
+
+def test_drift_compares_own_sounds_with_recordings():
+    model = tiny_wavenet(labels={"who": 2})
+    recorded = np.random.default_rng(0).integers(0, 32, (3, 400))
+    labels = {"who": torch.tensor([0, 1, 2])}
+    found = evaluation.drift(model, recorded, labels, Decoding(), n_bins=4)
+    assert found.recorded.shape == found.generated.shape == (4,)
+    # What the network draws itself surprises it less than what has nothing to do with it.
+    assert (found.generated < found.recorded).all()
+    codes = torch.from_numpy(recorded)
+    bits = model.head.bits(model(codes, None, model.condition(labels))[0], codes)
+    assert found.recorded.mean() == pytest.approx(bits.mean().item(), abs=1e-4)
+    greedy = evaluation.drift(model, recorded, labels, Decoding(0.0), n_bins=4)
+    assert greedy.generated.mean() < found.generated.mean()

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 import soundfile
 import torch
 
+import wavegen
 from tests.conftest import TINY_RECIPE, write_recordings
-from wavegen import checkpoint, files, recipe, training
+from tests.full_disk import assert_one_sentence, run_on_full_disk
+from wavegen import checkpoint, files, metrics, recipe, training
 from wavegen.devices import has_compiler
 from wavegen.errors import InputError
 from wavegen.recipe import Recipe
@@ -26,8 +30,26 @@ def weights_of(folder: Path) -> bytes:
     return (folder / checkpoint.MODEL_FILE).read_bytes()
 
 
+@contextmanager
+def interrupted_in(*numbers: int) -> Iterator[list[int]]:
+    """Press Ctrl-C in these steps, counted over all runs of the block; yields the steps as they are made."""
+    original, steps = training.Run.average_weights, []
+
+    def interrupt(self) -> None:
+        original(self)
+        steps.append(self.step)
+        if len(steps) in numbers:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    training.Run.average_weights = interrupt  # type: ignore[method-assign]
+    try:
+        yield steps
+    finally:
+        training.Run.average_weights = original  # type: ignore[method-assign]
+
+
 def test_training_lowers_the_loss_and_writes_a_whole_run_folder(tiny_run):
-    lines = training.read_metrics(tiny_run)
+    lines = metrics.read_metrics(tiny_run)
     bits = [line["bits"] for line in lines if "bits" in line]
     assert bits[-1] < bits[0]
     validated = [line for line in lines if "validation_bits" in line]
@@ -55,24 +77,12 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     training.train(tiny(), tmp_path / "whole")
-
-    original, steps = training.Run.average_weights, []
-
-    def interrupt(self) -> None:
-        original(self)
-        steps.append(self.step)
-        if len(steps) in (4, 17):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    training.Run.average_weights = interrupt  # type: ignore[method-assign]
-    try:
+    with interrupted_in(4, 17) as steps:
         for _ in range(3):
             training.train(tiny(), tmp_path / "pieces", resume=True)
-    finally:
-        training.Run.average_weights = original  # type: ignore[method-assign]
     assert steps == list(range(30))
     assert weights_of(tmp_path / "pieces") == weights_of(tmp_path / "whole")
-    logged = [line["step"] for line in training.read_metrics(tmp_path / "pieces") if "bits" in line]
+    logged = [line["step"] for line in metrics.read_metrics(tmp_path / "pieces") if "bits" in line]
     assert logged == [10, 20, 30]
 
 
@@ -91,7 +101,7 @@ def test_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
 
 def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     training.train(tiny("training.steps=1", "training.accumulate=2"), tmp_path / "two")
-    lines = training.read_metrics(tmp_path / "two")
+    lines = metrics.read_metrics(tmp_path / "two")
     run = training.Run(tiny(), tmp_path / "one", torch.device("cpu"))
     halves = []
     for number in range(2):
@@ -213,7 +223,7 @@ def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
     path.write_text(path.read_text() + json.dumps({"step": 99, "bits": 1.0}) + '\n{"step": 1')
     training.train(tiny(), tmp_path / "run", resume=True)
-    assert max(line["step"] for line in training.read_metrics(tmp_path / "run")) == 30
+    assert max(line["step"] for line in metrics.read_metrics(tmp_path / "run")) == 30
 
 
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):
@@ -225,3 +235,66 @@ def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     logits = run.model(codes)[0][:, run.model.receptive_field :]
     expected = run.model.head.bits(logits, codes[:, run.model.receptive_field :]).mean()
     assert before.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_16_bit_sound_is_trained_saved_and_generated(tmp_path):
+    settings = ["data.codec=linear", "data.n_classes=65536", "model.head=logistic-mixture", "model.n_mixtures=4"]
+    training.train(tiny(*settings), tmp_path / "run")
+    lines = metrics.read_metrics(tmp_path / "run")
+    bits = [line["bits"] for line in lines if "bits" in line]
+    assert bits[-1] < bits[0] - 1
+    samples, _ = wavegen.load(tmp_path / "run").generate(0.05, seed=0)
+    assert len(np.unique(samples)) > 300  # far more values than 8 bits have
+    with pytest.raises(InputError, match="top_k and top_p need a categorical head; this model has a logistic-mixture"):
+        wavegen.load(tmp_path / "run").generate(0.01, top_k=3)
+    with pytest.raises(InputError, match="beam search needs a categorical head"):
+        wavegen.load(tmp_path / "run").generate(0.01, beam=3)
+
+
+@pytest.mark.parametrize("setting", ["training.input_noise=2", "training.scheduled_sampling=0.5"])
+def test_hearing_other_codes_than_it_predicts_changes_training_and_resumes_exactly(tmp_path, tiny_run, setting):
+    training.train(tiny(setting), tmp_path / "whole")
+    with interrupted_in(11):
+        for _ in range(2):
+            training.train(tiny(setting), tmp_path / "parts", resume=True)
+    whole = checkpoint.load(tmp_path / "whole").weights
+    parts = checkpoint.load(tmp_path / "parts").weights
+    plain = checkpoint.load(tiny_run).weights
+    for name, array in whole.items():
+        np.testing.assert_array_equal(parts[name], array)
+    assert any((plain[name] != array).any() for name, array in whole.items())
+
+
+def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
+    run = training.Run(tiny("training.scheduled_sampling=0.5"), tmp_path, torch.device("cpu"))
+    codes = torch.randint(256, (4, 500))
+    for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
+        run.step, tensors = step, {"codes": codes}
+        run.let_hear_itself(tensors, 0)
+        heard = tensors.get("heard", codes)
+        assert abs((heard != codes).float().mean().item() - share) < 0.04
+
+
+def test_every_parameter_has_one_optimizer(tmp_path):
+    for name, n in (("muon", 2), ("adamw", 1)):
+        run = training.Run(tiny(f"training.optimizer={name}"), tmp_path / name, torch.device("cpu"))
+        held = [id(p) for optimizer in run.optimizers for group in optimizer.param_groups for p in group["params"]]
+        assert len(run.optimizers) == n
+        assert sorted(held) == sorted(id(parameter) for parameter in run.model.parameters())
+
+
+def test_a_full_disk_stops_a_run_that_resumes_to_the_same_bits_once_there_is_space(tmp_path, tiny_recipe, tiny_run):
+    folder = tmp_path / "run"
+    words = ("train", tiny_recipe, "--out", folder, "--resume")
+    result = run_on_full_disk(60_000, *words, stores=tmp_path / "stores")
+    assert_one_sentence(result, "training.pt")
+    assert not (folder / training.STATE_FILE).exists()
+    with interrupted_in(7):
+        training.train(tiny(), folder, resume=True)
+    saved = weights_of(folder)
+    result = run_on_full_disk(60_000, *words, stores=tmp_path / "stores")
+    assert_one_sentence(result, "training.pt")
+    assert weights_of(folder) == saved  # what was there stays whole
+    assert not list(folder.glob(".*partial*"))
+    training.train(tiny(), folder, resume=True)
+    assert weights_of(folder) == weights_of(tiny_run)

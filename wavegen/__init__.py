@@ -1,3 +1,25 @@
-"""wavegen: WaveNets that train on any folder of recordings and generate sound, sample by sample."""
+"""wavegen: WaveNets that train on any folder of recordings and generate sound, sample by sample.
+
+import wavegen
+
+samples, rate = wavegen.load("runs/speech").generate(seconds=5)
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wavegen.session import LoadedModel
 
 __version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(model: str | Path) -> "LoadedModel":
+    """Load a trained model: a run folder or a .safetensors file. See `wavegen.session.LoadedModel`.
+
+    Raises: wavegen.errors.InputError if there is none, or it is damaged; the sentence says which.
+    """
+    from wavegen import session  # not before: `import wavegen` stays light
+
+    return session.load(model)

@@ -21,7 +21,7 @@ from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.recipe import Recipe, SineData, WaveNetModel
 from wavegen.sampling import Decoding, uniforms
-from wavegen.training import Prepared, Run
+from wavegen.training import Prepared, Run, make_optimizers
 
 MAX_BATCH = 32_000  # samples per step when training is timed
 
@@ -54,7 +54,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
     chosen = choose_device(device)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(recipe, Path(folder), chosen)
-        with run.metrics(), run.feed() as batches:
+        with run.logging(), run.feed() as batches:
             contestants: dict[str, Callable[[], object]] = {"our training loop": lambda: run.update(batches)}
             for (name, forward), precision in itertools.product(FORMULATIONS.items(), (torch.float32, torch.bfloat16)):
                 title = f"{name}, {str(precision).removeprefix('torch.')}"
@@ -140,9 +140,9 @@ FORMULATIONS: dict[str, Callable[[WaveNet, Tensor], Tensor]] = {
 def _bare_step(
     recipe: Recipe, run: Run, forward: Callable[[WaveNet, Tensor], Tensor], precision: torch.dtype
 ) -> Callable[[], object]:
-    """Forward, backward and AdamW, with nothing of our loop around them."""
+    """Forward, backward and the recipe's optimisers, with nothing of our loop around them."""
     model = build(recipe.model.kind, run.description.architecture).to(run.device)
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.training.learning_rate, foreach=True)
+    optimizers = make_optimizers(model, recipe.training)
     batch = run.windows.batch(0, recipe.training.batch_size)
     codes = torch.from_numpy(batch.codes).to(run.device)
 
@@ -151,8 +151,9 @@ def _bare_step(
             logits = forward(model, codes)
         loss = model.head.bits(logits, codes).mean()
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad()
         return loss.item()
 
     return step

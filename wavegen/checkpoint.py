@@ -23,6 +23,18 @@ from wavegen.sampling import Decoding
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+RANGES = {  # of the numbers in a description
+    "sample_rate": (1, 1_000_000),
+    "n_classes": (2, 65536),
+    "step": (0, 10**12),
+    "n_blocks": (1, 1000),
+    "layers_per_block": (1, 20),
+    "kernel_size": (2, 1024),
+    "residual_channels": (1, 65536),
+    "gate_channels": (1, 65536),
+    "skip_channels": (1, 65536),
+    "head_channels": (1, 65536),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,11 @@ class Description:
     credit: str = ""
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def head(self) -> str:
+        """The kind of the network's head (models/heads.py)."""
+        return str(self.architecture.get("head", "categorical"))
 
     def make_codec(self) -> Codec:
         return make_codec(self.codec, self.n_classes)
@@ -95,7 +112,7 @@ def load(model: Path) -> Checkpoint:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:  # the latter two for dtypes numpy does not have
         raise InputError(f"{path} is {_what_it_is(path)}; expected a safetensors file by wavegen") from error
     if "wavegen" not in metadata:
         raise InputError(f"{path} is a safetensors file of another program; expected one by wavegen")
@@ -109,10 +126,12 @@ def load(model: Path) -> Checkpoint:
         recipe = values.pop("recipe")
         known = {one.name for one in fields(Description)}
         description = Description(**{key: value for key, value in values.items() if key in known})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
+    if fault := _fault(description, weights):
+        raise InputError(f"{path} describes what cannot be: {fault}")
     return Checkpoint(description, weights, recipe, path)
 
 
@@ -140,6 +159,35 @@ def measure(checkpoint: Checkpoint) -> Size:
             weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1 and not name.startswith(free)
         ),
     )
+
+
+def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | None:
+    """What contradicts itself in a model file, before anything of the sizes it claims is made."""
+    shape = described.architecture
+    if not isinstance(shape, dict):
+        return f"its architecture is {type(shape).__name__}, expected a mapping"
+    numbers = {**shape, "sample_rate": described.sample_rate, "step": described.step}
+    for name, (lowest, highest) in RANGES.items():
+        value = numbers.get(name)
+        if type(value) is not int or not lowest <= value <= highest:
+            return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
+    if described.n_classes != shape["n_classes"]:
+        return f"the codec has n_classes {described.n_classes}, the network {shape['n_classes']}"
+    labels = described.labels
+    if not isinstance(labels, dict) or not all(isinstance(values, list) for values in labels.values()):
+        return "its labels are no lists of values by name"
+    if shape.get("labels", {}) != {name: len(values) for name, values in labels.items()}:
+        return f"the network has labels {shape.get('labels')}, the description {', '.join(labels) or 'none'}"
+    n_layers = shape["n_blocks"] * shape["layers_per_block"]
+    n_found = sum(name.endswith(".conv.weight") for name in weights)
+    if n_found != n_layers:
+        return f"{shape['n_blocks']} x {shape['layers_per_block']} layers, but the weights of {n_found}"
+    for name, weight in weights.items():
+        if weight.dtype.kind != "f":
+            return f"the tensor {name} holds {weight.dtype}, expected floating point numbers"
+        if not np.isfinite(weight).all():
+            return f"the tensor {name} holds NaN or infinity"
+    return None
 
 
 def _what_it_is(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Bits per sample: how many bits a network needs for the next sample it has not seen, and what to compare that with."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment
+from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
+from wavegen.generation import generate
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
+from wavegen.sampling import Decoding
 
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
@@ -38,7 +42,7 @@ def bits_per_sample(
 
     Raises: InputError if nothing counts.
     """
-    device, field = model.embed.weight.device, model.receptive_field
+    device, field = model.device, model.receptive_field
     if max_seconds is not None:
         segments = excerpt(segments, round(max_seconds * store.sample_rate), field)
     ordered = sorted((s for s in segments if s.n_counted(field)), key=lambda segment: segment.n_samples)
@@ -47,7 +51,7 @@ def bits_per_sample(
     coder = Coder(store, codec)
     total_bits, total_codes = 0.0, 0
     for group in (ordered[first : first + STREAMS] for first in range(0, len(ordered), STREAMS)):
-        condition = model.condition(_label_rows(group, label_values, device))
+        condition = model.condition(label_rows(group, label_values, device))
         state = None
         longest = group[-1].n_samples
         for start in range(0, longest, CHUNK):
@@ -67,6 +71,50 @@ def bits_per_sample(
             if bar is not None:
                 bar.update(total_codes)
     return total_bits / total_codes
+
+
+class Drift(NamedTuple):
+    """Bits per sample from the beginning of time on, one number for each of `n_bins` equal stretches.
+
+    `recorded` is the mean over recordings, each code predicted from the recorded ones before it (teacher-forced);
+    `generated` is the same of sounds that the network made itself (free-running). What a network has learnt perfectly
+    surprises it equally in both; where `generated` falls away from `recorded` it drifts into sounds that are too plain
+    (silence, a tone), where it climbs, into noise.
+    """
+
+    recorded: NDArray[np.float64]
+    generated: NDArray[np.float64]
+
+
+@torch.inference_mode()
+def drift(
+    model: WaveNet,
+    recorded: NDArray[np.int64],
+    labels: Mapping[str, Tensor],
+    decoding: Decoding,
+    n_bins: int,
+    seed: int = 0,
+    bar: Bar | None = None,
+) -> Drift:
+    """How the surprise of free-running sound departs from that of recordings, both with the same labels.
+
+    Shapes: recorded (B, T) codes from the beginnings of recordings, labels (B,) embedding rows each.
+    """
+    n_streams, length = recorded.shape
+    condition = model.condition(labels)
+    frames = None if condition is None else condition.cpu().numpy()
+    blocks = []
+    engine = ReferenceEngine(model, n_streams)
+    for block in generate(engine, length, seed=seed, decoding=decoding, condition=frames):
+        blocks.append(block)
+        if bar is not None:
+            bar.update(sum(done.shape[1] for done in blocks))
+    curves = []
+    for codes in (recorded, np.concatenate(blocks, axis=1)):
+        tensor = torch.from_numpy(codes).to(model.device)
+        bits = model.head.bits(model(tensor, None, condition)[0], tensor).mean(dim=0).double().cpu().numpy()
+        curves.append(np.array([stretch.mean() for stretch in np.array_split(bits, n_bins)]))
+    return Drift(*curves)
 
 
 def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[Segment]:
@@ -122,7 +170,7 @@ def _cross_entropy(probabilities: NDArray[np.float64], counts: NDArray[np.int64]
     return float(-(counts * np.log2(probabilities)).sum() / max(1, counts.sum()))
 
 
-def _label_rows(
+def label_rows(
     segments: Sequence[Segment], label_values: Mapping[str, Sequence[str]], device: torch.device
 ) -> dict[str, Tensor]:
     """Embedding rows of each label; a value that training never saw is "unknown"."""

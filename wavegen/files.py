@@ -1,12 +1,16 @@
 """Files that appear whole or not at all."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 from wavegen.errors import InputError
+
+DISK_FAULTS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG])
 
 
 @contextmanager
@@ -14,10 +18,10 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary neighbour of `path` to write to; on success it is flushed to disk and renamed to `path`.
 
     Whatever happens in between (an exception, a full disk, kill -9), `path` is either what it was before or the
-    complete new file. An exception removes the temporary file; kill -9 can leave it behind under its `.partial` name,
-    where the next write of the same path replaces it.
+    complete new file, and a full disk is an InputError. An exception removes the temporary file; kill -9 can leave it
+    behind under its `.partial` name, where the next write of the same path replaces it.
 
-    Raises: InputError if the folder cannot be made or written to.
+    Raises: InputError if the folder cannot be made or written to, or the disk is full.
     """
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
@@ -30,8 +34,10 @@ def atomic(path: Path) -> Iterator[Path]:
         flush_to_disk(partial)
         partial.replace(path)
         flush_to_disk(path.parent)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if is_disk_fault(error):
+            raise InputError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from error
         raise
 
 
@@ -62,6 +68,22 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise InputError(f"another process is training in {folder}; choose another folder with --out") from None
         yield
+
+
+def is_disk_fault(error: BaseException) -> TypeGuard[OSError]:
+    """Whether an error says that a disk is full, over its quota, broken or not to be written to."""
+    return isinstance(error, OSError) and error.errno in DISK_FAULTS
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it.
+
+    Raises: InputError if something is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def check_writable(folder: Path) -> None:

@@ -31,9 +31,7 @@ def generate(
     engine.start()
     step = 0
     if prime is not None:
-        for first in range(0, len(prime), PRIME_CHUNK):
-            given = np.repeat(prime[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
-            engine.advance(np.zeros(given.shape), decoding, given, condition)
+        hear(engine, prime, condition)
         step = len(prime)
     end = None if n_samples is None else step + n_samples
     while end is None or step < end:
@@ -41,3 +39,10 @@ def generate(
         draws = np.stack([uniforms(seed, stream, step, n) for stream in range(engine.n_streams)])
         yield engine.advance(draws, decoding, condition=condition)[..., 0]
         step += n
+
+
+def hear(engine: Engine, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> None:
+    """Let every stream hear the codes (T,) of a recording."""
+    for first in range(0, len(codes), PRIME_CHUNK):
+        given = np.repeat(codes[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
+        engine.advance(np.zeros(given.shape), Decoding(), given, condition)

@@ -60,13 +60,16 @@ class FolderData(AudioData):
     )
 
 
-class LibriSpeechData(AudioData):
+class NamedData(AudioData):
+    """What the corpora that wavegen knows by name have in common (data/named.py)."""
+
+    source: Path | None = Field(None, description="folder or archive; null uses what `wavegen data prepare` made")
+
+
+class LibriSpeechData(NamedData):
     """LibriSpeech (Panayotov et al., ICASSP 2015), or any part of it in its layout."""
 
     corpus: Literal["librispeech"]
-    source: Path | None = Field(
-        None, description="folder or archive; null uses what `wavegen data prepare librispeech` made"
-    )
     labels: list[Literal["speaker"]] = Field([], description="labels that condition the network")
     split: Literal["official", "speaker"] = Field(
         "official",
@@ -74,8 +77,34 @@ class LibriSpeechData(AudioData):
     )
 
 
-CORPORA: dict[str, type[AudioData]] = {"sine": SineData, "folder": FolderData, "librispeech": LibriSpeechData}
-Data = Annotated[SineData | FolderData | LibriSpeechData, Field(discriminator="corpus")]
+class DigitsData(NamedData):
+    """The Free Spoken Digit Dataset: 3,000 spoken digits by six speakers, 8 kHz; indices 0 to 4 test."""
+
+    corpus: Literal["digits"]
+    labels: list[Literal["digit", "speaker"]] = Field(
+        ["digit", "speaker"], description="labels that condition the network"
+    )
+    split: Literal["official"] = Field("official", description="indices 0-4 test, 5 and 6 validate, 7-49 train")
+
+
+class MusicData(NamedData):
+    """Four recordings of music and of a whale, long enough to be split by time."""
+
+    corpus: Literal["music"]
+    labels: list[Literal["piece"]] = Field([], description="labels that condition the network")
+    split: Literal["time"] = Field(
+        "time", description="the first 80 % of each recording train, the next 10 % validate, the last 10 % test"
+    )
+
+
+CORPORA: dict[str, type[AudioData]] = {
+    "sine": SineData,
+    "folder": FolderData,
+    "librispeech": LibriSpeechData,
+    "digits": DigitsData,
+    "music": MusicData,
+}
+Data = Annotated[SineData | FolderData | LibriSpeechData | DigitsData | MusicData, Field(discriminator="corpus")]
 
 
 class WaveNetModel(Section):
@@ -93,6 +122,12 @@ class WaveNetModel(Section):
     residual: bool = Field(True, description="false: layers without the connection around them")
     dilated: bool = Field(True, description="false: every dilation is 1")
     label_channels: PositiveInt = Field(16, description="size of each label's embedding")
+    head: Literal["categorical", "logistic-mixture"] = Field(
+        "categorical",
+        description="what the network says of the next code: a probability for each, or a mixture of logistic "
+        "distributions, for so many classes that most are rarely seen (codec linear, n_classes 65536: 16-bit sound)",
+    )
+    n_mixtures: PositiveInt = Field(10, description="distributions in the mixture")
 
     def architecture(self, n_classes: int, labels: dict[str, int]) -> dict[str, Any]:
         """The keyword arguments of the network's class."""
@@ -100,7 +135,7 @@ class WaveNetModel(Section):
 
 
 class Training(Section):
-    """The one training loop (training.py): AdamW, linear warm-up, cosine decay."""
+    """The one training loop (training.py): linear warm-up, cosine decay."""
 
     steps: PositiveInt = Field(description="updates of the weights")
     batch_size: PositiveInt = Field(description="windows per forward pass")
@@ -121,13 +156,30 @@ class Training(Section):
     learning_rate: float = Field(gt=0, description="peak; with warm-up before and cosine decay after")
     warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises")
     final_learning_rate: float = Field(0.02, ge=0, le=1, description="share of the peak left at the last step")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon",
+        description="muon: orthogonalised momentum for the matrices between hidden channels, AdamW for the rest; "
+        "adamw: AdamW for all",
+    )
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+    momentum: Share = Field(0.95, description="Muon's decay of the mean gradient")
     betas: tuple[Share, Share] = Field((0.9, 0.95), description="AdamW's decay of both moments")
     clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     average: float = Field(
         0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0.99 averages about 100 steps"
     )
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
+    input_noise: float = Field(
+        0,
+        ge=0,
+        description="standard deviation, in codes, of noise on the codes that the network hears (not on those it has "
+        "to predict), so that it learns to go on from its own mistakes",
+    )
+    scheduled_sampling: Share = Field(
+        0,
+        description="share of the codes heard that are the network's own draws instead of the recording's, rising from "
+        "0 to this over the training; each step takes half as long again (see docs/exposure.md)",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the hardware has it"
     )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 
+LOG_SCALES = (-3.0, 12.0)  # of a logistic distribution, in codes: from a twentieth of a code to flat over 16 bits
+
 
 def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDArray[np.float64]:
     """The random numbers of steps `step` to `step + n - 1` of one stream: `(n, n_draws)`, float64 in [0, 1).
@@ -38,7 +40,8 @@ class Decoding:
     """How a code is chosen from a network's probabilities.
 
     `temperature` divides the logits: 1 is the distribution that was learnt, lower is safer and duller, 0 is greedy (the
-    most probable code). Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
+    most probable code). A mixture of logistics is made narrower in the same spirit (`draw_logistic_mixture`) and has no
+    filters. Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
     arXiv:1904.09751; Fan et al., arXiv:1805.04833), then `top_p` keeps the smallest set of the most probable remaining
     codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
 
@@ -56,6 +59,11 @@ class Decoding:
             raise InputError(f"top_k is {self.top_k}; expected 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
+
+    def check_head(self, head: str) -> None:
+        """Raises: InputError if a head of this kind has no such filters: a mixture lists no probabilities."""
+        if head != "categorical" and (self.top_k is not None or self.top_p is not None):
+            raise InputError(f"top_k and top_p need a categorical head; this model has a {head} head")
 
 
 def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[np.float64]:
@@ -101,3 +109,45 @@ def draw_categorical(
         cumulative = np.cumsum(np.stack(each), axis=-1)
     # Scaling u by the last sum keeps a sum that rounded to just below 1 from pushing the draw past the last class.
     return (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=-1)
+
+
+def draw_logistic_mixture(
+    parameters: NDArray[np.floating],
+    uniforms: NDArray[np.float64],
+    decoding: Decoding | Sequence[Decoding],
+    n_classes: int,
+) -> NDArray[np.int64]:
+    """Draw one code per stream from a discretised mixture of logistics (models/heads.py says what the parameters are).
+
+    One uniform number does both: its place among the cumulative weights chooses the component, and its place within
+    that component's share is the quantile of the logistic, whose value is rounded to a code and clipped. Temperature
+    divides the logits of the weights and multiplies the scales; at 0 the code is the mean of the component with the
+    highest peak.
+
+    Shapes: parameters (B, 3 * n_mixtures), uniforms (B,) -> codes (B,).
+    Raises: InputError for top_k or top_p, which would need the probability of every code.
+    """
+    each = [decoding] * len(parameters) if isinstance(decoding, Decoding) else list(decoding)
+    for one in each:
+        one.check_head("logistic-mixture")
+    logits, means, log_scales = np.split(np.asarray(parameters, dtype=np.float64), 3, axis=-1)
+    per_code = 2 / (n_classes - 1)
+    means = (means + 1) / per_code
+    scales = np.exp(np.clip(log_scales - np.log(per_code), *LOG_SCALES))
+    temperature = np.array([one.temperature for one in each])
+    is_greedy = temperature == 0
+
+    scaled = logits / np.where(is_greedy, 1, temperature)[:, None]
+    weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    cumulative = np.cumsum(weights, axis=-1)
+    place = uniforms * cumulative[:, -1]
+    drawn = np.minimum((cumulative <= place[:, None]).sum(axis=-1), logits.shape[-1] - 1)
+    highest = (logits - np.log(scales)).argmax(axis=-1)
+    component = np.where(is_greedy, highest, drawn)[:, None]
+
+    weight, end, mean, scale = (
+        np.take_along_axis(array, component, axis=-1)[:, 0] for array in (weights, cumulative, means, scales)
+    )
+    quantile = np.clip((place - (end - weight)) / weight, 2.0**-54, 1 - 2.0**-53)
+    spread = np.where(is_greedy, 0.0, temperature * scale * (np.log(quantile) - np.log1p(-quantile)))
+    return np.clip(np.floor(mean + spread + 0.5), 0, n_classes - 1).astype(np.int64)

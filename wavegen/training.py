@@ -13,10 +13,8 @@ A run folder holds
 """
 
 import copy
-import importlib.util
 import io
 import itertools
-import json
 import math
 import signal
 import time
@@ -31,27 +29,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavegen import checkpoint, files
+from wavegen import checkpoint, files, metrics
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.conditioning import label_indices, project_labels
-from wavegen.data import audio, corpora
+from wavegen.data import audio, corpora, splits
 from wavegen.data.windows import Batch, Coder, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, multiplies_bfloat16
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.evaluation import bits_per_sample
 from wavegen.generation import generate
+from wavegen.metrics import Metrics
 from wavegen.models.build import build, load_weights
 from wavegen.models.wavenet import WaveNet
+from wavegen.muon import Muon
 from wavegen.progress import bar, say
 from wavegen.recipe import Recipe, Training
 from wavegen.recipe import parse as parse_recipe
+from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
 RECIPE_FILE = "recipe.yaml"
-METRICS_FILE = "metrics.jsonl"
-FORMAT = 1
+FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
@@ -77,8 +77,9 @@ def train(
     run = Run(recipe, folder, choose_device(device), resume, start_from)
     saved_at = time.monotonic()
     with (
+        _full_disk_explained(folder),
         files.locked(folder),
-        run.metrics(),
+        run.logging(),
         _interrupts() as is_interrupted,
         bar("Training", settings.steps, run.step) as running,
         run.feed() as batches,
@@ -102,12 +103,38 @@ def train(
     say(f"{folder} holds step {run.step} of {settings.steps}: {MODEL_FILE} is the model")
 
 
+@contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if files.is_disk_fault(error):
+            is_saved = (folder / STATE_FILE).exists()
+            kept = "it keeps its last checkpoint, from which --resume goes on" if is_saved else "nothing was saved yet"
+            raise InputError(f"cannot write to {folder}: {error.strerror}; {kept}") from error
+        raise
+
+
 def learning_rate(settings: Training, step: int) -> float:
     """Linear warm-up, then a cosine down to `final_learning_rate` of the peak at the last step."""
     warm = min(1.0, (step + 1) / max(1, settings.warm_up))
     cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
     final = settings.final_learning_rate
     return settings.learning_rate * warm * (final + (1 - final) * cosine)
+
+
+def make_optimizers(model: WaveNet, settings: Training) -> list[torch.optim.Optimizer]:
+    """What the recipe asks for; between them they hold every parameter once."""
+    hidden = model.hidden_matrices() if settings.optimizer == "muon" else []
+    held = {id(parameter) for parameter in hidden}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in held]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, rate, betas=settings.betas, weight_decay=decay, foreach=True)
+    ]
+    if hidden:
+        optimizers.append(Muon(hidden, rate, settings.momentum, decay))
+    return optimizers
 
 
 def is_due(step: int, every: int | None) -> bool:
@@ -142,7 +169,7 @@ class Run:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.step = 0
         self.speed = Speed()
-        self._board: Any = None
+        self._metrics: Metrics
         self.unlogged_bits: list[float] = []
         self.bits: dict[str, float] = {}
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
@@ -156,8 +183,8 @@ class Run:
         self.store, report = corpora.open_corpus(recipe.data)
         for line in report.lines() if report is not None else []:
             say(line)
-        self.segments = corpora.split(recipe.data, self.store.recordings)
-        self.label_values = corpora.label_values(self.segments["train"])
+        self.segments = splits.split(recipe.data, self.store.recordings)
+        self.label_values = splits.label_values(self.segments["train"])
 
         settings = self.recipe.training
         torch.manual_seed(settings.seed)
@@ -189,18 +216,13 @@ class Run:
             settings.true_starts,
             settings.label_dropout,
             settings.balance,
+            settings.input_noise,
             settings.seed,
         )
         self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values)
         if not any(segment.n_counted(field) for segment in self.segments["validation"]):
             raise InputError(f"the validation split has no recording longer than the receptive field, {field} samples")
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            foreach=True,
-        )
+        self.optimizers = make_optimizers(self.model, settings)
         if state is not None:
             self._restore(state)
         self.loss = mean_counted_bits
@@ -217,30 +239,58 @@ class Run:
         """One update of the weights; returns the bits per sample that it saw."""
         settings = self.recipe.training
         rate = learning_rate(settings, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         bits, origins = 0.0, []
-        for _ in range(settings.accumulate):
+        for number in range(settings.accumulate):
             prepared = next(batches)
             origins += prepared.batch.origins
+            self.let_hear_itself(prepared.tensors, number)
             loss = self.mean_bits(prepared.tensors) / settings.accumulate
             loss.backward()
             bits += loss.item()
             self.speed.waited_s += prepared.waited_s
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
         self.check_finite(bits, norm, origins)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.zero_grad()
         self.average_weights()
         self.step += 1
         self.log(bits, norm, rate)
         return bits
 
+    @torch.no_grad()
+    def let_hear_itself(self, tensors: dict[str, Tensor], number: int) -> None:
+        """Put the network's own draws in place of some codes of the step's batch `number`, if the recipe wants that.
+
+        Two passes, as in Mihaylova and Martins, "Scheduled sampling for transformers" (arXiv:1906.07651): the first,
+        without gradient, predicts every code from the true ones, and draws.
+        """
+        settings = self.recipe.training
+        share = settings.scheduled_sampling * self.step / settings.steps
+        if share == 0:
+            return
+        heard = tensors.get("heard", tensors["codes"])
+        with self.autocast():
+            parameters, _ = self.model(heard, None, self.model.condition(tensors))
+        draws = uniforms(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
+        is_own = torch.from_numpy(draws[:, 0] < share).view(heard.shape).to(heard.device)
+        own = self.model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
+        heard = heard.clone()
+        heard[is_own] = torch.from_numpy(own).to(heard.device)
+        tensors["heard"] = heard
+
     def mean_bits(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Bits per counted code of a batch, the loss."""
         self.speed.n_samples += tensors["codes"].numel()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
+        with self.autocast():
             return self.loss(self.model, dict(tensors))
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the products, as the recipe and the machine allow it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     @torch.no_grad()
     def average_weights(self) -> None:
@@ -265,7 +315,7 @@ class Run:
         if self.step % LOG_EVERY and self.step != self.recipe.training.steps:
             return
         elapsed_s = time.monotonic() - self.speed.began
-        self._write(
+        self._metrics.write(
             {
                 "step": self.step,
                 "bits": round(sum(self.unlogged_bits) / len(self.unlogged_bits), 5),
@@ -281,7 +331,7 @@ class Run:
     def validate(self) -> None:
         """Measure the averaged weights on the validation split; draw the loss curve."""
         settings = self.recipe.training
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
+        with self.autocast():
             self.bits["validation"] = bits_per_sample(
                 self.averaged,
                 self.store,
@@ -290,8 +340,8 @@ class Run:
                 self.label_values,
                 settings.validation_seconds,
             )
-        self._write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
-        recent = read_metrics(self.folder)
+        self._metrics.write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
+        recent = metrics.read_metrics(self.folder)
         trained = [line["bits"] for line in recent if "bits" in line][-20:]
         speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
         mean = f"{np.mean(trained):.3f}" if trained else "?"
@@ -299,7 +349,7 @@ class Run:
             f"step {self.step}/{settings.steps}  training {mean}  validation {self.bits['validation']:.3f} bits per "
             f"sample  {np.mean(speed or [0]):,.0f} samples/s"
         )
-        plot_losses(self.folder)
+        metrics.plot_losses(self.folder)
         self.speed.reset()
 
     def write_sample(self) -> None:
@@ -335,7 +385,7 @@ class Run:
             "corpus": self.store.fingerprint,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "bits": self.bits,
         }
         encoded = io.BytesIO()
@@ -359,7 +409,8 @@ class Run:
             )
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.bits = state["step"], dict(state["bits"])
 
     def _compile(self) -> None:
@@ -375,7 +426,7 @@ class Run:
                 raise InputError(f"{sentence}; set training.compile to false") from error
             say(f"{sentence}, so it trains uncompiled")
             self.loss = mean_counted_bits
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         self.speed.reset()
 
     def _announce(self, resume: bool, is_resumed: bool) -> None:
@@ -394,62 +445,20 @@ class Run:
         )
 
     @contextmanager
-    def metrics(self) -> Iterator[None]:
-        """Have the run folder's log open: a new one, or the old one cut back to the step that was saved."""
+    def logging(self) -> Iterator[None]:
+        """Write the recipe, bring the model up to the saved step, and have the log open."""
         files.write(self.folder / RECIPE_FILE, self.recipe.to_yaml().encode())
-        kept = [line for line in read_metrics(self.folder) if line["step"] <= self.step] if self.step else []
-        files.write(self.folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
         if self.step:
             self._export()  # a kill between training.pt and the model leaves the model behind
-        if importlib.util.find_spec("tensorboard") is None:
+        with metrics.writing(self.folder, self.step) as self._metrics:
             yield
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        with closing(SummaryWriter(str(self.folder), purge_step=self.step + 1)) as self._board:
-            yield
-
-    def _write(self, line: dict[str, Any]) -> None:
-        with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            for name, value in line.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, line["step"])
 
 
 def mean_counted_bits(model: WaveNet, tensors: Mapping[str, Tensor]) -> Tensor:
     """Mean -log2 p(code) over the codes of a batch that count."""
-    logits, _ = model(tensors["codes"], None, model.condition(tensors))
-    bits, counted = model.head.bits(logits, tensors["codes"]), tensors["counted"]
+    parameters, _ = model(tensors.get("heard", tensors["codes"]), None, model.condition(tensors))
+    bits, counted = model.head.bits(parameters, tensors["codes"]), tensors["counted"]
     return (bits * counted).sum() / counted.sum().clamp(min=1)
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last line that a kill cut short is dropped."""
-    lines = []
-    try:
-        text = (folder / METRICS_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    for line in text.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
-
-
-def plot_losses(folder: Path) -> None:
-    """Draw a run's metrics to its loss.png."""
-    from wavegen import plots
-
-    lines = read_metrics(folder)
-    curves = {
-        name: [(line["step"], line[key]) for line in lines if key in line]
-        for name, key in (("training", "bits"), ("validation", "validation_bits"))
-    }
-    plots.losses(folder / "loss.png", curves)
 
 
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
@@ -509,6 +518,8 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
 
 def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     arrays = {"codes": batch.codes, "counted": batch.counted, **batch.labels}
+    if batch.heard is not None:
+        arrays["heard"] = batch.heard
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 

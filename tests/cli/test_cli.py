@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
+from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen.cli.main import app
 from wavegen.errors import InputError
 
@@ -155,7 +156,7 @@ MISTAKES = {
         ["train", "tiny.yaml", "--set", "training.stepz=5"],
         "tiny.yaml: unknown key 'training.stepz'; did you mean 'steps'?",
     ),
-    "a missing recipe": (["train", "sinus"], "there is no recipe sinus; expected a file, or one of folder"),
+    "a missing recipe": (["train", "sinus"], "there is no recipe sinus; expected a file, or one of digits"),
     "a missing corpus": (["train", "librispeech-small"], "the corpus librispeech is not prepared at 16000 Hz"),
     "a folder that is not named": (["train", "folder"], "add --set data.source=FOLDER"),
     "a missing model": (["generate", "nothing"], "there is no model nothing"),
@@ -197,3 +198,16 @@ def test_a_missing_argument_ends_with_exit_code_2(tmp_path):
     result = run_in_shell("generate", cwd=tmp_path)
     assert result.returncode == 2
     assert "MODEL" in result.stderr
+
+
+def test_a_full_disk_leaves_no_half_of_a_sound(tmp_path, tiny_run):
+    words = ("generate", tiny_run, "--seconds", 1, "--out", tmp_path / "x.wav")
+    result = run_on_full_disk(10_000, *words, stores=tmp_path / "stores")
+    assert_one_sentence(result, "x.wav")
+    assert not list(tmp_path.glob("*x.wav*"))
+
+
+def test_beam_search_and_drift_are_commands(tiny_run, tmp_path):
+    run("generate", tiny_run, "--seconds", "0.01", "--beam", "3", "--out", tmp_path / "x.wav")
+    assert soundfile.info(tmp_path / "x.wav").frames == 80
+    assert "generated" in run("evaluate", tiny_run, "--free-running", "0.1").stdout

@@ -100,3 +100,40 @@ def test_written_sound_reads_back(tmp_path):
     np.testing.assert_allclose(audio.read(tmp_path / "new" / "x.wav", RATE), tone(), atol=1 / 32768)
     with pytest.raises(InputError, match=r"cannot read the recording .*y\.wav"):
         audio.read(tmp_path / "y.wav", RATE)
+
+
+def wav_bytes(n: int = 1000, **kinds: str) -> bytes:
+    encoded = io.BytesIO()
+    soundfile.write(encoded, np.linspace(-0.5, 0.5, n), 8000, format=kinds.pop("format", "WAV"), **kinds)
+    return encoded.getvalue()
+
+
+@pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
+def test_a_recording_that_was_cut_short_is_refused_with_what_is_there(tmp_path, format):
+    whole = wav_bytes(20_000, format=format)
+    path = tmp_path / "x.bin"
+    path.write_bytes(whole)
+    assert sum(len(block) for block in audio.decode(path, 8000, audio.Facts())) == 20_000
+    path.write_bytes(whole[: len(whole) // 2])
+    for file in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(InputError, match=r"cut short|cannot (decode|read)"):
+            list(audio.decode(file, 8000, audio.Facts()))
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+def test_a_length_that_a_streaming_program_left_open_is_accepted(tmp_path, length):
+    whole = bytearray(wav_bytes())
+    at = whole.index(b"data") + 4
+    whole[at : at + 4] = length.to_bytes(4, "little")
+    if length:  # libsndfile takes 0 as it stands
+        (tmp_path / "x.wav").write_bytes(whole)
+        assert sum(len(block) for block in audio.decode(tmp_path / "x.wav", 8000, audio.Facts())) == 1000
+
+
+@pytest.mark.parametrize(("offset", "what"), [(22, "channel"), (24, "sample rate")])
+def test_a_header_without_channels_or_rate_is_refused(tmp_path, offset, what):
+    whole = bytearray(wav_bytes())
+    whole[offset : offset + 2] = b"\0\0"
+    (tmp_path / "x.wav").write_bytes(whole)
+    with pytest.raises(InputError, match=what):
+        list(audio.decode(tmp_path / "x.wav", 8000, audio.Facts()))

@@ -1,4 +1,5 @@
 import io
+import itertools
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,10 +10,11 @@ import soundfile
 
 from tests.conftest import REAL_DATA, write_recordings
 from wavegen.codec import MuLaw
-from wavegen.data import corpora, sources, store
+from wavegen.data import corpora, download, sources, splits, store
+from wavegen.data.named import find_corpus
 from wavegen.data.windows import Coder
 from wavegen.errors import InputError
-from wavegen.recipe import FolderData, LibriSpeechData, SineData
+from wavegen.recipe import DigitsData, FolderData, LibriSpeechData, MusicData, SineData
 
 RATE = 8000
 
@@ -151,18 +153,18 @@ def test_labels_come_from_the_first_sub_folder(tmp_path):
     write_recordings(tmp_path / "in")
     data = folder_data(tmp_path / "in", labels_from_folders="register")
     opened, _ = corpora.open_corpus(data)
-    segments = corpora.split(data, opened.recordings)
+    segments = splits.split(data, opened.recordings)
     everything = [segment for part in segments.values() for segment in part]
     assert {(s.name.split("/")[0], s.labels["register"]) for s in everything} == {("high", "high"), ("low", "low")}
-    assert corpora.label_values(everything) == {"register": ["high", "low"]}
-    assert corpora.label_values(corpora.split(folder_data(tmp_path / "in"), opened.recordings)["train"]) == {}
+    assert splits.label_values(everything) == {"register": ["high", "low"]}
+    assert splits.label_values(splits.split(folder_data(tmp_path / "in"), opened.recordings)["train"]) == {}
 
 
 def test_splits_share_no_recording(tmp_path):
     write_recordings(tmp_path / "in", n=23, seconds=0.05)
     data = folder_data(tmp_path / "in")
     opened, _ = corpora.open_corpus(data)
-    segments = corpora.split(data, opened.recordings)
+    segments = splits.split(data, opened.recordings)
     names = [{segment.name for segment in part} for part in segments.values()]
     assert sum(map(len, names)) == len(set.union(*names)) == 23
     assert [len(part) for part in segments.values()] == [17, 3, 3]
@@ -173,7 +175,7 @@ def test_splits_by_time_leave_a_gap(tmp_path):
     soundfile.write(tmp_path / "in" / "long.wav", np.zeros(40 * RATE), RATE)
     data = folder_data(tmp_path / "in", split="time")
     opened, _ = corpora.open_corpus(data)
-    train, validation, test = (part[0] for part in corpora.split(data, opened.recordings).values())
+    train, validation, test = (part[0] for part in splits.split(data, opened.recordings).values())
     assert train.at_start
     assert not validation.at_start
     assert validation.start - (train.start + train.n_samples) == RATE
@@ -187,21 +189,21 @@ def test_too_few_recordings_to_split_are_refused(tmp_path):
     data = folder_data(tmp_path / "in")
     opened, _ = corpora.open_corpus(data)
     with pytest.raises(InputError, match="nothing to the train and validation split of these 1 recordings"):
-        corpora.split(data, opened.recordings)
+        splits.split(data, opened.recordings)
 
 
 def test_librispeech_is_split_by_speaker_or_officially(tmp_path):
     write_librispeech(tmp_path / "in", n_speakers=20)
-    path, report = corpora.prepare_librispeech(tmp_path / "in", 16000)
+    path, report = corpora.prepare("librispeech", tmp_path / "in", 16000)
     assert report.n_recordings == 40
     data = librispeech_data(split="speaker", labels=["speaker"])
     opened, _ = corpora.open_corpus(data)
-    segments = corpora.split(data, opened.recordings)
+    segments = splits.split(data, opened.recordings)
     speakers = {name: {segment.labels["speaker"] for segment in part} for name, part in segments.items()}
     assert {name: len(part) for name, part in speakers.items()} == {"train": 14, "validation": 2, "test": 4}
     assert len(set.union(*speakers.values())) == 20
     with pytest.raises(InputError, match="validation split"):
-        corpora.split(librispeech_data(split="official"), opened.recordings)
+        splits.split(librispeech_data(split="official"), opened.recordings)
     assert path.name.startswith("librispeech-16000-")
 
 
@@ -210,25 +212,25 @@ def test_official_librispeech_splits_follow_the_folders(tmp_path):
         write_librispeech(tmp_path / "in", n_speakers=2, subset=subset)
     data = librispeech_data(source=tmp_path / "in")
     opened, _ = corpora.open_corpus(data)
-    segments = corpora.split(data, opened.recordings)
+    segments = splits.split(data, opened.recordings)
     found = {name: {segment.name.split("/")[1] for segment in part} for name, part in segments.items()}
     assert found == {"train": {"train-clean-100"}, "validation": {"dev-clean"}, "test": {"test-other"}}
 
 
 def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
-    with pytest.raises(InputError, match=r"openslr\.org.*wavegen data prepare librispeech"):
+    with pytest.raises(InputError, match=r"wavegen data prepare librispeech.*openslr\.org.*--from"):
         corpora.open_corpus(librispeech_data())
     write_recordings(tmp_path / "in")
     with pytest.raises(InputError, match="LibriSpeech's layout"):
-        corpora.prepare_librispeech(tmp_path / "in", 16000)
+        corpora.prepare("librispeech", tmp_path / "in", 16000)
     with pytest.raises(InputError, match="unknown corpus 'libri'"):
-        corpora.find_corpus("libri")
+        find_corpus("libri")
 
 
 def test_several_sources_of_one_corpus_live_side_by_side(tmp_path):
     for name, n in {"a": 10, "b": 20}.items():
         write_librispeech(tmp_path / name, n_speakers=n)
-        corpora.prepare_librispeech(tmp_path / name, 16000)
+        corpora.prepare("librispeech", tmp_path / name, 16000)
     with pytest.raises(
         InputError, match=r"prepared from 2 sources at 16000 Hz; choose with --set data\.source=.*/a or"
     ):
@@ -243,7 +245,7 @@ def test_a_song_beside_the_archives_does_not_hide_them(tmp_path):
     with tarfile.open(tmp_path / "downloads" / "x.tar", "w") as tar:
         tar.add(tmp_path / "in" / "LibriSpeech", "LibriSpeech")
     soundfile.write(tmp_path / "downloads" / "song.wav", np.zeros(100), RATE)
-    _, report = corpora.prepare_librispeech(tmp_path / "downloads", 16000)
+    _, report = corpora.prepare("librispeech", tmp_path / "downloads", 16000)
     assert report.n_recordings == 20
 
 
@@ -252,7 +254,7 @@ def test_labels_from_folders_need_folders(tmp_path):
         path.rename(tmp_path / "in" / path.name)
     data = folder_data(tmp_path / "in", labels_from_folders="register")
     with pytest.raises(InputError, match="lie in no sub-folders"):
-        corpora.split(data, corpora.open_corpus(data)[0].recordings)
+        splits.split(data, corpora.open_corpus(data)[0].recordings)
 
 
 def test_impossible_sines_are_refused():
@@ -265,7 +267,7 @@ def test_impossible_sines_are_refused():
 def test_every_split_of_sines_hears_every_frequency():
     data = SineData(corpus="sine", sample_rate=RATE, frequencies=[500, 1000], n_recordings=20, seconds=1)
     opened, _ = corpora.open_corpus(data)
-    for part in corpora.split(data, opened.recordings).values():
+    for part in splits.split(data, opened.recordings).values():
         spectra = [np.abs(np.fft.rfft(opened.samples[s.start : s.start + s.n_samples])) for s in part]
         assert {int(spectrum.argmax()) for spectrum in spectra} == {500, 1000}
 
@@ -291,15 +293,81 @@ def test_harmonics_above_half_the_rate_are_left_out():
 
 @pytest.mark.skipif(not (REAL_DATA / "librispeech").exists(), reason="the real recordings are not here")
 def test_the_real_librispeech_sample_prepares_whole():
-    path, report = corpora.prepare_librispeech(REAL_DATA / "librispeech", 16000)
+    path, report = corpora.prepare("librispeech", REAL_DATA / "librispeech", 16000)
     assert (report.n_recordings, len(report.left_out)) == (266, 0)
     assert abs(report.seconds / 60 - 53.1) < 0.1
     lines = (REAL_DATA / "librispeech" / "FILES.tsv").read_text().splitlines()[1:]
     promised = {line.split("\t")[0]: int(line.split("\t")[1]) for line in lines}
     assert {recording.name: recording.n_samples for recording in store.load(path).recordings} == promised
     data = librispeech_data(split="speaker")
-    segments = corpora.split(data, store.load(path).recordings)
+    segments = splits.split(data, store.load(path).recordings)
     held_out = {segment.name.split("/")[2] for segment in segments["test"]}
     assert held_out == {"1088", "19", "32", "3947", "6272"}
     first = segments["test"][0]
     assert MuLaw(256).silence in Coder(store.load(path), MuLaw(256)).codes(first.start, first.n_samples)
+
+
+def write_digits(folder: Path) -> Path:
+    path = folder / "free-spoken-digit-dataset" / "recordings"
+    path.mkdir(parents=True)
+    for digit in range(3):
+        for speaker in ("theo", "lucas"):
+            for index in range(9):
+                soundfile.write(path / f"{digit}_{speaker}_{index}.wav", np.full(200, 0.01 * index), RATE)
+    (path.parent / "metadata.py").write_text("not a recording")
+    return folder
+
+
+def test_digits_have_their_labels_and_official_split(tmp_path):
+    write_digits(tmp_path / "in")
+    data = DigitsData(corpus="digits", sample_rate=RATE, source=tmp_path / "in")
+    opened, report = corpora.open_corpus(data)
+    assert (report.n_recordings, report.n_speakers) == (54, 2)
+    segments = splits.split(data, opened.recordings)
+    indices = {name: {segment.name[-5] for segment in part} for name, part in segments.items()}
+    assert indices == {"test": set("01234"), "validation": set("56"), "train": set("78")}
+    assert splits.label_values(segments["train"]) == {"digit": ["0", "1", "2"], "speaker": ["lucas", "theo"]}
+    assert splits.label_values(splits.split(data.model_copy(update={"labels": []}), opened.recordings)["train"]) == {}
+
+
+def test_music_takes_its_pieces_and_splits_each_by_time(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, rate in (("gold-rush.mp3", 48000), ("humpback-glacier-bay.ogg", 44100)):
+        soundfile.write(tmp_path / "in" / name, 0.1 * np.random.default_rng(0).standard_normal(30 * rate), rate)
+    soundfile.write(tmp_path / "in" / "gold-rush-16k-mono.flac", np.zeros(16000), 16000)  # the same piece again
+    data = MusicData(corpus="music", sample_rate=RATE, source=tmp_path / "in", labels=["piece"])
+    opened, _ = corpora.open_corpus(data)
+    assert {recording.name for recording in opened.recordings} == {"gold-rush.mp3", "humpback-glacier-bay.ogg"}
+    segments = splits.split(data, opened.recordings)
+    assert [len(part) for part in segments.values()] == [2, 2, 2]
+    for name in ("gold-rush", "humpback-glacier-bay"):
+        parts = [next(s for s in part if s.labels["piece"] == name) for part in segments.values()]
+        for before, after in itertools.pairwise(parts):
+            assert after.start - (before.start + before.n_samples) == pytest.approx(RATE, abs=1)
+
+
+def test_parts_are_fetched_by_name_and_unknown_ones_refused_first(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(download, "fetch", lambda remote, folder: fetched.append((remote.name, folder.name)))
+    corpora.fetch_named(find_corpus("librispeech"), [])
+    assert fetched == [(f"{part}.tar.gz", "librispeech") for part in ("train-clean-100", "dev-clean", "test-clean")]
+    with pytest.raises(InputError, match="librispeech has no part 'train'; its parts are dev-clean, dev-other"):
+        corpora.fetch_named(find_corpus("librispeech"), ["dev-clean", "train"])
+    assert len(fetched) == 3
+
+
+@pytest.mark.skipif(not (REAL_DATA / "fsdd").exists(), reason="the real recordings are not here")
+def test_the_real_digits_prepare_whole():
+    path, report = corpora.prepare("digits", REAL_DATA / "fsdd", RATE)
+    assert (report.n_recordings, report.n_speakers, len(report.left_out)) == (3000, 6, 0)
+    assert abs(report.seconds / 60 - 21.87) < 0.01
+    data = DigitsData(corpus="digits", sample_rate=RATE)
+    parts = splits.split(data, store.load(path).recordings)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 2580, "validation": 120, "test": 300}
+
+
+@pytest.mark.skipif(not (REAL_DATA / "music").exists(), reason="the real recordings are not here")
+def test_the_real_music_prepares_whole():
+    _, report = corpora.prepare("music", REAL_DATA / "music", 16000)
+    assert (report.n_recordings, len(report.left_out)) == (4, 0)
+    assert abs(report.seconds - 278.3) < 1

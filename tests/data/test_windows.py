@@ -27,6 +27,7 @@ def windows(opened: store.Store, segments: list[Segment] | None = None, labels=N
         "true_starts": 0.3,
         "label_dropout": 0.0,
         "balance": False,
+        "input_noise": 0.0,
         "seed": 1,
         **changes,
     }
@@ -130,3 +131,15 @@ def test_blocks_of_a_segment_are_its_codes_in_pieces():
     pieces = list(coder.blocks(segment, 70, overlap=1))
     assert [len(piece) for piece in pieces] == [70, 71, 71, 71, 21]
     np.testing.assert_array_equal(np.concatenate([pieces[0], *(piece[1:] for piece in pieces[1:])]), whole)
+
+
+def test_input_noise_changes_what_is_heard_and_nothing_else():
+    opened = ramp_store(300, 500)
+    plain, noisy = windows(opened).batch(3, 8), windows(opened, input_noise=3.0).batch(3, 8)
+    np.testing.assert_array_equal(noisy.codes, plain.codes)
+    assert plain.heard is None
+    deviation = (noisy.heard - noisy.codes)[noisy.counted]
+    assert 2.5 < deviation.std() < 3.5
+    assert abs(deviation.mean()) < 0.5
+    assert 0 <= noisy.heard.min() <= noisy.heard.max() < 256
+    np.testing.assert_array_equal(windows(opened, input_noise=3.0).batch(3, 8).heard, noisy.heard)

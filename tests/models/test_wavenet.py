@@ -8,7 +8,6 @@ from wavegen.conditioning import project_labels
 from wavegen.errors import InputError
 from wavegen.models.build import build, load_weights
 from wavegen.models.heads import Categorical
-from wavegen.models.wavenet import smooth_embedding
 
 VARIANTS = {
     "plain": {},
@@ -116,14 +115,6 @@ def test_an_untrained_network_needs_about_all_bits():
     codes = torch.randint(256, (2, 200))
     bits = model.head.bits(model(codes)[0], codes).mean().item()
     assert abs(bits - 8) < 0.5
-
-
-def test_neighbouring_codes_begin_with_similar_embeddings():
-    torch.manual_seed(0)
-    table = smooth_embedding(256, 32)
-    near = (table[1:] - table[:-1]).norm(dim=1).mean()
-    far = (table[128:] - table[:128]).norm(dim=1).mean()
-    assert near < far / 5
 
 
 def test_weights_that_do_not_fit_are_refused_by_name():

@@ -1,7 +1,9 @@
 """Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
 
 import io
+import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -53,6 +55,7 @@ class Facts:
     n_channels: int = 0
     n_samples: int = 0
     n_clipped: int = 0
+    sum_of_squares: float = 0.0
 
 
 def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[NDArray[np.int16]]:
@@ -60,9 +63,10 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
 
     16-bit mono files at the wanted rate pass through unchanged. `facts` is filled in while the blocks are taken.
 
-    Raises: InputError if libsndfile cannot read it, it is empty, or it holds NaN or infinity.
+    Raises: InputError if libsndfile cannot read it, it is empty or cut short, or it holds NaN or infinity.
     """
     try:
+        _check_whole(file)
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
@@ -73,13 +77,14 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
         resampler = None
         if sound.samplerate != sample_rate:
             resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
-        ended = False
+        ended, n_frames = False, 0
         while not ended:
             try:
                 frames = sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError) as error:
                 raise InputError(f"libsndfile cannot decode it ({_reason(error)})") from error
             ended = len(frames) == 0
+            n_frames += len(frames)
             mono = frames.mean(axis=1) if sound.channels > 1 else frames[:, 0]
             if not np.isfinite(mono).all():
                 raise InputError("it holds NaN or infinity")
@@ -88,11 +93,16 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
             scaled = np.rint(mono * 32768.0)
             block = np.clip(scaled, -32768, 32767).astype(np.int16)
             facts.n_samples += len(block)
+            facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
             facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
             if len(block):
                 yield block
         if facts.n_samples == 0:
             raise InputError("it holds no samples")
+        if (
+            sound.format == "FLAC" and n_frames < sound.frames
+        ):  # elsewhere libsndfile's count is an estimate, or is what it read
+            raise InputError(f"it is cut short: {n_frames:,} of {sound.frames:,} frames are there")
 
 
 def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
@@ -120,6 +130,33 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
     encoded = io.BytesIO()
     soundfile.write(encoded, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
     files.write(path, encoded.getvalue())
+
+
+def _check_whole(file: Path | BinaryIO) -> None:
+    """Find a WAV or AIFF file that ends before its samples do, which libsndfile reads without a word.
+
+    Raises: InputError with the bytes promised and found. Lengths that a streaming program left open (0 or all ones) and
+        files of other formats pass.
+    """
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
+        try:
+            form = opened.read(12)
+            order, sound_chunk = {b"RIFF": ("<", b"data"), b"FORM": (">", b"SSND")}.get(form[:4], ("", b""))
+            if not order:
+                return
+            end = opened.seek(0, io.SEEK_END)
+            at = 12
+            while at + 8 <= end:
+                opened.seek(at)
+                name, size = struct.unpack(f"{order}4sI", opened.read(8))
+                if name == sound_chunk:
+                    if 0 < size < 0xFFFFFF00 and at + 8 + size > end:
+                        raise InputError(f"it is cut short: {end - at - 8:,} of {size:,} bytes of sound are there")
+                    return
+                at += 8 + size + size % 2
+        finally:
+            if not isinstance(file, Path):
+                opened.seek(0)
 
 
 def _reason(error: Exception) -> str:

@@ -18,25 +18,33 @@ from wavegen.errors import InputError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 IN_MEMORY = 64 << 20  # bytes of an archive's entry kept in memory; longer ones go through a temporary file
+MAX_ENTRY = 4 << 30  # bytes that an archive's entry may unpack to: what a WAV file can hold
 
 
 class SourceFile(NamedTuple):
-    """One recording: its name within the corpus, where to read it, and roughly its share of the source in bytes."""
+    """One recording: its name within the corpus, where to read it, and roughly its share of the source in bytes.
+
+    Or something that cannot be one, with the reason in `fault`.
+    """
 
     name: PurePosixPath
     file: Path | BinaryIO
     n_bytes: int
+    fault: str | None = None
 
 
 def recordings_in(source: Path, is_wanted: Callable[[str], bool] = lambda path: True) -> Iterator[SourceFile]:
     """Every file named like a recording, in sorted order for folders and in stored order for archives.
+
+    What is named like one and cannot be read (a link to nothing, a folder without permission) comes with its fault.
 
     A folder that holds no recordings but archives stands for the archives; `is_wanted` is asked for the full path of
     each recording outside archives, so that a song beside them does not hide them.
 
     Raises: InputError if the source does not exist, holds no recordings, or an archive is damaged.
     """
-    paths = _walk(source)
+    unreadable: list[Path] = []
+    paths = _walk(source, unreadable)
     recordings = [path for path in paths if path.suffix.lower() in SUFFIXES and is_wanted(path.resolve().as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
     if not any(path.suffix.lower() in SUFFIXES for path in paths) and not archives:
@@ -48,6 +56,9 @@ def recordings_in(source: Path, is_wanted: Callable[[str], bool] = lambda path: 
         yield SourceFile(PurePosixPath(_readable(name.as_posix())), path, path.stat().st_size)
     for path in archives if not recordings else []:
         yield from _entries(path)
+    for path in unreadable:
+        inside = _readable(path.relative_to(source).as_posix())
+        yield SourceFile(PurePosixPath(inside), path, 0, _fault(path))
 
 
 def fingerprint(source: Path) -> str:
@@ -64,21 +75,43 @@ def n_bytes(source: Path) -> int:
     return sum(path.stat().st_size for path in _walk(source))
 
 
-def _walk(source: Path) -> list[Path]:
-    """All files below a folder, sorted, links followed but none twice; or the file itself."""
+def _walk(source: Path, unreadable: list[Path] | None = None) -> list[Path]:
+    """All files below a folder, sorted, links followed but no folder twice; or the file itself.
+
+    Folders that cannot be listed, and what is named like a recording but is no file, are added to `unreadable`.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise InputError(f"there is no {source}; expected a folder of recordings or an archive")
     found, seen = [], set()
-    for folder, subfolders, names in os.walk(source, followlinks=True):
+    others: list[Path] = []
+
+    def note(error: OSError) -> None:
+        others.append(Path(os.fsdecode(error.filename)))
+
+    for folder, subfolders, names in os.walk(source, onerror=note, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
             continue
         seen.add(real)
-        found += [Path(folder) / name for name in names]
-    return sorted(path for path in found if path.is_file())
+        for path in (Path(folder) / name for name in names):
+            if path.is_file():
+                found.append(path)
+            elif path.suffix.lower() in SUFFIXES:
+                others.append(path)
+    if unreadable is not None:
+        unreadable += sorted(others)
+    return sorted(found)
+
+
+def _fault(path: Path) -> str:
+    if path.is_dir():
+        return "this folder may not be read"
+    if path.is_symlink():
+        return f"it is a link to {_readable(str(path.readlink()))}, where nothing is"
+    return "it is a device or a pipe, not a file"
 
 
 def _entries(archive: Path) -> Iterator[SourceFile]:
@@ -108,10 +141,14 @@ def _entries(archive: Path) -> Iterator[SourceFile]:
 
 
 def _in_reach(name: str, entry: IO[bytes], size: int) -> SourceFile:
-    """Copy an entry to where libsndfile can seek in it."""
+    """Copy an entry to where libsndfile can seek in it; one that swells beyond all measure is a fault."""
     copy = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed when the caller drops it
     while block := entry.read(1 << 20):
         copy.write(block)
+        if copy.tell() > MAX_ENTRY:
+            copy.truncate(0)
+            fault = f"it unpacks to more than {MAX_ENTRY >> 30} GiB"
+            return SourceFile(PurePosixPath(_readable(name)), copy, size, fault)  # type: ignore[arg-type]
     copy.seek(0)
     return SourceFile(PurePosixPath(_readable(name)), copy, size)  # type: ignore[arg-type]
 

@@ -13,8 +13,10 @@ Codec and windows apply when it is read, so recipes that differ in them share a 
 
 import hashlib
 import json
+import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +31,8 @@ from wavegen.errors import InputError
 from wavegen.progress import Bar
 
 FORMAT = 1
+BAND_DB = 6  # of the histogram of levels
+SILENT = -1000  # dB, stands for nothing but zeros
 
 
 class Item(NamedTuple):
@@ -39,6 +43,7 @@ class Item(NamedTuple):
     n_bytes: int
     labels: Mapping[str, str]
     subset: str
+    fault: str | None = None
 
 
 class Recording(NamedTuple):
@@ -57,19 +62,25 @@ class Report:
 
     n_recordings: int = 0
     seconds: float = 0.0
+    n_speakers: int = 0
     n_resampled: int = 0
     n_mixed_down: int = 0
     clipped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=dict)
 
     def lines(self, most: int = 20) -> list[str]:
         """The report for a reader; of many faults the first few."""
         faults = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
         faults += [f"clipped {n} samples beyond full scale: {name}" for name, n in self.clipped.items()]
+        speakers = f" of {self.n_speakers} speakers" if self.n_speakers else ""
+        tallest = max(self.levels.values(), default=1)
         more = [f"and {len(faults) - most} more"] if len(faults) > most else []
         return [
-            f"{self.n_recordings} recordings, {self.seconds / 3600:.2f} h; {self.n_resampled} resampled, "
+            f"{self.n_recordings} recordings{speakers}, {self.seconds / 3600:.2f} h; {self.n_resampled} resampled, "
             f"{self.n_mixed_down} mixed down to mono, {len(self.left_out)} left out, {len(self.clipped)} clipped",
+            "level (RMS, dB of full scale) and number of recordings:",
+            *(f"{band:>12} {'█' * math.ceil(30 * n / tallest)} {n}" for band, n in self.levels.items()),
             *faults[:most],
             *more,
         ]
@@ -109,10 +120,10 @@ def prepare(
     Raises: InputError if more than half of the recordings are bad, or the folder cannot be written to.
     """
     path = folder_of(corpus, sample_rate, source, source_fingerprint)
-    files.check_writable(path)
+    files.make_folder(path.parent)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir()
         report, fingerprint = _decode_all(partial, corpus, items, sample_rate, source, bar)
         lines = [json.dumps({"name": name, "reason": reason}) for name, reason in report.left_out.items()]
         (partial / "left_out.jsonl").write_text("".join(line + "\n" for line in lines))
@@ -129,6 +140,10 @@ def prepare(
             files.flush_to_disk(file)
         if not path.exists():  # else another process has just made the same
             partial.rename(path)
+    except OSError as error:
+        if files.is_disk_fault(error):
+            raise InputError(f"cannot write the store {path}: {error.strerror}; nothing of it was kept") from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for folder, facts in prepared(corpus, sample_rate):
@@ -138,14 +153,16 @@ def prepare(
 
 
 def prepared(corpus: str | None = None, sample_rate: int | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """The folder of every prepared corpus (of one name and rate), and what its store.json says."""
+    """The folder of every prepared corpus (of one name and rate), and what its store.json says; sorted by source."""
     found = []
-    for folder in sorted(root().iterdir()) if root().is_dir() else []:
+    for folder in root().iterdir() if root().is_dir() else []:
         facts = read_facts(folder)
         if facts is None or corpus not in (None, facts["corpus"]) or sample_rate not in (None, facts["sample_rate"]):
             continue
         found.append((folder, facts))
-    return found
+    return sorted(
+        found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], prepared[1]["sample_rate"])
+    )
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
@@ -197,10 +214,14 @@ def _decode_all(
     report = Report()
     digest = hashlib.sha256(f"{corpus} {sample_rate}\n".encode())
     n_samples = n_bytes = 0
+    bands: Counter[int] = Counter()
+    speakers = set()
     with (partial / "samples.i16").open("wb") as samples, (partial / "index.jsonl").open("w") as index:
         for item in items:
             facts = audio.Facts()
             try:
+                if item.fault is not None:
+                    raise InputError(item.fault)
                 for block in audio.decode(item.file, sample_rate, facts):
                     samples.write(block.astype("<i2").tobytes())
             except InputError as error:
@@ -214,6 +235,8 @@ def _decode_all(
                 digest.update(line.encode())
                 n_samples += facts.n_samples
                 report.n_recordings += 1
+                bands[_band(facts)] += 1
+                speakers.add(item.labels.get("speaker"))
                 report.n_resampled += facts.sample_rate != sample_rate
                 report.n_mixed_down += facts.n_channels > 1
                 if facts.n_clipped:
@@ -228,10 +251,22 @@ def _decode_all(
             f"for example {name}: {reason}"
         )
     report.seconds = n_samples / sample_rate
+    report.n_speakers = len(speakers - {None})
+    report.levels = {
+        f"{band} to {band + BAND_DB}" if band > SILENT else "silent": bands[band] for band in sorted(bands)
+    }
     with (partial / "samples.i16").open("rb") as file:
         while read := file.read(1 << 20):
             digest.update(read)
     return report, digest.hexdigest()
+
+
+def _band(facts: audio.Facts) -> int:
+    """The lower edge of the band of levels that a recording falls into, dB of full scale."""
+    power = facts.sum_of_squares / facts.n_samples / 32768**2
+    if power == 0:
+        return SILENT
+    return BAND_DB * math.floor(10 * math.log10(power) / BAND_DB)
 
 
 def _absolute(source: Path) -> str:

@@ -57,9 +57,13 @@ def code_table(codec: Codec) -> NDArray[np.int64]:
 
 
 class Batch(NamedTuple):
-    """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from."""
+    """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
+
+    `heard` is what the network gets in their place, or None where it gets the codes themselves.
+    """
 
     codes: NDArray[np.int64]
+    heard: NDArray[np.int64] | None
     counted: NDArray[np.bool_]
     labels: dict[str, NDArray[np.int64]]
     origins: list[str]
@@ -74,6 +78,7 @@ class WindowRule:
     true_starts: float
     label_dropout: float
     balance: bool
+    input_noise: float
     seed: int
 
 
@@ -110,7 +115,7 @@ class Windows:
                 f"no recording of {store.corpus} is longer than the receptive field of {rule.context} samples"
             )
         self._groups = [_Group.of(members) for _, members in sorted(groups.items())]
-        self._rule, self._silence = rule, codec.silence
+        self._rule, self._silence, self._n_classes = rule, codec.silence, codec.n_classes
         self._coder = Coder(store, codec)
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
@@ -119,6 +124,7 @@ class Windows:
         rule = self._rule
         codes = np.full((size, rule.window), self._silence, dtype=np.int64)
         counted = np.zeros((size, rule.window), dtype=bool)
+        heard = codes.copy() if rule.input_noise else None
         labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
         origins = []
         for row in range(size):
@@ -134,8 +140,11 @@ class Windows:
             for name, rows in self._rows.items():
                 unknown = len(rows)
                 labels[name][row] = unknown if is_hidden else rows.get(segment.labels.get(name, ""), unknown)
+            if heard is not None:
+                noise = rule.input_noise * random.standard_normal(rule.window)
+                heard[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
             origins.append(f"{segment.name} from sample {offset}")
-        return Batch(codes, counted, labels, origins)
+        return Batch(codes, heard, counted, labels, origins)
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""

@@ -13,11 +13,9 @@ from wavegen.errors import InputError
 def _reference(checkpoint: Checkpoint, n_streams: int, device: str) -> Engine:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceEngine
-    from wavegen.models.build import build, load_weights
+    from wavegen.models.build import from_checkpoint
 
-    model = build(checkpoint.description.kind, checkpoint.description.architecture)
-    load_weights(model, checkpoint.weights, str(checkpoint.path))
-    return ReferenceEngine(model.to(choose_device(device)), n_streams)
+    return ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams)
 
 
 # Fastest first: "auto" takes the first. Each line imports what it needs when it is chosen, and not before.

@@ -43,6 +43,6 @@ class Engine(Protocol):
         """The state of all streams, for `restore`."""
         ...
 
-    def restore(self, state: Any) -> None:
-        """Go back to a snapshot of this engine."""
+    def restore(self, state: Any, streams: Sequence[int] | None = None) -> None:
+        """Go back to a snapshot of this engine; stream i as stream `streams[i]` was, or as it was itself."""
         ...

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wavegen.errors import InputError
 from wavegen.models.wavenet import WaveNet, WaveNetState
-from wavegen.sampling import Decoding, draw_categorical
+from wavegen.sampling import Decoding
 
 CHUNK = 4096  # steps of given codes that run at once
 
@@ -23,8 +23,7 @@ class ReferenceEngine:
     def __init__(self, model: WaveNet, n_streams: int = 1) -> None:
         self._model = model.eval()
         self.n_streams = n_streams
-        weight = model.embed.weight
-        self._device, self._dtype = weight.device, weight.dtype
+        self._device, self._dtype = model.device, model.head_out.weight.dtype
         self.start()
 
     @torch.inference_mode()
@@ -57,7 +56,7 @@ class ReferenceEngine:
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
             logits = self._run(held, _frames(condition, step, step + 1))[:, 0, 0]
-            drawn = draw_categorical(logits, uniforms[:, step, 0], decoding)
+            drawn = self._model.head.draw(logits, uniforms[:, step, 0], decoding)
             made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
             self._state = self._model.observe(self._state, self._tensor(made[:, step]))
         return made
@@ -73,8 +72,10 @@ class ReferenceEngine:
     def snapshot(self) -> WaveNetState:
         return _clone(self._state)
 
-    def restore(self, state: WaveNetState) -> None:
-        self._state = _clone(state)
+    @torch.inference_mode()
+    def restore(self, state: WaveNetState, streams: Sequence[int] | None = None) -> None:
+        chosen = list(range(self.n_streams) if streams is None else streams)
+        self._state = WaveNetState(state.delay[chosen], [tensor[chosen] for tensor in state.stack])
 
     def _run(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None) -> NDArray[np.floating]:
         """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
@@ -102,7 +103,7 @@ class ReferenceEngine:
             )
         if condition is not None and (len(condition) != self.n_streams or condition.shape[1] not in (1, n)):
             raise InputError(f"condition is {condition.shape}; expected ({self.n_streams}, 1 or {n}, layers, channels)")
-        highest = self._model.embed.num_embeddings
+        highest = self._model.head.n_classes
         if codes.size and not -1 <= codes.min() <= codes.max() < highest:
             raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {highest - 1}, or -1 to draw")
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.models.wavenet import WaveNet
 
@@ -22,8 +23,24 @@ def build(kind: str, architecture: Mapping[str, Any]) -> WaveNet:
         raise InputError(f"unknown kind of model {kind!r}; this wavegen knows {', '.join(KINDS)}")
     try:
         return KINDS[kind](**architecture)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"the description of the {kind} does not fit this wavegen: {error}") from error
+
+
+def from_checkpoint(checkpoint: Checkpoint) -> WaveNet:
+    """The network of a model file. Nothing of the sizes it claims is made before its tensors are seen to have them.
+
+    Raises: InputError naming what does not fit.
+    """
+    described = checkpoint.description
+    with torch.device("meta"):
+        claimed = build(described.kind, described.architecture)
+    check_weights(claimed, checkpoint.weights, str(checkpoint.path))
+    model = build(described.kind, described.architecture)
+    load_weights(model, checkpoint.weights, str(checkpoint.path))
+    return model
 
 
 def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:
@@ -31,6 +48,12 @@ def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str)
 
     Raises: InputError naming the first tensor that is missing, unknown or of another shape.
     """
+    check_weights(model, weights, name)
+    model.load_state_dict({key: torch.from_numpy(weights[key].astype(np.float32)) for key in model.state_dict()})
+
+
+def check_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Raises: InputError naming the first tensor that is missing, unknown or of another shape."""
     own = model.state_dict()
     for key, tensor in own.items():
         if key not in weights:
@@ -39,4 +62,3 @@ def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str)
             raise InputError(f"{name} has {key} of shape {weights[key].shape}; expected {tuple(tensor.shape)}")
     if unknown := sorted(set(weights) - set(own)):
         raise InputError(f"{name} has a tensor {unknown[0]} that the {type(model).__name__} does not know")
-    model.load_state_dict({key: torch.from_numpy(weights[key].astype(np.float32)) for key in own})

@@ -1,21 +1,167 @@
-"""Heads: a network's last numbers -> the log-likelihood of a code. How they are sampled stands in `sampling.py`."""
+"""Heads: a network's last numbers -> the probability of a code, and a draw from it.
+
+Draws are defined in `sampling.py`, in numpy, where the engines find them; a head only says which one is its own.
+"""
 
 import math
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+from wavegen import sampling
+from wavegen.errors import InputError
+from wavegen.sampling import Decoding
+
+
+class Head(Protocol):
+    """What a head offers: `kind` and its sizes are enough to rebuild it with `make_head`."""
+
+    kind: ClassVar[str]
+    is_precise: ClassVar[bool]
+    """Whether its parameters need float32 where the network computes in less: a mean says more than 8 bits."""
+    n_classes: int
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that the network gives for each code."""
+        ...
+
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the last layer's weights (n_parameters, channels) and bias (n_parameters,) before training."""
+        ...
+
+    def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
+        """-log2 p(code) of each code, in float32 or better.
+
+        Shapes: parameters (..., n_parameters), codes (...) -> (...).
+        """
+        ...
+
+    def draw(
+        self,
+        parameters: NDArray[np.floating],
+        uniforms: NDArray[np.float64],
+        decoding: Decoding | Sequence[Decoding],
+    ) -> NDArray[np.int64]:
+        """One code for each stream.
+
+        Shapes: parameters (B, n_parameters), uniforms (B,) -> codes (B,).
+        """
+        ...
 
 
 class Categorical:
     """One logit per class; softmax (WaveNet, arXiv:1609.03499, section 2.2)."""
 
+    kind = "categorical"
+    is_precise = False
+
     def __init__(self, n_classes: int) -> None:
-        self.n_parameters = n_classes
+        self.n_classes = n_classes
 
-    def bits(self, logits: Tensor, codes: Tensor) -> Tensor:
-        """-log2 p(code) of each code, in float32 whatever the precision of the logits.
+    @property
+    def n_parameters(self) -> int:
+        return self.n_classes
 
-        Shapes: logits (..., n_classes), codes (...) -> (...).
-        """
-        nats = F.cross_entropy(logits.flatten(0, -2).float(), codes.flatten(), reduction="none")
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """Leave them as they are: all classes begin about equally likely."""
+
+    def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
+        logits = _at_least_float32(parameters)
+        nats = F.cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none")
         return nats.reshape(codes.shape) / math.log(2)
+
+    def draw(
+        self,
+        parameters: NDArray[np.floating],
+        uniforms: NDArray[np.float64],
+        decoding: Decoding | Sequence[Decoding],
+    ) -> NDArray[np.int64]:
+        return sampling.draw_categorical(parameters, uniforms, decoding)
+
+
+class LogisticMixture:
+    """A mixture of logistic distributions, each code holding the probability between its edges.
+
+    p(c) = sum_k w_k (sigmoid((c + 1/2 - m_k) / s_k) - sigmoid((c - 1/2 - m_k) / s_k)),
+
+    the lowest and the highest code taking their whole tails (PixelCNN++, arXiv:1701.05517, section 2.1; for sound
+    Parallel WaveNet, arXiv:1711.10433, section 2). The parameters are, n_mixtures of each: the logits of w, the
+    means m on the axis from -1 (code 0) to 1 (the last), and the natural logarithms of s on the same axis.
+
+    Everything is computed on the axis of codes, where edges are exact and neighbours share them, so the sum over all
+    codes stays 1 in float32 as well. The number of parameters does not depend on the number of classes.
+    """
+
+    kind = "logistic-mixture"
+    is_precise = True
+
+    def __init__(self, n_classes: int, n_mixtures: int) -> None:
+        self.n_classes, self.n_mixtures = n_classes, n_mixtures
+
+    @property
+    def n_parameters(self) -> int:
+        return 3 * self.n_mixtures
+
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """Broad distributions that stand side by side, so that each finds sound to specialise in."""
+        with torch.no_grad():
+            weight.mul_(0.1)
+            weights, means, scales = bias.view(3, self.n_mixtures)
+            weights.zero_()
+            means.copy_(torch.linspace(-0.3, 0.3, self.n_mixtures) if self.n_mixtures > 1 else torch.zeros(1))
+            scales.fill_(math.log(0.1))
+
+    def log_probabilities(self, parameters: Tensor, codes: Tensor) -> Tensor:
+        """log p(code), in nats.
+
+        Shapes: parameters (..., n_parameters), codes broadcastable to (...) -> (...).
+        """
+        logits, means, log_scales = _at_least_float32(parameters).chunk(3, dim=-1)
+        per_code = 2 / (self.n_classes - 1)  # width of a code on the axis of the parameters
+        means = (means + 1) / per_code
+        log_scales = (log_scales - math.log(per_code)).clamp(*sampling.LOG_SCALES)
+        sharpness = torch.exp(-log_scales)
+        codes = codes[..., None]
+        from_mean = codes.to(means.dtype) - means
+        upper, lower = (from_mean + 0.5) * sharpness, (from_mean - 0.5) * sharpness
+        # log(sigmoid(upper) - sigmoid(lower)), with nothing that overflows or cancels:
+        inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-sharpness))
+        mass = torch.where(codes == 0, F.logsigmoid(upper), inside)
+        mass = torch.where(codes == self.n_classes - 1, F.logsigmoid(-lower), mass)
+        return torch.logsumexp(F.log_softmax(logits, dim=-1) + mass, dim=-1)
+
+    def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
+        return -self.log_probabilities(parameters, codes) / math.log(2)
+
+    def draw(
+        self,
+        parameters: NDArray[np.floating],
+        uniforms: NDArray[np.float64],
+        decoding: Decoding | Sequence[Decoding],
+    ) -> NDArray[np.int64]:
+        return sampling.draw_logistic_mixture(parameters, uniforms, decoding, self.n_classes)
+
+
+HEADS = (Categorical.kind, LogisticMixture.kind)
+
+
+def make_head(kind: str, n_classes: int, n_mixtures: int) -> Categorical | LogisticMixture:
+    """The head that a recipe or a model file names.
+
+    Raises: InputError for an unknown name.
+    """
+    if kind == Categorical.kind:
+        return Categorical(n_classes)
+    if kind == LogisticMixture.kind:
+        return LogisticMixture(n_classes, n_mixtures)
+    raise InputError(f"unknown head {kind!r}; expected one of {', '.join(HEADS)}")
+
+
+def _at_least_float32(parameters: Tensor) -> Tensor:
+    return parameters if parameters.dtype == torch.float64 else parameters.float()

@@ -15,7 +15,6 @@ which is the same thing for a kernel of 1 and lets `receptive_field` be 1 + (ker
 skip projections of all layers are one matrix over the concatenated z, which is the same sum and faster.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.errors import InputError
-from wavegen.models.heads import Categorical
+from wavegen.models.heads import Categorical, make_head
 from wavegen.nn.causal import shift
+from wavegen.nn.embedding import embed_codes
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
 
@@ -56,18 +56,20 @@ class WaveNet(nn.Module):
         dilated: bool = True,
         labels: Mapping[str, int] | None = None,
         label_channels: int = 16,
+        head: str = Categorical.kind,
+        n_mixtures: int = 10,
     ) -> None:
         super().__init__()
         block = [2**i if dilated else 1 for i in range(layers_per_block)]
         self.dilations = tuple(block * n_blocks)
-        self.head = Categorical(n_classes)
+        self.head = make_head(head, n_classes, n_mixtures)
 
-        self.embed = nn.Embedding(n_classes, residual_channels)
-        self.embed.weight.data = smooth_embedding(n_classes, residual_channels)
+        self.embed = embed_codes(n_classes, residual_channels)
         self.stack = GatedStack(self.dilations, residual_channels, gate_channels, kernel_size, activation, residual)
         self.skip = nn.Linear(len(self.dilations) * gate_channels, skip_channels)
         self.head_hidden = nn.Linear(skip_channels, head_channels)
         self.head_out = nn.Linear(head_channels, self.head.n_parameters)
+        self.head.start(self.head_out.weight, self.head_out.bias)
 
         for name in labels or {}:
             if hasattr(nn.ModuleDict(), name) or not name.isidentifier():
@@ -84,9 +86,18 @@ class WaveNet(nn.Module):
             )
 
     @property
+    def device(self) -> torch.device:
+        return self.head_out.weight.device
+
+    @property
     def receptive_field(self) -> int:
         """Samples that the prediction of the next one can see."""
         return self.stack.receptive_field
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden channels, which an optimiser may treat as matrices (muon.py)."""
+        inside = (self.stack, self.skip, self.head_hidden)
+        return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
 
     def condition(self, labels: Mapping[str, Tensor]) -> Tensor | None:
         """Embed and project labels; the torch twin of `conditioning.project_labels`, for training.
@@ -109,7 +120,17 @@ class WaveNet(nn.Module):
         x, delay = shift(self.embed(codes), None if state is None else state.delay)
         _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
         skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
-        return self.head_out(torch.relu(self.head_hidden(skip))), WaveNetState(delay, stack)
+        if self.head.is_precise:
+            with torch.autocast(skip.device.type, enabled=False):
+                parameters = self.say(skip.to(self.head_out.weight.dtype))
+        else:
+            parameters = self.say(skip)
+        return parameters, WaveNetState(delay, stack)
+
+    def say(self, skip: Tensor) -> Tensor:
+        """The head: from the sum of the skips to the parameters of the next code."""
+        parameters: Tensor = self.head_out(torch.relu(self.head_hidden(skip)))
+        return parameters
 
     def observe(self, state: WaveNetState, codes: Tensor) -> WaveNetState:
         """The state with the newest step's code replaced: predict first, then say what the code turned out to be.
@@ -117,15 +138,3 @@ class WaveNet(nn.Module):
         Shapes: codes (B, 1).
         """
         return state._replace(delay=self.embed(codes))
-
-
-def smooth_embedding(n_classes: int, channels: int) -> Tensor:
-    """Initial embedding in which neighbouring codes look alike: random Fourier features of the code's value.
-
-    Codes are quantised amplitudes, so a network need not first learn from data that 127 lies beside 128. Features are
-    cos(w v + phase) with v in [-1, 1] and w of a scale from 1 to 12 (after Rahimi and Recht, NIPS 2007).
-    """
-    value = torch.linspace(-1, 1, n_classes)[:, None]
-    frequency = torch.randn(channels) * torch.linspace(1, 12, channels)
-    phase = torch.rand(channels) * 2 * math.pi
-    return math.sqrt(2) * torch.cos(value * frequency + phase)

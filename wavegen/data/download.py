@@ -1,0 +1,129 @@
+"""Fetch a file over HTTP: with progress, going on where it broke off, and checked before it gets its name."""
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from wavegen import files
+from wavegen.errors import InputError
+from wavegen.progress import Bar, bar, say
+
+ATTEMPTS = 5  # in a row without a single new byte
+PAUSE_S = 1.0  # before the second attempt; doubles with each
+TIMEOUT_S = 30.0
+BLOCK = 1 << 18  # bytes
+
+
+class RemoteFile(NamedTuple):
+    """A file on a web server, by which name it is kept, and what its bytes must hash to (None: not known)."""
+
+    url: str
+    name: str
+    sha256: str | None
+
+
+def fetch(remote: RemoteFile, folder: Path) -> Path:
+    """Have a remote file in a folder; nothing is done if it is there already.
+
+    What has arrived is kept beside it as NAME.part, whatever breaks off, and the next call asks the server for the
+    rest only.
+
+    Raises: InputError if the server cannot be reached or has no such file, if it goes on breaking off, or if the bytes
+        are not those expected (they are deleted).
+    """
+    path = folder / remote.name
+    if path.exists():
+        return path
+    files.make_folder(folder)
+    part = folder / f"{remote.name}.part"
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _fetch_rest(remote, part)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            failures = 1 if _size(part) > before else failures + 1
+            if _is_hopeless(error) or failures == ATTEMPTS:
+                kept = (
+                    f"; {_size(part):,} bytes are kept, and the same command goes on from there"
+                    if part.exists()
+                    else ""
+                )
+                raise InputError(f"cannot fetch {remote.url}: {_reason(error)}{kept}") from error
+            say(f"{remote.url} broke off ({_reason(error)}); going on from byte {_size(part):,}")
+            time.sleep(PAUSE_S * 2 ** (failures - 1))
+    found = _sha256(part)
+    if remote.sha256 not in (None, found):
+        part.unlink()
+        raise InputError(
+            f"{remote.url} is not the file expected: its SHA-256 is {found}, not {remote.sha256}; it was deleted"
+        )
+    files.flush_to_disk(part)
+    part.rename(path)
+    return path
+
+
+def _fetch_rest(remote: RemoteFile, part: Path) -> None:
+    """Append to `part` what it lacks. Raises OSError or HTTPException if the connection ends before the file does."""
+    done = _size(part)
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "wavegen", "Accept-Encoding": "identity"})
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing lies beyond what we have: complete, or not what the server has
+            return
+        raise
+    with response:
+        if done and (response.status != 206 or not _begins_at(response, done)):
+            done = 0  # the server sends everything again
+        total = done + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        with part.open("ab" if done else "wb") as file, bar(f"Fetching {remote.name}", total or 0, done) as running:
+            _copy(response, file, done, running)
+    if total is not None and _size(part) != total:
+        raise http.client.IncompleteRead(b"", total - _size(part))
+
+
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, done: int, running: Bar) -> None:
+    while block := response.read1(BLOCK):
+        file.write(block)
+        done += len(block)
+        running.update(done, f"{done / 1e6:,.1f} MB")
+
+
+def _begins_at(response: http.client.HTTPResponse, first: int) -> bool:
+    return str(response.headers.get("Content-Range", "")).startswith(f"bytes {first}-")
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether asking again cannot help: the server has said no, or the disk has."""
+    if isinstance(error, urllib.error.HTTPError):
+        return 300 <= error.code < 500 and error.code != 429
+    if isinstance(error, urllib.error.URLError):  # no connection came about at all
+        return True
+    return files.is_disk_fault(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(error, http.client.IncompleteRead):
+        return f"the connection ended {error.expected:,} bytes early"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,164 @@
+"""The corpora that wavegen knows by name: what they are, where they come from, and how their files are laid out."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wavegen.data import sources
+from wavegen.data.download import RemoteFile
+from wavegen.data.store import Item
+from wavegen.errors import InputError
+
+
+@dataclass(frozen=True)
+class NamedCorpus:
+    """A corpus that `wavegen data prepare NAME` knows.
+
+    `pattern` matches the paths of its recordings; its named groups but `subset` become labels. `parts` are what can
+    be fetched, by name, and `default_parts` what is fetched when nothing is said.
+    """
+
+    name: str
+    about: str
+    sample_rate: int
+    home: str
+    pattern: re.Pattern[str]
+    example: str
+    parts: Mapping[str, RemoteFile]
+    default_parts: tuple[str, ...]
+
+    def items(self, source: Path) -> Iterator[Item]:
+        """The corpus' recordings in a folder or in archives; other files are passed over.
+
+        Raises: InputError if there are none of this layout.
+        """
+        found = False
+        for name, file, n_bytes, fault in sources.recordings_in(
+            source, lambda path: self.pattern.search(path) is not None
+        ):
+            # A folder inside the corpus counts with the path that leads there.
+            match = self.pattern.search(f"/{source.resolve().as_posix()}/{name}" if source.is_dir() else str(name))
+            if fault is not None:
+                yield Item(str(name), file, n_bytes, {}, "", fault)
+            elif match:
+                found = True
+                labels = match.groupdict()
+                subset = labels.pop("subset", None) or _subset(self.name, labels)
+                yield Item(str(name), file, n_bytes, labels, subset, fault)
+        if not found:
+            raise InputError(
+                f"{source} does not have the layout of {self.name}; expected files such as {self.example} "
+                "(for other recordings use recipes/folder.yaml)"
+            )
+
+
+def _subset(corpus: str, labels: dict[str, str]) -> str:
+    """Which official subset a recording is in, where its path does not say.
+
+    The authors of the digits keep indices 0 to 4 for testing; of the others we keep 5 and 6 for validation.
+    """
+    index = labels.pop("index", None)
+    if corpus != "digits" or index is None:
+        return ""
+    return "test" if int(index) < 5 else "dev" if int(index) < 7 else "train"
+
+
+def find_corpus(name: str) -> NamedCorpus:
+    """Raises: InputError for an unknown name; it names the known ones."""
+    if name in NAMED:
+        return NAMED[name]
+    raise InputError(
+        f"unknown corpus {name!r}; known ones are {', '.join(NAMED)} "
+        "(a folder of your own needs no name: see `wavegen recipes show folder`)"
+    )
+
+
+def _openslr(part: str, number: int, sha256: str | None) -> RemoteFile:
+    return RemoteFile(f"https://www.openslr.org/resources/{number}/{part}.tar.gz", f"{part}.tar.gz", sha256)
+
+
+def _librosa(original: str, name: str, sha256: str) -> RemoteFile:
+    return RemoteFile(f"https://raw.githubusercontent.com/librosa/data/main/audio/{original}", name, sha256)
+
+
+_LIBRISPEECH = {  # sha256 as torchaudio lists them
+    "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
+    "dev-other": "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365",
+    "test-clean": "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23",
+    "test-other": "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29",
+    "train-clean-100": "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
+    "train-clean-360": "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf",
+    "train-other-500": "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2",
+}
+
+_CORPORA = (
+    NamedCorpus(
+        name="librispeech",
+        about="read English speech, 1,000 hours, 16 kHz, CC BY 4.0 (Panayotov, Chen, Povey, Khudanpur, ICASSP 2015)",
+        sample_rate=16000,
+        home="https://www.openslr.org/12",
+        pattern=re.compile(r"(?P<subset>[^/]+)/(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)-(?P=chapter)-\d+\.flac$"),
+        example="train-clean-100/19/198/19-198-0000.flac",
+        parts={
+            **{part: _openslr(part, 12, sha256) for part, sha256 in _LIBRISPEECH.items()},
+            # Mini LibriSpeech; no hash of these is published that we could have checked
+            **{part: _openslr(part, 31, None) for part in ("train-clean-5", "dev-clean-2")},
+        },
+        default_parts=("train-clean-100", "dev-clean", "test-clean"),
+    ),
+    NamedCorpus(
+        name="digits",
+        about="spoken digits 0 to 9 by six speakers, 22 minutes, 8 kHz, CC BY-SA 4.0 (Free Spoken Digit Dataset, "
+        "Zohar Jackson and others)",
+        sample_rate=8000,
+        home="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        pattern=re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
+        example="recordings/7_theo_12.wav",
+        parts={
+            "digits": RemoteFile(  # GitHub packs an archive anew for each request, so only a commit can be pinned
+                "https://codeload.github.com/Jakobovski/free-spoken-digit-dataset/tar.gz/"
+                "26eb9aaf76e81b692f806f9140c2d2777410d7a1",
+                "free-spoken-digit-dataset.tar.gz",
+                None,
+            )
+        },
+        default_parts=("digits",),
+    ),
+    NamedCorpus(
+        name="music",
+        about="a piano duet, the Sugar Plum Fairy, strings and a whale, 4.6 minutes, CC BY and public domain (Kevin "
+        "MacLeod; US Army Strings; US National Park Service)",
+        sample_rate=16000,
+        home="https://github.com/librosa/data and https://incompetech.com",
+        pattern=re.compile(
+            r"(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
+        ),
+        example="gold-rush.mp3",
+        parts={
+            "sugar-plum-fairy": _librosa(
+                "Kevin_MacLeod_-_P_I_Tchaikovsky_Dance_of_the_Sugar_Plum_Fairy.hq.ogg",
+                "dance-of-the-sugar-plum-fairy.ogg",
+                "f062221a56a227cdb7c067cf2e6ac0e250a50012f7693ca0c8e31f05f83e49b1",
+            ),
+            "hungarian-dance": _librosa(
+                "Hungarian_Dance_number_5_-_Allegro_in_F_sharp_minor_(string_orchestra).hq.ogg",
+                "hungarian-dance-5-strings.ogg",
+                "8e93ff0182a93168b15346c497b164cb49d2a97bf1e987a1149ea579e914532e",
+            ),
+            "humpback": _librosa(
+                "glacier-bay-humpback.hq.ogg",
+                "humpback-glacier-bay.ogg",
+                "c3250ff526898aa5528aeb6b81a49aff58f63400ec2ddb8bcb86caf611d33144",
+            ),
+            "gold-rush": RemoteFile(
+                "https://incompetech.com/music/royalty-free/mp3-royaltyfree/Gold%20Rush.mp3",
+                "gold-rush.mp3",
+                "31dbbeb836ea707d314755958d0c129498c27900f3458af3b52bcd3741bf1cda",
+            ),
+        },
+        default_parts=("sugar-plum-fairy", "hungarian-dance", "humpback", "gold-rush"),
+    ),
+)
+
+NAMED = {corpus.name: corpus for corpus in _CORPORA}

@@ -1,0 +1,95 @@
+"""Who trains, who validates, who tests: recordings -> segments of each split."""
+
+from collections.abc import Sequence
+
+from wavegen.data.store import Recording
+from wavegen.data.windows import Segment
+from wavegen.errors import InputError
+from wavegen.recipe import AudioData, FolderData
+
+SPLITS = ("train", "validation", "test")
+GAP_S = 1.0  # between the splits of one recording, so that no window reaches across
+
+
+def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Segment]]:
+    """Divide the recordings into train, validation and test by the recipe's rule.
+
+    No two splits share a recording (or a speaker, for rule "speaker"), but for rule "time", where they share recordings
+    with a gap of a second between them. Labels are those that the recipe uses, under its names.
+
+    Raises: InputError if a split that the rule promises stays empty.
+    """
+    rule = getattr(data, "split", "recording")
+    if rule == "time":
+        segments = {name: [s for r in recordings for s in _by_time(r, name, data)] for name in SPLITS}
+    else:
+        groups = [_group(recording, rule) for recording in recordings]
+        names = _official(groups) if rule == "official" else _by_rank(sorted(set(groups)), rule)
+        segments = {name: [] for name in SPLITS}
+        for recording, group in zip(recordings, groups, strict=True):
+            segments[names[group]].append(_segment(recording, 0, recording.n_samples, data))
+    empty = [name for name in ("train", "validation") if not segments[name]]
+    if isinstance(data, FolderData) and data.labels_from_folders and not label_values(segments["train"]):
+        raise InputError(
+            f"data.labels_from_folders is {data.labels_from_folders!r}, but the recordings lie in no sub-folders"
+        )
+    if empty:
+        raise InputError(
+            f"data.split is {rule!r}, which leaves nothing to the {' and '.join(empty)} split of these "
+            f"{len(recordings)} recordings; choose another rule (`wavegen recipes fields`)"
+        )
+    return segments
+
+
+def label_values(segments: Sequence[Segment]) -> dict[str, list[str]]:
+    """The values of every label in some segments, sorted."""
+    names = sorted({name for segment in segments for name in segment.labels})
+    return {name: sorted({segment.labels[name] for segment in segments if name in segment.labels}) for name in names}
+
+
+def _segment(recording: Recording, first: int, last: int, data: AudioData) -> Segment:
+    if isinstance(data, FolderData):
+        name = data.labels_from_folders
+        labels = {name: recording.labels["folder"]} if name is not None and "folder" in recording.labels else {}
+    else:
+        labels = {name: recording.labels[name] for name in getattr(data, "labels", [])}
+    group = recording.labels.get("speaker") or recording.labels.get("folder", "")
+    return Segment(recording.name, recording.start + first, last - first, labels, first == 0, group)
+
+
+def _by_time(recording: Recording, name: str, data: AudioData) -> list[Segment]:
+    """The first 80 % of a recording train, the next 10 % validate, the last 10 % test."""
+    n, gap = recording.n_samples, round(GAP_S * data.sample_rate)
+    first, last = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}[name]
+    begin = round(first * n) + (gap if first else 0)
+    end = round(last * n)
+    return [_segment(recording, begin, end, data)] if end > begin else []
+
+
+def _group(recording: Recording, rule: str) -> str:
+    """What a split keeps together."""
+    if rule == "official":
+        return recording.subset
+    if rule == "speaker":
+        return recording.labels["speaker"]
+    return recording.subset or recording.name
+
+
+def _official(subsets: Sequence[str]) -> dict[str, str]:
+    begins = {"train": "train", "dev": "validation", "test": "test"}
+    return {subset: begins.get(subset.split("-")[0], "train") for subset in set(subsets)}
+
+
+def _by_rank(groups: Sequence[str], rule: str) -> dict[str, str]:
+    """Split groups by their place in sorted order: every fifth speaker tests and one in ten validates; of recordings,
+    one in ten each (but at least one, where there are three or more)."""
+    every = 5 if rule == "speaker" else min(10, max(3, len(groups)))
+    names = {}
+    for rank, group in enumerate(groups):
+        if rank % every == 0:
+            names[group] = "test"
+        elif rank % (10 if rule == "speaker" else every) == 2:
+            names[group] = "validation"
+        else:
+            names[group] = "train"
+    return names

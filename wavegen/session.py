@@ -1,0 +1,193 @@
+"""A model made ready to sound: what Python, `wavegen generate` and `wavegen play` have in common.
+
+import wavegen
+
+samples, rate = wavegen.load("runs/speech").generate(seconds=5)
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen import checkpoint, conditioning
+from wavegen.beam import beam_search
+from wavegen.checkpoint import Checkpoint, Description
+from wavegen.codec import Codec
+from wavegen.engines import make_engine
+from wavegen.engines.base import Engine
+from wavegen.errors import InputError
+from wavegen.generation import generate
+from wavegen.sampling import Decoding
+
+BLOCKSIZE = 256  # samples
+
+
+class Sound(NamedTuple):
+    """What was generated: samples in [-1, 1], (T,) or for several sounds (n, T), and their rate in Hz."""
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a model is to sound. None takes the model's own default (for `seed`: a new one each time).
+
+    `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
+    recording to continue, a file or a waveform (T,) at the model's rate. `n`: how many sounds side by side. `beam`:
+    search for a probable sound with so many candidates, instead of drawing. `engine`: auto takes the fastest there is.
+    `device`: auto, cpu or cuda.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    labels: Mapping[str, str | None] | None = None
+    prime: Path | str | NDArray[np.floating] | None = None
+    n: int = 1
+    beam: int | None = None
+    engine: str = "auto"
+    device: str = "auto"
+
+
+class Session:
+    """One wish made ready: engine, codec, seed and everything else a sound depends on.
+
+    Raises: InputError for whatever in the wish does not fit the model.
+    """
+
+    def __init__(self, loaded: Checkpoint, wish: Wish) -> None:
+        described = loaded.description
+        self.description: Description = described
+        self.codec: Codec = described.make_codec()
+        self.decoding: Decoding = described.make_decoding(
+            temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
+        )
+        self.decoding.check_head(described.head)
+        self.seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+        self.beam = wish.beam
+        n_streams = wish.n
+        if wish.beam is not None:
+            if described.head != "categorical":
+                raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")
+            if wish.n != 1:
+                raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
+            n_streams = wish.beam
+        rows = conditioning.label_indices(described.labels, wish.labels or {})
+        self.condition: NDArray[np.float32] | None = None
+        if described.labels:
+            n_layers = described.architecture["n_blocks"] * described.architecture["layers_per_block"]
+            self.condition = conditioning.project_labels(
+                loaded.weights, list(described.labels), [rows] * n_streams, n_layers
+            )
+        self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
+        self.engine_name, self.engine = _engine(loaded, wish, n_streams)
+
+    def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
+        """Waveforms (n, at most blocksize), from the beginning of time at each call; endless if n_samples is None."""
+        if self.beam is None:
+            codes = generate(
+                self.engine,
+                n_samples,
+                seed=self.seed,
+                decoding=self.decoding,
+                condition=self.condition,
+                prime=self.prime,
+                blocksize=blocksize,
+            )
+        else:
+            if n_samples is None:
+                raise InputError("beam search needs to know how long the sound is to be; give its seconds")
+            codes = beam_search(self.engine, n_samples, self.decoding.temperature, self.condition, self.prime)
+        for block in codes:
+            yield self.codec.decode(block)
+
+
+class LoadedModel:
+    """A trained model. `description` says what it is (checkpoint.Description)."""
+
+    def __init__(self, loaded: Checkpoint) -> None:
+        self._loaded = loaded
+
+    @property
+    def description(self) -> Description:
+        return self._loaded.description
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self._loaded.description.sample_rate
+
+    @property
+    def labels(self) -> Mapping[str, list[str]]:
+        """The values of each label that the model knows."""
+        return self._loaded.description.labels
+
+    def generate(self, seconds: float = 5.0, **wish: Any) -> Sound:
+        """Make a sound of some length; the keywords are the fields of `Wish`.
+
+        Returns samples and rate: `samples` is (T,), or (n, T) if `n` was given.
+        Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
+        """
+        session = self.session(**wish)
+        blocks = list(session.blocks(n_samples(seconds, self.sample_rate)))
+        samples = np.concatenate(blocks, axis=1)
+        return Sound(samples if "n" in wish else samples[0], self.sample_rate)
+
+    def stream(
+        self, seconds: float | None = None, blocksize: int = BLOCKSIZE, **wish: Any
+    ) -> Iterator[NDArray[np.float32]]:
+        """Make a sound block by block, each as soon as it is there: (T,), or (n, T) if `n` was given.
+
+        It is endless if `seconds` is None. The keywords are the fields of `Wish`.
+        """
+        session = self.session(**wish)
+        length = None if seconds is None else n_samples(seconds, self.sample_rate)
+        for block in session.blocks(length, blocksize):
+            yield block if "n" in wish else block[0]
+
+    def session(self, **wish: Any) -> Session:
+        """Make a wish ready to sound; the keywords are the fields of `Wish`."""
+        return Session(self._loaded, Wish(**wish))
+
+
+def load(model: str | Path) -> LoadedModel:
+    """Load a trained model: a run folder or a .safetensors file.
+
+    Raises: InputError if there is none, or it is damaged; the sentence says which.
+    """
+    return LoadedModel(checkpoint.load(Path(model)))
+
+
+def n_samples(seconds: float, sample_rate: int) -> int:
+    """How many samples some seconds are: at least one.
+
+    Raises: InputError if seconds is not a positive, finite number.
+    """
+    if not 0 < seconds < 1e9:
+        raise InputError(f"seconds is {seconds}; expected a positive number")
+    return max(1, round(seconds * sample_rate))
+
+
+def _waveform(prime: Path | str | NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
+    if isinstance(prime, np.ndarray):
+        if prime.ndim != 1:
+            raise InputError(f"the waveform to continue has shape {prime.shape}; expected (T,)")
+        return prime
+    from wavegen.data import audio
+
+    if not Path(prime).is_file():
+        raise InputError(f"there is no recording {prime} to continue")
+    return audio.read(Path(prime), sample_rate)
+
+
+def _engine(loaded: Checkpoint, wish: Wish, n_streams: int) -> tuple[str, Engine]:
+    if n_streams < 1:
+        raise InputError(f"{n_streams} sounds are wanted; expected 1 or more")
+    return make_engine("reference" if wish.beam is not None else wish.engine, loaded, n_streams, wish.device)
