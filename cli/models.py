@@ -1,14 +1,61 @@
 """wavegen models"""
 
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
+from wavegen.errors import InputError
 
 from .options import Model
 
 app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that ship with wavegen; their names go wherever a MODEL is wanted.
+
+    Examples:
+        wavegen models list
+    """
+    table = Table("model", "trained on", "labels", "bits per sample", "parameters", "credit", title="Models that ship")
+    for name, path in checkpoint.shipped().items():
+        loaded = checkpoint.load(path)
+        described = loaded.description
+        table.add_row(
+            name,
+            f"{described.corpus}, {described.sample_rate} Hz",
+            ", ".join(described.labels) or "-",
+            ", ".join(f"{bits:.2f} ({split})" for split, bits in described.bits.items()),
+            f"{checkpoint.measure(loaded).n_parameters:,}",
+            described.credit,
+        )
+    Console(markup=False).print(table)
+
+
+@app.command("export")
+def export(
+    model: Model, out: Annotated[Path, typer.Argument(help="the .safetensors file to write", metavar="OUT")]
+) -> None:
+    """Write a model as one file of half the size: weights as float16, for shipping.
+
+    Examples:
+        wavegen models export runs/speech speech.safetensors
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"OUT is {out}; expected the name of a .safetensors file")
+    loaded = checkpoint.load(model)
+    halved = {name: weight.astype(np.float16) for name, weight in loaded.weights.items()}
+    for name, weight in halved.items():
+        if not np.isfinite(weight).all():
+            raise InputError(f"the tensor {name} holds values beyond float16's range, {np.finfo(np.float16).max:g}")
+    checkpoint.save(out, loaded.description, halved, loaded.recipe)
+    print(out)
 
 
 @app.command("inspect")

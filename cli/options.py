@@ -10,7 +10,10 @@ from wavegen.progress import say
 from wavegen.session import Session, Wish, load
 
 Model = Annotated[
-    Path, typer.Argument(help="a run folder, or a .safetensors file", metavar="MODEL", show_default=False)
+    Path,
+    typer.Argument(
+        help="a run folder, a .safetensors file, or the name of a model that ships", metavar="MODEL", show_default=False
+    ),
 ]
 MAX_SECONDS = 1e6  # keeps "inf" out
 Seconds = Annotated[float, typer.Option(min=0.001, max=MAX_SECONDS, help="length of the sound, s")]

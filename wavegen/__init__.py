@@ -2,7 +2,7 @@
 
 import wavegen
 
-samples, rate = wavegen.load("runs/speech").generate(seconds=5)
+samples, rate = wavegen.load("speech").generate(seconds=5)
 """
 
 from pathlib import Path
@@ -16,7 +16,9 @@ __all__ = ["load"]
 
 
 def load(model: str | Path) -> "LoadedModel":
-    """Load a trained model: a run folder or a .safetensors file. See `wavegen.session.LoadedModel`.
+    """Load a trained model: a run folder, a .safetensors file, or the name of one that ships, such as "speech".
+
+    What it offers stands in `wavegen.session.LoadedModel`.
 
     Raises: wavegen.errors.InputError if there is none, or it is damaged; the sentence says which.
     """

@@ -23,6 +23,7 @@ from wavegen.sampling import Decoding
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+PRETRAINED = Path(__file__).parent / "pretrained"
 RANGES = {  # of the numbers in a description
     "sample_rate": (1, 1_000_000),
     "n_classes": (2, 65536),
@@ -89,16 +90,24 @@ def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any
     files.write(path, serialise(contiguous, metadata))
 
 
-def find(model: Path) -> Path:
-    """The model file that a path means: the file itself, or the one in a run folder.
+def shipped() -> dict[str, Path]:
+    """The models that ship with wavegen, by name."""
+    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
 
-    Raises: InputError if there is none.
+
+def find(model: Path) -> Path:
+    """The model file that a path means: the file itself, the one in a run folder, or one that ships with wavegen.
+
+    Raises: InputError if there is none; it names those that ship.
     """
+    if not model.exists() and str(model) in shipped():
+        return shipped()[str(model)]
     path = model / MODEL_FILE if model.is_dir() else model
     if not path.is_file():
         if model.is_dir():
             raise InputError(f"{model} holds no {MODEL_FILE}; expected a run folder of wavegen train, or a model file")
-        raise InputError(f"there is no model {model}; expected a run folder or a .safetensors file")
+        names = ", ".join(shipped())
+        raise InputError(f"there is no model {model}; expected a run folder, a .safetensors file, or one of {names}")
     return path
 
 

@@ -53,10 +53,13 @@ def write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs; kill -9 frees it.
+    """Keep other processes out of a folder, made if need be, while the block runs; kill -9 frees it.
+
+    Folders made for a block that then fails without writing anything to them go again.
 
     Raises: InputError if another process is in it, or the folder cannot be made.
     """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -67,7 +70,14 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"another process is training in {folder}; choose another folder with --out") from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if missing and [path.name for path in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                for empty in missing:
+                    empty.rmdir()
+            raise
 
 
 def is_disk_fault(error: BaseException) -> TypeGuard[OSError]:

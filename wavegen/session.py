@@ -2,7 +2,7 @@
 
 import wavegen
 
-samples, rate = wavegen.load("runs/speech").generate(seconds=5)
+samples, rate = wavegen.load("speech").generate(seconds=5)
 """
 
 import secrets
@@ -158,7 +158,7 @@ class LoadedModel:
 
 
 def load(model: str | Path) -> LoadedModel:
-    """Load a trained model: a run folder or a .safetensors file.
+    """Load a trained model: a run folder, a .safetensors file, or the name of a model that ships with wavegen.
 
     Raises: InputError if there is none, or it is damaged; the sentence says which.
     """

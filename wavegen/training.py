@@ -35,7 +35,7 @@ from wavegen.codec import Codec, make_codec
 from wavegen.conditioning import label_indices, project_labels
 from wavegen.data import audio, corpora, splits
 from wavegen.data.windows import Batch, Coder, WindowRule, Windows
-from wavegen.devices import choose_device, has_compiler, multiplies_bfloat16
+from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.evaluation import bits_per_sample
@@ -44,7 +44,7 @@ from wavegen.metrics import Metrics
 from wavegen.models.build import build, load_weights
 from wavegen.models.wavenet import WaveNet
 from wavegen.muon import Muon
-from wavegen.progress import bar, say
+from wavegen.progress import Bar, bar, say
 from wavegen.recipe import Recipe, Training
 from wavegen.recipe import parse as parse_recipe
 from wavegen.sampling import Decoding, uniforms
@@ -73,34 +73,39 @@ def train(
     no longer finite; what was saved last stays as it is.
     """
     settings = recipe.training
-    files.check_writable(folder)  # before hours go into a corpus
-    run = Run(recipe, folder, choose_device(device), resume, start_from)
-    saved_at = time.monotonic()
-    with (
-        _full_disk_explained(folder),
-        files.locked(folder),
-        run.logging(),
-        _interrupts() as is_interrupted,
-        bar("Training", settings.steps, run.step) as running,
-        run.feed() as batches,
-    ):
-        while run.step < settings.steps and not is_interrupted():
-            bits = run.update(batches)
-            running.update(run.step, f"{bits:.3f} bits per sample")
-            is_last = run.step == settings.steps
-            is_validated = is_last or is_due(run.step, settings.validate_every)
-            is_heard = is_last or is_due(run.step, settings.sample_every)
-            if is_validated:
-                run.validate()
-            if is_validated or is_heard or time.monotonic() - saved_at > SAVE_EVERY_S:
-                run.save()
-                saved_at = time.monotonic()
-            if is_heard:
-                run.write_sample()
-        if run.step < settings.steps:
-            run.save()
-            say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
+    keep_freed_memory()
+    with files.locked(folder), _full_disk_explained(folder):
+        run = Run(recipe, folder, choose_device(device), resume, start_from)
+        with (
+            run.logging(),
+            _interrupts() as is_interrupted,
+            bar("Training", settings.steps, run.step) as running,
+            run.feed() as batches,
+        ):
+            _loop(run, batches, running, is_interrupted)
     say(f"{folder} holds step {run.step} of {settings.steps}: {MODEL_FILE} is the model")
+
+
+def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupted: Callable[[], bool]) -> None:
+    """Step until the last one or Ctrl-C, with validations, saves and sounds in between."""
+    settings, folder = run.recipe.training, run.folder
+    saved_at = time.monotonic()
+    while run.step < settings.steps and not is_interrupted():
+        bits = run.update(batches)
+        running.update(run.step, f"{bits:.3f} bits per sample")
+        is_last = run.step == settings.steps
+        is_validated = is_last or is_due(run.step, settings.validate_every)
+        is_heard = is_last or is_due(run.step, settings.sample_every)
+        if is_validated:
+            run.validate()
+        if is_validated or is_heard or time.monotonic() - saved_at > SAVE_EVERY_S:
+            run.save()
+            saved_at = time.monotonic()
+        if is_heard:
+            run.write_sample()
+    if run.step < settings.steps:
+        run.save()
+        say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
 
 
 @contextmanager

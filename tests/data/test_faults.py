@@ -65,7 +65,7 @@ def write_mixed_folder(folder: Path) -> tuple[set[str], dict[str, str]]:
     os.mkfifo(folder / "pipe.wav")
     bad = {
         "cut.wav": "cut short", "cut.flac": "", "empty.wav": "cannot read", "header only.wav": "cut short",
-        "text.wav": "cannot read", "nan.wav": "NaN", "infinite.wav": "infinity", "no channels.wav": "channel",
+        "text.wav": "cannot read", "nan.wav": "NaN", "infinite.wav": "infinity", "no channels.wav": "Channel",
         "no rate.wav": "rate", "65535 channels.wav": "", "nothing there.wav": "link", "pipe.wav": "pipe",
     }  # fmt: skip
 

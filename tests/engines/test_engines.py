@@ -8,6 +8,7 @@ from tests.conftest import tiny_wavenet
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.generation import generate
+from wavegen.models.heads import Categorical
 from wavegen.sampling import Decoding, uniforms
 
 VARIANTS = {
@@ -15,6 +16,8 @@ VARIANTS = {
     "kernel of 3": {"kernel_size": 3},
     "odd sizes, relu, no residual": {"activation": "relu", "residual": False, "residual_channels": 3},
     "labels": {"labels": {"speaker": 3}},
+    "mixture": {"head": "logistic-mixture", "n_mixtures": 3},
+    "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
 
 
@@ -40,7 +43,7 @@ def test_cached_path_gives_the_logits_of_the_whole_sequence(model):
     cached = ReferenceEngine(model, 2).logits(codes, condition)
     given = None if condition is None else torch.from_numpy(condition)
     whole = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
-    assert cached.shape == (2, 70, 1, 32)
+    assert cached.shape == (2, 70, 1, model.head.n_parameters)
     np.testing.assert_allclose(cached[:, :, 0], whole, atol=1e-10, rtol=0)
 
 
@@ -49,8 +52,12 @@ def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model):
     codes = ReferenceEngine(model, 2).advance(draws(2, 40), Decoding(), condition=condition)
     given = None if condition is None else torch.from_numpy(condition)
     logits = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach()
-    cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
-    expected = (cumulative <= draws(2, 40)).sum(axis=-1)
+    if isinstance(model.head, Categorical):
+        cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
+        expected = (cumulative <= draws(2, 40)).sum(axis=-1)
+    else:
+        each = [model.head.draw(logits[:, t].numpy(), draws(2, 40)[:, t, 0], Decoding()) for t in range(40)]
+        expected = np.stack(each, axis=1)
     np.testing.assert_array_equal(codes[..., 0], expected)
 
 
@@ -116,8 +123,8 @@ def test_a_condition_may_change_at_every_step(float64):
 
 def test_codes_that_do_not_fit_are_refused(model):
     engine = ReferenceEngine(model, 2)
-    with pytest.raises(InputError, match="99"):
-        engine.logits(np.full((2, 3, 1), 99))
+    with pytest.raises(InputError, match="70000"):
+        engine.logits(np.full((2, 3, 1), 70000))
     with pytest.raises(InputError, match=r"expected \(2, n\) and \(2, n, 1\)"):
         engine.advance(draws(1, 5), Decoding())
     with pytest.raises(InputError, match=r"codes \(2, 4, 1\)"):

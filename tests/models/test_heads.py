@@ -84,6 +84,15 @@ def test_filters_are_refused_where_they_cannot_work():
             head.draw(np.zeros((1, 6)), np.zeros(1), decoding)
 
 
+def test_means_are_relative_to_the_code_heard_last_and_to_zero_before_any():
+    head = LogisticMixture(65536, 2)
+    parameters = torch.tensor([[0.0, 0.0, 0.01, -0.01, -5.0, -5.0]], dtype=torch.float64).repeat(3, 1)
+    placed = head.relative_to(parameters, torch.tensor([0, 65535, 0]), torch.tensor([True, True, False]))
+    expected = [[-0.99, -1.01], [1.01, 0.99], [0.01, -0.01]]
+    torch.testing.assert_close(placed[:, 2:4], torch.tensor(expected, dtype=torch.float64))
+    assert torch.equal(placed[:, [0, 1, 4, 5]], parameters[:, [0, 1, 4, 5]])
+
+
 def test_heads_begin_near_ignorance_and_are_found_by_name():
     head = make_head("logistic-mixture", 65536, 10)
     linear = torch.nn.Linear(32, head.n_parameters)

@@ -1,6 +1,7 @@
 """Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
 
 import io
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -67,7 +68,7 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
     """
     try:
         _check_whole(file)
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
     with sound:
@@ -160,4 +161,5 @@ def _check_whole(file: Path | BinaryIO) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    return "its header gives no sample rate" if reason == "SF_INFO struct incomplete" else reason

@@ -12,7 +12,7 @@ from wavegen import files
 from wavegen.errors import InputError
 from wavegen.progress import Bar, bar, say
 
-ATTEMPTS = 5  # in a row without a single new byte
+ATTEMPTS = 5  # in a row that come no further
 PAUSE_S = 1.0  # before the second attempt; doubles with each
 TIMEOUT_S = 30.0
 BLOCK = 1 << 18  # bytes
@@ -40,14 +40,14 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
         return path
     files.make_folder(folder)
     part = folder / f"{remote.name}.part"
-    failures = 0
+    failures, furthest = 0, _size(part)
     while True:
-        before = _size(part)
         try:
             _fetch_rest(remote, part)
             break
         except (OSError, http.client.HTTPException) as error:
-            failures = 1 if _size(part) > before else failures + 1
+            failures = 1 if _size(part) > furthest else failures + 1  # a server may also send everything again
+            furthest = max(furthest, _size(part))
             if _is_hopeless(error) or failures == ATTEMPTS:
                 kept = (
                     f"; {_size(part):,} bytes are kept, and the same command goes on from there"

@@ -22,8 +22,6 @@ class Head(Protocol):
     """What a head offers: `kind` and its sizes are enough to rebuild it with `make_head`."""
 
     kind: ClassVar[str]
-    is_precise: ClassVar[bool]
-    """Whether its parameters need float32 where the network computes in less: a mean says more than 8 bits."""
     n_classes: int
 
     @property
@@ -59,7 +57,6 @@ class Categorical:
     """One logit per class; softmax (WaveNet, arXiv:1609.03499, section 2.2)."""
 
     kind = "categorical"
-    is_precise = False
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
@@ -99,7 +96,6 @@ class LogisticMixture:
     """
 
     kind = "logistic-mixture"
-    is_precise = True
 
     def __init__(self, n_classes: int, n_mixtures: int) -> None:
         self.n_classes, self.n_mixtures = n_classes, n_mixtures
@@ -108,14 +104,26 @@ class LogisticMixture:
     def n_parameters(self) -> int:
         return 3 * self.n_mixtures
 
+    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+        """Add the value of the code heard last to the means, so that a network says only how the next departs from it.
+
+        A sample resembles the one before, so the departure is small, and what rounding inside the network does to it
+        is small beside the sound. Before anything was heard the value is 0.
+
+        Shapes: parameters (..., n_parameters), heard and is_heard (...) -> (..., n_parameters).
+        """
+        value = torch.where(is_heard, heard.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1, 0.0)
+        weights, means, scales = parameters.chunk(3, dim=-1)
+        return torch.cat([weights, means + value[..., None], scales], dim=-1)
+
     def start(self, weight: Tensor, bias: Tensor) -> None:
-        """Broad distributions that stand side by side, so that each finds sound to specialise in."""
+        """Distributions around the sample before, from narrow to broad, so that each finds sound to specialise in."""
         with torch.no_grad():
             weight.mul_(0.1)
             weights, means, scales = bias.view(3, self.n_mixtures)
             weights.zero_()
-            means.copy_(torch.linspace(-0.3, 0.3, self.n_mixtures) if self.n_mixtures > 1 else torch.zeros(1))
-            scales.fill_(math.log(0.1))
+            means.zero_()
+            scales.copy_(torch.linspace(math.log(0.001), math.log(0.1), self.n_mixtures))
 
     def log_probabilities(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """log p(code), in nats.

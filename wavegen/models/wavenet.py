@@ -1,7 +1,7 @@
 """WaveNet (arXiv:1609.03499): codes -> parameters of the next code.
 
     codes (B, T)
-      |  embed, delay by one step (so the output at t has seen the codes before t only)
+      |  delay by one step (so the output at t has seen the codes before t only), embed
     x (B, T, residual_channels)
       |  n_blocks times dilations 1, 2, 4, ... 2^(layers_per_block - 1)   [nn/gated.py]
     z_1 ... z_n (B, T, gate_channels) each
@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.errors import InputError
-from wavegen.models.heads import Categorical, make_head
+from wavegen.models.heads import Categorical, LogisticMixture, make_head
 from wavegen.nn.causal import shift
 from wavegen.nn.embedding import embed_codes
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
 
 class WaveNetState(NamedTuple):
-    """The pasts of the delay and of all layers at one instant."""
+    """The pasts at one instant: of the delay, the newest code plus 1 (0: nothing yet), and of all layers."""
 
     delay: Tensor
     stack: list[Tensor]
@@ -117,12 +117,15 @@ class WaveNet(nn.Module):
         Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels)
         -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
         """
-        x, delay = shift(self.embed(codes), None if state is None else state.delay)
+        delayed, delay = shift(codes + 1, None if state is None else state.delay)  # 0: nothing was heard yet
+        is_heard, heard = delayed > 0, (delayed - 1).clamp(min=0)
+        x = self.embed(heard) * is_heard[..., None]
         _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
         skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
-        if self.head.is_precise:
-            with torch.autocast(skip.device.type, enabled=False):
+        if isinstance(self.head, LogisticMixture):
+            with torch.autocast(skip.device.type, enabled=False):  # a mean says more than the 8 bits of a bfloat16
                 parameters = self.say(skip.to(self.head_out.weight.dtype))
+            parameters = self.head.relative_to(parameters, heard, is_heard)
         else:
             parameters = self.say(skip)
         return parameters, WaveNetState(delay, stack)
@@ -137,4 +140,4 @@ class WaveNet(nn.Module):
 
         Shapes: codes (B, 1).
         """
-        return state._replace(delay=self.embed(codes))
+        return state._replace(delay=codes + 1)

@@ -58,6 +58,8 @@ class CausalConv(nn.Module):
         Shapes: x (B, T, ..., in_channels), state (B, history, ..., in_channels) -> y (B, T, ..., out_channels), state.
         """
         n_steps = x.shape[1]
+        if torch.is_autocast_enabled(x.device.type):  # once, instead of once for every tap
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         if state is None:
             state = x.new_zeros(x.shape[0], self.history, *x.shape[2:])
         x = torch.cat([state, x], dim=1)  # the past is the padding
