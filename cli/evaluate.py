@@ -1,5 +1,6 @@
 """wavegen evaluate"""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -8,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
+from wavegen.data.windows import Coder, Segment
 from wavegen.errors import InputError
+from wavegen.generation import n_samples
 from wavegen.progress import bar, say
-from wavegen.session import n_samples
 
 from .options import MAX_SECONDS, Device, Model, Settings
 
@@ -43,7 +45,6 @@ def evaluate(
     """
     from wavegen import recipe
     from wavegen.data import corpora, splits
-    from wavegen.data.windows import Coder
     from wavegen.devices import choose_device
     from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows
     from wavegen.models.build import from_checkpoint
@@ -70,8 +71,11 @@ def evaluate(
     chosen = segments[split]
     if not chosen:
         raise InputError(f"the {split} split of {store.corpus} is empty here")
+    n_free = 0 if free_running is None else n_samples(free_running, store.sample_rate)
+    examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
     codec = described.make_codec()
+    coder = Coder(store, codec)
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {total / store.sample_rate / 60:.1f} min")
     with bar("Evaluating", min(total, (seconds or float("inf")) * store.sample_rate)) as running:
@@ -85,17 +89,25 @@ def evaluate(
     table.add_row("order-1 histogram (knows the sample before)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     Console(markup=False).print(table)
-    if free_running is not None:
-        n = n_samples(free_running, store.sample_rate)
-        long_enough = [segment for segment in chosen if segment.at_start and segment.n_samples >= n][:N_STREAMS]
-        if not long_enough:
-            raise InputError(f"no recording of the {split} split is {free_running:g} s long; choose fewer seconds")
-        coder = Coder(store, codec)
-        recorded = np.stack([coder.codes(segment.start, n) for segment in long_enough])
-        rows = label_rows(long_enough, described.labels, network.device)
-        with bar("Running free", n) as running:
+    if examples:
+        recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
+        rows = label_rows(examples, described.labels, network.device)
+        with bar("Running free", n_free) as running:
             found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)
         drifting = Table("from, s", "recorded", "generated", title=f"bits per sample, mean of {len(recorded)}")
         for number, (real, own) in enumerate(zip(found.recorded, found.generated, strict=True)):
-            drifting.add_row(f"{number * free_running / N_BINS:.2f}", f"{real:.3f}", f"{own:.3f}")
+            drifting.add_row(f"{number * n_free / N_BINS / store.sample_rate:.2f}", f"{real:.3f}", f"{own:.3f}")
         Console(markup=False).print(drifting)
+
+
+def _long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
+    """Some segments of at least this length, evenly spaced through the list.
+
+    Raises: InputError if there are none.
+    """
+    chosen = [segment for segment in segments if segment.n_samples >= n_samples]
+    if not chosen:
+        longest = max(segment.n_samples for segment in segments)
+        raise InputError(f"no recording is {n_samples} samples long; the longest has {longest}, so run free for less")
+    n = min(N_STREAMS, len(chosen))
+    return [chosen[rank * len(chosen) // n] for rank in range(n)]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from wavegen import files
 from wavegen.errors import InputError
+from wavegen.generation import n_samples
 from wavegen.progress import bar, say
-from wavegen.session import Wish, n_samples
+from wavegen.session import Wish
 
 from .options import (
     Device,
@@ -60,7 +61,18 @@ def generate(
     """
     from wavegen.data import audio
 
-    wish = Wish(temperature, top_k, top_p, seed, parse_labels(labels), prime, n, beam, engine, device)
+    wish = Wish(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        labels=parse_labels(labels),
+        prime=prime,
+        n=n,
+        beam=beam,
+        engine=engine,
+        device=device,
+    )
     session = open_session(model, wish)
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
     rate = session.description.sample_rate

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from wavegen.generation import n_samples
 from wavegen.playback import Player, sounddevice_opener
 from wavegen.progress import say
 from wavegen.session import Wish
@@ -57,7 +58,16 @@ def play(
         wavegen play runs/sine --temperature 0.8
         wavegen play runs/speech --seconds 10 --output pulse
     """
-    wish = Wish(temperature, top_k, top_p, seed, parse_labels(labels), prime, engine=engine, device=device)
+    wish = Wish(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        labels=parse_labels(labels),
+        prime=prime,
+        engine=engine,
+        device=device,
+    )
     session = open_session(model, wish)
     rate = session.description.sample_rate
     opener = sounddevice_opener(rate, blocksize, int(output) if output and output.isdigit() else output)
@@ -65,8 +75,8 @@ def play(
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         say("That is too slow to play without drop-outs; `wavegen generate` renders to a file first")
-    n_samples = None if seconds is None else max(1, round(seconds * rate))
-    player = Player((block[0] for block in session.blocks(n_samples, blocksize)), prefill, opener)
+    n_wanted = None if seconds is None else n_samples(seconds, rate)
+    player = Player((block[0] for block in session.blocks(n_wanted, blocksize)), prefill, opener)
     say(f"Playing, {1000 * blocksize * prefill / rate:.0f} ms buffered; Ctrl-C stops")
     with contextlib.suppress(KeyboardInterrupt):
         player.run()

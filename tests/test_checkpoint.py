@@ -158,10 +158,18 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"architecture": []}, "its architecture is list"),
         ({"architecture.labels": {"speaker": 3}}, "the network has labels"),
         ({"labels": {"speaker": 5}}, "labels are no lists"),
-        ({"n_classes": 2**40}, "n_classes is"),
+        ({"n_classes": 2**40}, "the codec has n_classes 1099511627776, the network 256"),
         ({"n_classes": 128}, "n_classes"),
         ({"sample_rate": 0}, "sample_rate is 0"),
         ({"kind": "transformer"}, "unknown kind of model 'transformer'"),
+        ({"architecture.layers_per_block": 20, "architecture.kernel_size": 1024}, "a stream would have to remember"),
+        ({"kind": []}, "its kind is no text"),
+        ({"credit": 3}, "its credit is no text"),
+        ({"bits": {"test": "few"}}, "its bits are no numbers"),
+        ({"decoding": []}, "its decoding is []"),
+        ({"decoding": {"heat": 1}}, "its decoding is"),
+        ({"decoding": {"temperature": "hot"}}, "expected numbers"),
+        ({"labels": {"speaker": [1]}}, "its labels are no lists of values"),
         ({"codec": "opus"}, "unknown codec 'opus'"),
         ({"decoding": {"temperature": -1}}, "temperature is -1"),
     ],
@@ -210,9 +218,9 @@ def test_bytes_that_lie_about_sizes_are_refused_without_being_believed(tmp_path)
     ):
         with pytest.raises(InputError, match="expected a safetensors file by wavegen"):
             checkpoint.load(path)
-    text = json.dumps({"__metadata__": {"wavegen": "[" * 100_000}}).encode()
-    with pytest.raises(InputError, match="damaged metadata"):
-        checkpoint.load(file(text))
+    for text in ("[" * 100_000, '{"format": 1}', "null"):
+        with pytest.raises(InputError, match="damaged metadata"):
+            checkpoint.load(write(tmp_path / "y.safetensors", wavegen=text))
 
 
 def test_a_dtype_that_numpy_does_not_have_is_refused(tmp_path, tiny_run):

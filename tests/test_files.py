@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from wavegen import files
@@ -35,3 +39,27 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot write .*file/x\.txt: "), files.atomic(tmp_path / "file" / "x.txt"):
         pass
+
+
+def test_a_folder_made_for_a_block_that_fails_goes_again_unless_it_holds_something(tmp_path):
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "new" / "run", "busy"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "new" / "run", "busy"):
+        (tmp_path / "new" / "run" / "kept").touch()
+        raise RuntimeError
+    assert (tmp_path / "new" / "run" / "kept").exists()
+    (tmp_path / "old").mkdir()
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "old", "busy"):
+        raise RuntimeError
+    assert (tmp_path / "old").exists()
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, monkeypatch):
+    def fail(self: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(InputError, match=r"cannot write .*x\.bin: No space left on device"):
+        files.write(tmp_path / "x.bin", b"data")
+    assert not list(tmp_path.iterdir())

@@ -54,6 +54,9 @@ def test_a_waveform_can_be_continued(tiny_run):
         ({"prime": np.full(10, 3.0)}, r"expected samples in \[-1, 1\]"),
         ({"engine": "steam"}, "unknown engine 'steam'"),
         ({"beam": 2, "n": 2}, "beam search makes one sound"),
+        ({"beam": 0}, "0 candidates are wanted"),
+        ({"beam": 2, "top_k": 3}, "beam search weighs all codes"),
+        ({"beam": 2, "engine": "steam"}, "beam search runs on the reference engine, and steam"),
     ],
 )
 def test_what_cannot_be_wished_is_one_sentence(tiny_run, wish, words):

@@ -17,6 +17,7 @@ import wavegen
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint, files, metrics, recipe, training
+from wavegen.data.windows import Batch
 from wavegen.devices import has_compiler
 from wavegen.errors import InputError
 from wavegen.recipe import Recipe
@@ -28,6 +29,11 @@ def tiny(*overrides: str) -> Recipe:
 
 def weights_of(folder: Path) -> bytes:
     return (folder / checkpoint.MODEL_FILE).read_bytes()
+
+
+def tensors_of(batch: Batch) -> training.Tensors:
+    codes = torch.tensor(batch.codes)
+    return training.Tensors(codes, codes, torch.tensor(batch.counted), {})
 
 
 @contextmanager
@@ -106,7 +112,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     halves = []
     for number in range(2):
         batch = run.windows.batch(number, 2)
-        halves.append(run.mean_bits({"codes": torch.tensor(batch.codes), "counted": torch.tensor(batch.counted)}))
+        halves.append(run.mean_bits(tensors_of(batch)))
     mean = torch.stack(halves).mean()
     assert lines[0]["bits"] == pytest.approx(mean.item(), abs=1e-4)
     mean.backward()
@@ -166,7 +172,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_run, tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    with files.locked(tmp_path), pytest.raises(InputError, match="another process is training"):
+    with files.locked(tmp_path, "busy"), pytest.raises(InputError, match="another process is training"):
         training.train(tiny(), tmp_path)
 
 
@@ -229,9 +235,9 @@ def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     run = training.Run(tiny(), tmp_path / "run", torch.device("cpu"))
     batch = run.windows.batch(0, 4)
-    codes, counted = torch.tensor(batch.codes), torch.tensor(batch.counted)
-    counted[:, : run.model.receptive_field] = False
-    before = run.mean_bits({"codes": codes, "counted": counted})
+    tensors = tensors_of(batch)
+    tensors.counted[:, : run.model.receptive_field] = False
+    codes, before = tensors.codes, run.mean_bits(tensors)
     logits = run.model(codes)[0][:, run.model.receptive_field :]
     expected = run.model.head.bits(logits, codes[:, run.model.receptive_field :]).mean()
     assert before.item() == pytest.approx(expected.item(), abs=1e-5)
@@ -269,9 +275,9 @@ def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
     run = training.Run(tiny("training.scheduled_sampling=0.5"), tmp_path, torch.device("cpu"))
     codes = torch.randint(256, (4, 500))
     for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
-        run.step, tensors = step, {"codes": codes}
-        run.let_hear_itself(tensors, 0)
-        heard = tensors.get("heard", codes)
+        run.step = step
+        tensors = training.Tensors(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
+        heard = run.let_hear_itself(tensors, 0).heard
         assert abs((heard != codes).float().mean().item() - share) < 0.04
 
 
@@ -293,7 +299,7 @@ def test_a_full_disk_stops_a_run_that_resumes_to_the_same_bits_once_there_is_spa
         training.train(tiny(), folder, resume=True)
     saved = weights_of(folder)
     result = run_on_full_disk(60_000, *words, stores=tmp_path / "stores")
-    assert_one_sentence(result, "training.pt")
+    assert_one_sentence(result, "training.pt", "keeps its last checkpoint, from which --resume goes on")
     assert weights_of(folder) == saved  # what was there stays whole
     assert not list(folder.glob(".*partial*"))
     training.train(tiny(), folder, resume=True)

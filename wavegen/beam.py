@@ -27,7 +27,8 @@ def beam_search(
     """The most probable sequence found with as many candidates as the engine has streams.
 
     Yields blocks (1, any length) of codes as soon as all candidates agree on them, so that progress can be shown.
-    Temperature changes which sequence is the most probable, because it changes how steps weigh against each other.
+    Temperature (above 0) changes which sequence is the most probable, because it changes how steps weigh against each
+    other.
 
     Raises: InputError if the sequence is longer than 2^20 steps. The head must be categorical.
     """
@@ -37,7 +38,7 @@ def beam_search(
     engine.start()
     if prime is not None:
         hear(engine, prime, condition)
-    decoding = Decoding(temperature or 1.0)
+    decoding = Decoding(temperature)
     score = np.full(width, -np.inf)
     score[0] = 0.0  # all candidates are alike at first, so only one may continue
     candidates = np.zeros((width, 0), dtype=np.int64)

@@ -24,6 +24,7 @@ from wavegen.sampling import Decoding
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
 PRETRAINED = Path(__file__).parent / "pretrained"
+MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
 RANGES = {  # of the numbers in a description
     "sample_rate": (1, 1_000_000),
     "n_classes": (2, 65536),
@@ -121,7 +122,8 @@ def load(model: Path) -> Checkpoint:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, TypeError, ValueError) as error:  # the latter two for dtypes numpy does not have
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
+        # The last three are for dtypes that numpy does not have.
         raise InputError(f"{path} is {_what_it_is(path)}; expected a safetensors file by wavegen") from error
     if "wavegen" not in metadata:
         raise InputError(f"{path} is a safetensors file of another program; expected one by wavegen")
@@ -159,7 +161,7 @@ def measure(checkpoint: Checkpoint) -> Size:
     once per change, so neither counts.
     """
     shape = checkpoint.description.architecture
-    per_block = 2 ** shape["layers_per_block"] - 1 if shape["dilated"] else shape["layers_per_block"]
+    per_block = 2 ** shape["layers_per_block"] - 1 if shape.get("dilated", True) else shape["layers_per_block"]
     free = ("embed.", "labels.", "project_labels.")
     return Size(
         n_parameters=sum(weight.size for weight in checkpoint.weights.values()),
@@ -182,8 +184,22 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
             return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
     if described.n_classes != shape["n_classes"]:
         return f"the codec has n_classes {described.n_classes}, the network {shape['n_classes']}"
+    remembered = (shape["kernel_size"] - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"]
+    if remembered * shape["residual_channels"] > MAX_REMEMBERED:
+        return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"
+    for name in ("kind", "codec", "corpus", "corpus_fingerprint", "credit"):
+        if not isinstance(getattr(described, name), str):
+            return f"its {name} is no text"
+    if not isinstance(described.bits, dict) or not all(isinstance(b, int | float) for b in described.bits.values()):
+        return "its bits are no numbers by split"
+    if not isinstance(described.decoding, dict) or set(described.decoding) - {one.name for one in fields(Decoding)}:
+        return f"its decoding is {described.decoding}, expected {', '.join(one.name for one in fields(Decoding))}"
+    if not all(value is None or type(value) in (int, float) for value in described.decoding.values()):
+        return f"its decoding is {described.decoding}, expected numbers"
     labels = described.labels
-    if not isinstance(labels, dict) or not all(isinstance(values, list) for values in labels.values()):
+    if not isinstance(labels, dict) or not all(
+        isinstance(values, list) and all(isinstance(value, str) for value in values) for values in labels.values()
+    ):
         return "its labels are no lists of values by name"
     if shape.get("labels", {}) != {name: len(values) for name, values in labels.items()}:
         return f"the network has labels {shape.get('labels')}, the description {', '.join(labels) or 'none'}"

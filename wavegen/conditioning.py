@@ -52,5 +52,5 @@ def project_labels(
     embedded = np.stack(
         [np.concatenate([weights[f"labels.{name}.weight"][stream[name]] for name in names]) for stream in streams]
     )
-    projected = embedded @ weights["project_labels.weight"].T
-    return projected.reshape(len(streams), 1, n_layers, -1).astype(np.float32)
+    projected = embedded.astype(np.float32) @ weights["project_labels.weight"].astype(np.float32).T
+    return projected.reshape(len(streams), 1, n_layers, -1)

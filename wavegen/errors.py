@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message is one sentence with what was received and what was expected. Commands print it and exit with 2.
     """
+
+
+class DiskError(InputError):
+    """A file that cannot be written: the disk is full, over its quota, broken or read-only."""

@@ -98,7 +98,9 @@ def drift(
 ) -> Drift:
     """How the surprise of free-running sound departs from that of recordings, both with the same labels.
 
-    Shapes: recorded (B, T) codes from the beginnings of recordings, labels (B,) embedding rows each.
+    Recordings may begin anywhere; both are heard from the beginning of time.
+
+    Shapes: recorded (B, T) codes, labels (B,) embedding rows each.
     """
     n_streams, length = recorded.shape
     condition = model.condition(labels)
@@ -111,9 +113,11 @@ def drift(
             bar.update(sum(done.shape[1] for done in blocks))
     curves = []
     for codes in (recorded, np.concatenate(blocks, axis=1)):
-        tensor = torch.from_numpy(codes).to(model.device)
-        bits = model.head.bits(model(tensor, None, condition)[0], tensor).mean(dim=0).double().cpu().numpy()
-        curves.append(np.array([stretch.mean() for stretch in np.array_split(bits, n_bins)]))
+        state, bits = None, []
+        for piece in torch.from_numpy(codes).to(model.device).split(CHUNK // 4, dim=1):
+            parameters, state = model(piece, state, condition)
+            bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
+        curves.append(np.array([stretch.mean() for stretch in np.array_split(np.concatenate(bits), n_bins)]))
     return Drift(*curves)
 
 

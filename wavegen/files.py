@@ -4,11 +4,11 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeGuard
 
-from wavegen.errors import InputError
+from wavegen.errors import DiskError, InputError
 
 DISK_FAULTS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG])
 
@@ -21,7 +21,7 @@ def atomic(path: Path) -> Iterator[Path]:
     complete new file, and a full disk is an InputError. An exception removes the temporary file; kill -9 can leave it
     behind under its `.partial` name, where the next write of the same path replaces it.
 
-    Raises: InputError if the folder cannot be made or written to, or the disk is full.
+    Raises: InputError if the folder cannot be made or written to, DiskError if the disk is full.
     """
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
@@ -37,7 +37,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if is_disk_fault(error):
-            raise InputError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from error
+            raise DiskError(f"cannot write {path}: {error.strerror}") from error
         raise
 
 
@@ -51,13 +51,25 @@ def write(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def append(path: Path, line: str) -> None:
+    """Add a line to a file. A full disk can leave a part of it, which who reads such a file passes over.
+
+    Raises: DiskError if it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror}") from error
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, busy: str) -> Iterator[None]:
     """Keep other processes out of a folder, made if need be, while the block runs; kill -9 frees it.
 
     Folders made for a block that then fails without writing anything to them go again.
 
-    Raises: InputError if another process is in it, or the folder cannot be made.
+    Raises: InputError, saying `busy`, if another process is in it; or if the folder cannot be made.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
@@ -69,14 +81,15 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another process is training in {folder}; choose another folder with --out") from None
+            raise InputError(busy) from None
         try:
             yield
         except BaseException:
             if missing and [path.name for path in folder.iterdir()] == [".lock"]:
                 (folder / ".lock").unlink()
-                for empty in missing:
-                    empty.rmdir()
+                with suppress(OSError):  # another process may have put something beside it
+                    for empty in missing:
+                        empty.rmdir()
             raise
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.base import Engine
+from wavegen.errors import InputError
 from wavegen.sampling import Decoding, uniforms
 
 PRIME_CHUNK = 1 << 14  # codes of a priming recording given at once
@@ -46,3 +47,13 @@ def hear(engine: Engine, codes: NDArray[np.int64], condition: NDArray[np.float32
     for first in range(0, len(codes), PRIME_CHUNK):
         given = np.repeat(codes[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
         engine.advance(np.zeros(given.shape), Decoding(), given, condition)
+
+
+def n_samples(seconds: float, sample_rate: int) -> int:
+    """How many samples some seconds are: at least one.
+
+    Raises: InputError if seconds is not a positive, finite number.
+    """
+    if not 0 < seconds < 1e9:
+        raise InputError(f"seconds is {seconds}; expected a positive number")
+    return max(1, round(seconds * sample_rate))

@@ -20,8 +20,7 @@ class Metrics:
 
     def write(self, line: dict[str, Any]) -> None:
         """Add a line; it holds a `step`, and numbers by name."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        files.append(self._path, json.dumps(line))
         if self._board is not None:
             for name, value in line.items():
                 if name != "step":

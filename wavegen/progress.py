@@ -25,7 +25,7 @@ class Bar:
 
     def __init__(self, title: str, total: float, progress: Progress | None) -> None:
         self._title, self._total, self._progress = title, total, progress
-        self._task = progress.add_task(title, total=total, note="") if progress else None
+        self._task = progress.add_task(title, total=total or None, note="") if progress else None
         self._last_plain = time.monotonic()
 
     def update(self, done: float, note: str = "") -> None:
@@ -34,13 +34,13 @@ class Bar:
             self._progress.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain = time.monotonic()
-            say(f"{self._title}: {done / self._total:.0%} {note}".rstrip())
+            share = f" {done / self._total:.0%}" if self._total else ""
+            say(f"{self._title}:{share} {note}".rstrip())
 
 
 @contextmanager
 def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
-    """Show a task's progress while the block runs; `total` and `done` are in any one unit."""
-    total = max(total, 1e-9)
+    """Show a task's progress while the block runs; `total` (0: not known) and `done` are in any one unit."""
     if not sys.stderr.isatty():
         yield Bar(title, total, None)
         return

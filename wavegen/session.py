@@ -19,9 +19,8 @@ from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
 from wavegen.engines import make_engine
-from wavegen.engines.base import Engine
 from wavegen.errors import InputError
-from wavegen.generation import generate
+from wavegen.generation import generate, n_samples
 from wavegen.sampling import Decoding
 
 BLOCKSIZE = 256  # samples
@@ -40,8 +39,8 @@ class Wish:
 
     `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
     recording to continue, a file or a waveform (T,) at the model's rate. `n`: how many sounds side by side. `beam`:
-    search for a probable sound with so many candidates, instead of drawing. `engine`: auto takes the fastest there is.
-    `device`: auto, cpu or cuda.
+    search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`: auto takes the fastest
+    there is. `device`: auto, cpu or cuda.
     """
 
     temperature: float | None = None
@@ -72,13 +71,15 @@ class Session:
         self.decoding.check_head(described.head)
         self.seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
         self.beam = wish.beam
-        n_streams = wish.n
         if wish.beam is not None:
-            if described.head != "categorical":
-                raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")
-            if wish.n != 1:
-                raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
-            n_streams = wish.beam
+            _check_beam(wish, described.head)
+        n_streams = wish.n if wish.beam is None else wish.beam
+        if n_streams < 1:
+            what = "sounds" if wish.beam is None else "candidates"
+            raise InputError(f"{n_streams} {what} are wanted; expected 1 or more")
+        self.engine_name, self.engine = make_engine(
+            wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device
+        )
         rows = conditioning.label_indices(described.labels, wish.labels or {})
         self.condition: NDArray[np.float32] | None = None
         if described.labels:
@@ -87,10 +88,12 @@ class Session:
                 loaded.weights, list(described.labels), [rows] * n_streams, n_layers
             )
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
-        self.engine_name, self.engine = _engine(loaded, wish, n_streams)
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
-        """Waveforms (n, at most blocksize), from the beginning of time at each call; endless if n_samples is None."""
+        """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.
+
+        T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on.
+        """
         if self.beam is None:
             codes = generate(
                 self.engine,
@@ -165,16 +168,6 @@ def load(model: str | Path) -> LoadedModel:
     return LoadedModel(checkpoint.load(Path(model)))
 
 
-def n_samples(seconds: float, sample_rate: int) -> int:
-    """How many samples some seconds are: at least one.
-
-    Raises: InputError if seconds is not a positive, finite number.
-    """
-    if not 0 < seconds < 1e9:
-        raise InputError(f"seconds is {seconds}; expected a positive number")
-    return max(1, round(seconds * sample_rate))
-
-
 def _waveform(prime: Path | str | NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
     if isinstance(prime, np.ndarray):
         if prime.ndim != 1:
@@ -187,7 +180,15 @@ def _waveform(prime: Path | str | NDArray[np.floating], sample_rate: int) -> NDA
     return audio.read(Path(prime), sample_rate)
 
 
-def _engine(loaded: Checkpoint, wish: Wish, n_streams: int) -> tuple[str, Engine]:
-    if n_streams < 1:
-        raise InputError(f"{n_streams} sounds are wanted; expected 1 or more")
-    return make_engine("reference" if wish.beam is not None else wish.engine, loaded, n_streams, wish.device)
+def _check_beam(wish: Wish, head: str) -> None:
+    """Raises: InputError for what a beam search cannot do or would not heed."""
+    if head != "categorical":
+        raise InputError(f"beam search needs a categorical head; this model has a {head} head")
+    if wish.n != 1:
+        raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
+    if wish.engine not in ("auto", "reference"):
+        raise InputError(
+            f"beam search runs on the reference engine, and {wish.engine} is wanted; leave out one of them"
+        )
+    if wish.top_k is not None or wish.top_p is not None or wish.temperature == 0:
+        raise InputError("beam search weighs all codes; top_k, top_p and temperature 0 are for drawing")

@@ -37,9 +37,9 @@ from wavegen.data import audio, corpora, splits
 from wavegen.data.windows import Batch, Coder, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.engines.reference import ReferenceEngine
-from wavegen.errors import InputError
+from wavegen.errors import DiskError, InputError
 from wavegen.evaluation import bits_per_sample
-from wavegen.generation import generate
+from wavegen.generation import generate, n_samples
 from wavegen.metrics import Metrics
 from wavegen.models.build import build, load_weights
 from wavegen.models.wavenet import WaveNet
@@ -74,7 +74,8 @@ def train(
     """
     settings = recipe.training
     keep_freed_memory()
-    with files.locked(folder), _full_disk_explained(folder):
+    busy = f"another process is training in {folder}; choose another folder with --out"
+    with files.locked(folder, busy), _full_disk_explained(folder):
         run = Run(recipe, folder, choose_device(device), resume, start_from)
         with (
             run.logging(),
@@ -110,14 +111,13 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
 
 @contextmanager
 def _full_disk_explained(folder: Path) -> Iterator[None]:
+    """Add to the news that something cannot be written what was saved before."""
     try:
         yield
-    except OSError as error:
-        if files.is_disk_fault(error):
-            is_saved = (folder / STATE_FILE).exists()
-            kept = "it keeps its last checkpoint, from which --resume goes on" if is_saved else "nothing was saved yet"
-            raise InputError(f"cannot write to {folder}: {error.strerror}; {kept}") from error
-        raise
+    except DiskError as error:
+        is_saved = (folder / STATE_FILE).exists()
+        kept = "keeps its last checkpoint, from which --resume goes on" if is_saved else "holds nothing yet"
+        raise InputError(f"{error}; {folder} {kept}") from error
 
 
 def learning_rate(settings: Training, step: int) -> float:
@@ -146,11 +146,20 @@ def is_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
+class Tensors(NamedTuple):
+    """A batch on the device: the codes to predict, those that the network hears, which count, label rows by name."""
+
+    codes: Tensor
+    heard: Tensor
+    counted: Tensor
+    labels: dict[str, Tensor]
+
+
 class Prepared(NamedTuple):
-    """A batch, its arrays as tensors on the device, and how long the loop waited for it."""
+    """A batch, as tensors on the device too, and how long the loop waited for it."""
 
     batch: Batch
-    tensors: dict[str, Tensor]
+    tensors: Tensors
     waited_s: float
 
 
@@ -251,8 +260,8 @@ class Run:
         for number in range(settings.accumulate):
             prepared = next(batches)
             origins += prepared.batch.origins
-            self.let_hear_itself(prepared.tensors, number)
-            loss = self.mean_bits(prepared.tensors) / settings.accumulate
+            tensors = self.let_hear_itself(prepared.tensors, number)
+            loss = self.mean_bits(tensors) / settings.accumulate
             loss.backward()
             bits += loss.item()
             self.speed.waited_s += prepared.waited_s
@@ -267,7 +276,7 @@ class Run:
         return bits
 
     @torch.no_grad()
-    def let_hear_itself(self, tensors: dict[str, Tensor], number: int) -> None:
+    def let_hear_itself(self, tensors: Tensors, number: int) -> Tensors:
         """Put the network's own draws in place of some codes of the step's batch `number`, if the recipe wants that.
 
         Two passes, as in Mihaylova and Martins, "Scheduled sampling for transformers" (arXiv:1906.07651): the first,
@@ -276,22 +285,22 @@ class Run:
         settings = self.recipe.training
         share = settings.scheduled_sampling * self.step / settings.steps
         if share == 0:
-            return
-        heard = tensors.get("heard", tensors["codes"])
+            return tensors
+        heard = tensors.heard
         with self.autocast():
-            parameters, _ = self.model(heard, None, self.model.condition(tensors))
+            parameters, _ = self.model(heard, None, self.model.condition(tensors.labels))
         draws = uniforms(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
         is_own = torch.from_numpy(draws[:, 0] < share).view(heard.shape).to(heard.device)
         own = self.model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
         heard = heard.clone()
         heard[is_own] = torch.from_numpy(own).to(heard.device)
-        tensors["heard"] = heard
+        return tensors._replace(heard=heard)
 
-    def mean_bits(self, tensors: Mapping[str, Tensor]) -> Tensor:
+    def mean_bits(self, tensors: Tensors) -> Tensor:
         """Bits per counted code of a batch, the loss."""
-        self.speed.n_samples += tensors["codes"].numel()
+        self.speed.n_samples += tensors.codes.numel()
         with self.autocast():
-            return self.loss(self.model, dict(tensors))
+            return self.loss(self.model, tensors)
 
     def autocast(self) -> torch.autocast:
         """The precision of the products, as the recipe and the machine allow it."""
@@ -361,7 +370,7 @@ class Run:
         """Let the averaged weights run free; write the sound, and a picture of it beside a real recording."""
         from wavegen import plots
 
-        n = max(1, round(self.recipe.training.sample_seconds * self.recipe.data.sample_rate))
+        n = n_samples(self.recipe.training.sample_seconds, self.recipe.data.sample_rate)
         engine = ReferenceEngine(self.averaged)
         condition = None
         if self.label_values:
@@ -459,10 +468,10 @@ class Run:
             yield
 
 
-def mean_counted_bits(model: WaveNet, tensors: Mapping[str, Tensor]) -> Tensor:
+def mean_counted_bits(model: WaveNet, tensors: Tensors) -> Tensor:
     """Mean -log2 p(code) over the codes of a batch that count."""
-    parameters, _ = model(tensors.get("heard", tensors["codes"]), None, model.condition(tensors))
-    bits, counted = model.head.bits(parameters, tensors["codes"]), tensors["counted"]
+    parameters, _ = model(tensors.heard, None, model.condition(tensors.labels))
+    bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
     return (bits * counted).sum() / counted.sum().clamp(min=1)
 
 
@@ -502,8 +511,8 @@ def _check_free(folder: Path, recipe: Recipe) -> None:
 
 
 def _check_same_sound(source: Checkpoint, description: Description) -> None:
-    """Raises: InputError if a model to start from was made for other codes or another rate."""
-    for name in ("sample_rate", "codec", "n_classes"):
+    """Raises: InputError if a model to start from was made for other codes, another rate or other labels."""
+    for name in ("sample_rate", "codec", "n_classes", "labels"):
         theirs, ours = getattr(source.description, name), getattr(description, name)
         if theirs != ours:
             raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")
@@ -521,11 +530,14 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
             yield Prepared(batch, _tensors(batch, device), waited_s)
 
 
-def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    arrays = {"codes": batch.codes, "counted": batch.counted, **batch.labels}
-    if batch.heard is not None:
-        arrays["heard"] = batch.heard
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+def _tensors(batch: Batch, device: torch.device) -> Tensors:
+    def move(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    codes = move(batch.codes)
+    # The same object where nothing differs would be one input to torch.compile, and two where something does.
+    heard = move(batch.codes.copy() if batch.heard is None else batch.heard)
+    return Tensors(codes, heard, move(batch.counted), {name: move(rows) for name, rows in batch.labels.items()})
 
 
 @contextmanager

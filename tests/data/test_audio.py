@@ -120,14 +120,12 @@ def test_a_recording_that_was_cut_short_is_refused_with_what_is_there(tmp_path, 
             list(audio.decode(file, 8000, audio.Facts()))
 
 
-@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
-def test_a_length_that_a_streaming_program_left_open_is_accepted(tmp_path, length):
+def test_a_length_that_a_streaming_program_left_open_is_accepted(tmp_path):
     whole = bytearray(wav_bytes())
     at = whole.index(b"data") + 4
-    whole[at : at + 4] = length.to_bytes(4, "little")
-    if length:  # libsndfile takes 0 as it stands
-        (tmp_path / "x.wav").write_bytes(whole)
-        assert sum(len(block) for block in audio.decode(tmp_path / "x.wav", 8000, audio.Facts())) == 1000
+    whole[at : at + 4] = b"\xff" * 4
+    (tmp_path / "x.wav").write_bytes(whole)
+    assert sum(len(block) for block in audio.decode(tmp_path / "x.wav", 8000, audio.Facts())) == 1000
 
 
 @pytest.mark.parametrize(("offset", "what"), [(22, "Channel count is zero"), (24, "sample rate")])

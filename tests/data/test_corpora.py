@@ -221,7 +221,7 @@ def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
     with pytest.raises(InputError, match=r"wavegen data prepare librispeech.*openslr\.org.*--from"):
         corpora.open_corpus(librispeech_data())
     write_recordings(tmp_path / "in")
-    with pytest.raises(InputError, match="LibriSpeech's layout"):
+    with pytest.raises(InputError, match="the layout of librispeech"):
         corpora.prepare("librispeech", tmp_path / "in", 16000)
     with pytest.raises(InputError, match="unknown corpus 'libri'"):
         find_corpus("libri")
@@ -348,7 +348,7 @@ def test_music_takes_its_pieces_and_splits_each_by_time(tmp_path):
 
 def test_parts_are_fetched_by_name_and_unknown_ones_refused_first(tmp_path, monkeypatch):
     fetched = []
-    monkeypatch.setattr(download, "fetch", lambda remote, folder: fetched.append((remote.name, folder.name)))
+    monkeypatch.setattr(download, "fetch", lambda remote, folder, check: fetched.append((remote.name, folder.name)))
     corpora.fetch_named(find_corpus("librispeech"), [])
     assert fetched == [(f"{part}.tar.gz", "librispeech") for part in ("train-clean-100", "dev-clean", "test-clean")]
     with pytest.raises(InputError, match="librispeech has no part 'train'; its parts are dev-clean, dev-other"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wavegen import files
 from wavegen.data import download
 from wavegen.data.download import RemoteFile, fetch
 from wavegen.errors import InputError
@@ -74,6 +75,10 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server
         server.stop()
 
 
+def visible(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+
+
 def remote(server: Server, sha256: str | None = SHA256) -> RemoteFile:
     return RemoteFile(server.url, "corpus.tar", sha256)
 
@@ -84,7 +89,7 @@ def test_a_file_arrives_once_and_is_not_fetched_again(serve, tmp_path):
     assert path.read_bytes() == CONTENT
     assert fetch(remote(server), tmp_path / "new" / "folder") == path
     assert server.requests == [None]
-    assert [file.name for file in path.parent.iterdir()] == ["corpus.tar"]
+    assert visible(path.parent) == ["corpus.tar"]
 
 
 def test_a_connection_that_breaks_off_goes_on_where_it_stopped(serve, tmp_path, capsys):
@@ -152,7 +157,7 @@ def test_a_file_that_is_not_the_one_expected_is_deleted(serve, tmp_path):
     server = serve(lambda handler, number: send(handler, b"<html>please log in</html>"))
     with pytest.raises(InputError, match="is not the file expected: its SHA-256 is"):
         fetch(remote(server), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not visible(tmp_path)
 
 
 def test_a_server_that_keeps_breaking_off_is_given_up_and_the_bytes_are_kept(serve, tmp_path):
@@ -175,4 +180,48 @@ def test_a_missing_file_and_a_server_that_is_not_there_are_one_sentence(serve, t
     server.stop()
     with pytest.raises(InputError, match=r"cannot fetch http://127.0.0.1"):
         fetch(remote(server), tmp_path)
-    assert not list(Path(tmp_path).iterdir())
+    assert not visible(tmp_path)
+
+
+def test_a_chunked_answer_that_breaks_off_is_taken_up_again(serve, tmp_path):
+    """As GitHub sends archives: no length, and a broken end is known by the missing last chunk."""
+
+    def answer(handler, number):
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        body = CONTENT[:1_000_000] if number == 1 else CONTENT
+        handler.wfile.write(f"{len(CONTENT):x}\r\n".encode() + body)
+        if number > 1:
+            handler.wfile.write(b"\r\n0\r\n\r\n")
+        handler.close_connection = True
+
+    assert fetch(remote(serve(answer)), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_without_a_known_hash_is_checked_before_it_gets_its_name(serve, tmp_path):
+    def refuse(path: Path) -> None:
+        raise InputError(f"{path} is no archive")
+
+    server = serve(lambda handler, number: send(handler, b"<html>please log in</html>"))
+    with pytest.raises(InputError, match="is no archive"):
+        fetch(remote(server, None), tmp_path, refuse)
+    assert not visible(tmp_path)
+
+
+def test_a_length_that_is_no_number_is_not_believed(serve, tmp_path):
+    def answer(handler, number):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "many")
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+
+    assert fetch(remote(serve(answer)), tmp_path).read_bytes() == CONTENT
+
+
+def test_two_processes_do_not_fetch_one_file_together(serve, tmp_path):
+    server = serve(lambda handler, number: send(handler, CONTENT))
+    with files.locked(tmp_path, "busy"), pytest.raises(InputError, match="another process is fetching"):
+        fetch(remote(server), tmp_path)

@@ -14,6 +14,7 @@ import soundfile
 
 from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen.data import corpora, sources, store
+from wavegen.errors import InputError
 
 RATE = 16000
 
@@ -151,3 +152,32 @@ def test_a_full_disk_leaves_no_store_and_one_sentence(tmp_path):
     )
     assert_one_sentence(result, "cannot write the store", "stores", "nothing of it was kept")
     assert not list((tmp_path / "stores").iterdir())
+
+
+def test_damaged_and_encrypted_archives_are_one_sentence(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as zipped:
+        zipped.write(tmp_path / "a.wav", "a.wav")
+    whole = (tmp_path / "x.zip").read_bytes()
+    for number, damage in enumerate([whole[: len(whole) // 2], whole[:200] + b"\0" * 100 + whole[300:]]):
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(damage)
+        with pytest.raises(InputError, match="is damaged or incomplete"):
+            corpora.prepare("folder", path, RATE)
+    encrypted = bytearray(whole)
+    encrypted[6] |= 1  # the flag in the local header, and in the directory
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "locked.zip").write_bytes(encrypted)
+    with pytest.raises(InputError, match="encrypted"):
+        corpora.prepare("folder", tmp_path / "locked.zip", RATE)
+
+
+def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    abandoned = tmp_path / "stores" / f"folder-16000-abc.{2**22 + 1}.partial"
+    alive = tmp_path / "stores" / f"folder-16000-abc.{os.getpid()}.partial"
+    for folder in (abandoned, alive):
+        folder.mkdir(parents=True)
+    corpora.prepare("folder", tmp_path / "a.wav", RATE)
+    assert alive.exists()
+    assert not abandoned.exists()

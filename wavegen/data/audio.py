@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wavegen import files
 from wavegen.errors import InputError
 
+MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
 
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
@@ -100,9 +101,8 @@ def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[ND
                 yield block
         if facts.n_samples == 0:
             raise InputError("it holds no samples")
-        if (
-            sound.format == "FLAC" and n_frames < sound.frames
-        ):  # elsewhere libsndfile's count is an estimate, or is what it read
+        # Of other formats libsndfile's count is an estimate, or what it has read; of a streamed FLAC it is enormous.
+        if sound.format == "FLAC" and n_frames < sound.frames < MAX_FRAMES:
             raise InputError(f"it is cut short: {n_frames:,} of {sound.frames:,} frames are there")
 
 
@@ -136,7 +136,7 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
 def _check_whole(file: Path | BinaryIO) -> None:
     """Find a WAV or AIFF file that ends before its samples do, which libsndfile reads without a word.
 
-    Raises: InputError with the bytes promised and found. Lengths that a streaming program left open (0 or all ones) and
+    Raises: InputError with the bytes promised and found. A length that a streaming program left open (all ones) and
         files of other formats pass.
     """
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
@@ -161,5 +161,7 @@ def _check_whole(file: Path | BinaryIO) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
     return "its header gives no sample rate" if reason == "SF_INFO struct incomplete" else reason

@@ -9,7 +9,7 @@ from wavegen.data import download, sources, store
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
-from wavegen.progress import bar
+from wavegen.progress import bar, say
 from wavegen.recipe import AudioData, FolderData, NamedData, SineData
 
 FOLDER = "folder"  # the corpus that is any folder of recordings
@@ -40,8 +40,13 @@ def fetch_named(corpus: NamedCorpus, parts: Sequence[str]) -> Path:
     for part in chosen:
         if part not in corpus.parts:
             raise InputError(f"{corpus.name} has no part {part!r}; its parts are {', '.join(corpus.parts)}")
+    if any(facts["source"] == store.absolute(folder) for _, facts in store.prepared(corpus.name)) and not all(
+        (folder / corpus.parts[part].name).exists() for part in chosen
+    ):
+        say(f"{corpus.name} was prepared from other parts before; what is fetched now joins them, as a new corpus")
     for part in chosen:
-        download.fetch(corpus.parts[part], folder)
+        remote = corpus.parts[part]
+        download.fetch(remote, folder, sources.check_archive if remote.sha256 is None else lambda path: None)
     return folder
 
 

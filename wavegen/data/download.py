@@ -5,6 +5,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,11 +27,11 @@ class RemoteFile(NamedTuple):
     sha256: str | None
 
 
-def fetch(remote: RemoteFile, folder: Path) -> Path:
+def fetch(remote: RemoteFile, folder: Path, check: Callable[[Path], None] = lambda path: None) -> Path:
     """Have a remote file in a folder; nothing is done if it is there already.
 
     What has arrived is kept beside it as NAME.part, whatever breaks off, and the next call asks the server for the
-    rest only.
+    rest only. `check` looks at the complete file before it gets its name; if it raises, the file goes.
 
     Raises: InputError if the server cannot be reached or has no such file, if it goes on breaking off, or if the bytes
         are not those expected (they are deleted).
@@ -38,7 +39,13 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
     path = folder / remote.name
     if path.exists():
         return path
-    files.make_folder(folder)
+    with files.locked(folder, f"another process is fetching into {folder}; wait for it"):
+        _fetch(remote, path, check)
+    return path
+
+
+def _fetch(remote: RemoteFile, path: Path, check: Callable[[Path], None]) -> None:
+    folder = path.parent
     part = folder / f"{remote.name}.part"
     failures, furthest = 0, _size(part)
     while True:
@@ -48,7 +55,7 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
         except (OSError, http.client.HTTPException) as error:
             failures = 1 if _size(part) > furthest else failures + 1  # a server may also send everything again
             furthest = max(furthest, _size(part))
-            if _is_hopeless(error) or failures == ATTEMPTS:
+            if _is_hopeless(error, furthest > 0) or failures == ATTEMPTS:
                 kept = (
                     f"; {_size(part):,} bytes are kept, and the same command goes on from there"
                     if part.exists()
@@ -63,9 +70,13 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
         raise InputError(
             f"{remote.url} is not the file expected: its SHA-256 is {found}, not {remote.sha256}; it was deleted"
         )
+    try:
+        check(part)
+    except InputError:
+        part.unlink()
+        raise
     files.flush_to_disk(part)
     part.rename(path)
-    return path
 
 
 def _fetch_rest(remote: RemoteFile, part: Path) -> None:
@@ -83,7 +94,8 @@ def _fetch_rest(remote: RemoteFile, part: Path) -> None:
     with response:
         if done and (response.status != 206 or not _begins_at(response, done)):
             done = 0  # the server sends everything again
-        total = done + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
         with part.open("ab" if done else "wb") as file, bar(f"Fetching {remote.name}", total or 0, done) as running:
             _copy(response, file, done, running)
     if total is not None and _size(part) != total:
@@ -101,12 +113,12 @@ def _begins_at(response: http.client.HTTPResponse, first: int) -> bool:
     return str(response.headers.get("Content-Range", "")).startswith(f"bytes {first}-")
 
 
-def _is_hopeless(error: Exception) -> bool:
+def _is_hopeless(error: Exception, has_bytes: bool) -> bool:
     """Whether asking again cannot help: the server has said no, or the disk has."""
     if isinstance(error, urllib.error.HTTPError):
-        return 300 <= error.code < 500 and error.code != 429
-    if isinstance(error, urllib.error.URLError):  # no connection came about at all
-        return True
+        return 300 <= error.code < 500 and error.code not in (408, 429)
+    if isinstance(error, urllib.error.URLError):  # no connection came about
+        return not has_bytes
     return files.is_disk_fault(error)
 
 
@@ -114,7 +126,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     if isinstance(error, http.client.IncompleteRead):
-        return f"the connection ended {error.expected:,} bytes early"
+        missing = f" {error.expected:,} bytes early" if error.expected else " early"
+        return f"the connection ended{missing}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     return str(error) or type(error).__name__

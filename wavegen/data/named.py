@@ -1,7 +1,7 @@
 """The corpora that wavegen knows by name: what they are, where they come from, and how their files are laid out."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from wavegen.errors import InputError
 class NamedCorpus:
     """A corpus that `wavegen data prepare NAME` knows.
 
-    `pattern` matches the paths of its recordings; its named groups but `subset` become labels. `parts` are what can
-    be fetched, by name, and `default_parts` what is fetched when nothing is said.
+    `pattern` matches the paths of its recordings; its named groups become labels, but for `subset`, the official
+    subset, and `index`, from which `subset_of` tells it. `parts` are what can be fetched, by name, and `default_parts`
+    what is fetched when nothing is said.
     """
 
     name: str
@@ -27,6 +28,7 @@ class NamedCorpus:
     example: str
     parts: Mapping[str, RemoteFile]
     default_parts: tuple[str, ...]
+    subset_of: Callable[[int], str] = lambda index: ""
 
     def items(self, source: Path) -> Iterator[Item]:
         """The corpus' recordings in a folder or in archives; other files are passed over.
@@ -44,7 +46,8 @@ class NamedCorpus:
             elif match:
                 found = True
                 labels = match.groupdict()
-                subset = labels.pop("subset", None) or _subset(self.name, labels)
+                index = labels.pop("index", None)
+                subset = labels.pop("subset", "") if index is None else self.subset_of(int(index))
                 yield Item(str(name), file, n_bytes, labels, subset, fault)
         if not found:
             raise InputError(
@@ -53,15 +56,9 @@ class NamedCorpus:
             )
 
 
-def _subset(corpus: str, labels: dict[str, str]) -> str:
-    """Which official subset a recording is in, where its path does not say.
-
-    The authors of the digits keep indices 0 to 4 for testing; of the others we keep 5 and 6 for validation.
-    """
-    index = labels.pop("index", None)
-    if corpus != "digits" or index is None:
-        return ""
-    return "test" if int(index) < 5 else "dev" if int(index) < 7 else "train"
+def _subset_of_digit(index: int) -> str:
+    """The authors keep indices 0 to 4 for testing; of the others we keep 5 and 6 for validation."""
+    return "test" if index < 5 else "dev" if index < 7 else "train"
 
 
 def find_corpus(name: str) -> NamedCorpus:
@@ -113,7 +110,7 @@ _CORPORA = (
         "Zohar Jackson and others)",
         sample_rate=8000,
         home="https://github.com/Jakobovski/free-spoken-digit-dataset",
-        pattern=re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
+        pattern=re.compile(r"(^|/)(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
         example="recordings/7_theo_12.wav",
         parts={
             "digits": RemoteFile(  # GitHub packs an archive anew for each request, so only a commit can be pinned
@@ -124,6 +121,7 @@ _CORPORA = (
             )
         },
         default_parts=("digits",),
+        subset_of=_subset_of_digit,
     ),
     NamedCorpus(
         name="music",
@@ -132,7 +130,7 @@ _CORPORA = (
         sample_rate=16000,
         home="https://github.com/librosa/data and https://incompetech.com",
         pattern=re.compile(
-            r"(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
+            r"(^|/)(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
         ),
         example="gold-rush.mp3",
         parts={

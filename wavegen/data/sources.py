@@ -4,6 +4,7 @@ Nothing from an archive is written under a name of the archive's choosing, so no
 """
 
 import hashlib
+import lzma
 import os
 import tarfile
 import tempfile
@@ -13,11 +14,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, NamedTuple
 
+from wavegen import files
+from wavegen.data import store
 from wavegen.data.audio import SUFFIXES
 from wavegen.errors import InputError
+from wavegen.files import is_disk_fault
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 IN_MEMORY = 64 << 20  # bytes of an archive's entry kept in memory; longer ones go through a temporary file
+DAMAGES = (  # what reading a broken archive raises; an encrypted one is a RuntimeError
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    UnicodeError,
+)
 MAX_ENTRY = 4 << 30  # bytes that an archive's entry may unpack to: what a WAV file can hold
 
 
@@ -96,8 +110,12 @@ def _walk(source: Path, unreadable: list[Path] | None = None) -> list[Path]:
             subfolders.clear()
             continue
         seen.add(real)
-        for path in (Path(folder) / name for name in names):
-            if path.is_file():
+        for path in (Path(folder) / name for name in names if not _is_passed_over(name)):
+            try:
+                is_file = path.is_file()
+            except OSError:
+                is_file = False
+            if is_file:
                 found.append(path)
             elif path.suffix.lower() in SUFFIXES:
                 others.append(path)
@@ -107,11 +125,19 @@ def _walk(source: Path, unreadable: list[Path] | None = None) -> list[Path]:
 
 
 def _fault(path: Path) -> str:
-    if path.is_dir():
-        return "this folder may not be read"
-    if path.is_symlink():
-        return f"it is a link to {_readable(str(path.readlink()))}, where nothing is"
+    try:
+        if path.is_dir():
+            return "this folder may not be read"
+        if path.is_symlink():
+            return f"it is a link to {_readable(str(path.readlink()))}, where nothing is"
+    except OSError as error:
+        return f"it may not be read ({error.strerror})"
     return "it is a device or a pipe, not a file"
+
+
+def _is_passed_over(name: str) -> bool:
+    """Whether a file is a system's or a download's own, never a recording: "._x.wav" of macOS, half a download."""
+    return name.startswith("._") or name == ".lock" or name.endswith(".part")
 
 
 def _entries(archive: Path) -> Iterator[SourceFile]:
@@ -119,30 +145,44 @@ def _entries(archive: Path) -> Iterator[SourceFile]:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as zipped:
                 for info in zipped.infolist():
-                    if PurePosixPath(info.filename).suffix.lower() in SUFFIXES:
+                    if _is_recording(info.filename):
                         with zipped.open(info) as entry:
                             yield _in_reach(info.filename, entry, info.compress_size)
         else:
             with tarfile.open(archive, "r|*") as tar:
                 for member in tar:
-                    if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
+                    if member.isfile() and _is_recording(member.name):
                         contents = tar.extractfile(member)
                         assert contents is not None  # isfile() says that it has some
                         yield _in_reach(member.name, contents, member.size)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
+    except DAMAGES as error:
+        if is_disk_fault(error):
+            raise InputError(f"cannot read the archive {archive}: {error.strerror}") from error
         raise InputError(f"the archive {archive} is damaged or incomplete ({error}); fetch it again") from error
+
+
+def check_archive(archive: Path) -> None:
+    """Read a tar archive through, whatever it is called.
+
+    Raises: InputError if it is damaged or incomplete.
+    """
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for _ in tar:
+                pass
+    except DAMAGES as error:
+        raise InputError(f"what was fetched as {archive} is no whole archive ({error}); it was deleted") from error
+
+
+def _is_recording(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not _is_passed_over(path.name)
 
 
 def _in_reach(name: str, entry: IO[bytes], size: int) -> SourceFile:
     """Copy an entry to where libsndfile can seek in it; one that swells beyond all measure is a fault."""
-    copy = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed when the caller drops it
+    files.make_folder(store.root())  # where there is room for it; /tmp may lie in memory
+    copy: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(store.root()))  # noqa: SIM115 - closed when the caller drops it
     while block := entry.read(1 << 20):
         copy.write(block)
         if copy.tell() > MAX_ENTRY:

@@ -106,7 +106,7 @@ def root() -> Path:
 
 def folder_of(corpus: str, sample_rate: int, source: Path, source_fingerprint: str) -> Path:
     """Where the store of a source lies, or will lie once it is prepared."""
-    key = hashlib.sha256(f"{_absolute(source)}\n{source_fingerprint}".encode()).hexdigest()[:10]
+    key = hashlib.sha256(f"{absolute(source)}\n{source_fingerprint}".encode()).hexdigest()[:10]
     return root() / f"{corpus}-{sample_rate}-{key}"
 
 
@@ -121,6 +121,7 @@ def prepare(
     """
     path = folder_of(corpus, sample_rate, source, source_fingerprint)
     files.make_folder(path.parent)
+    _remove_abandoned()
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
@@ -131,7 +132,7 @@ def prepare(
             "format": FORMAT,
             "corpus": corpus,
             "sample_rate": sample_rate,
-            "source": _absolute(source),
+            "source": absolute(source),
             "fingerprint": fingerprint,
             **{key: value for key, value in asdict(report).items() if key != "left_out"},
         }
@@ -147,9 +148,27 @@ def prepare(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for folder, facts in prepared(corpus, sample_rate):
-        if facts["source"] == _absolute(source) and folder != path:
+        if facts["source"] == absolute(source) and folder != path:
             shutil.rmtree(folder, ignore_errors=True)
     return path, report
+
+
+def _remove_abandoned() -> None:
+    """Delete what processes that were killed while preparing have left."""
+    for partial in root().glob("*.partial"):
+        process = partial.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is somebody else's
+        return True
+    return True
 
 
 def prepared(corpus: str | None = None, sample_rate: int | None = None) -> list[tuple[Path, dict[str, Any]]]:
@@ -171,7 +190,9 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads((path / "store.json").read_text())
     except (OSError, ValueError):
         return None
-    return facts if facts.get("format") == FORMAT and not path.name.endswith(".partial") else None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT or path.name.endswith(".partial"):
+        return None
+    return facts
 
 
 def load(path: Path) -> Store:
@@ -188,7 +209,7 @@ def load(path: Path) -> Store:
         samples = np.memmap(path / "samples.i16", dtype="<i2", mode="r")
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"the store {path} is damaged ({error}); delete it and prepare it again") from error
-    if recordings[-1].start + recordings[-1].n_samples != len(samples):
+    if not recordings or recordings[-1].start + recordings[-1].n_samples != len(samples):
         raise InputError(f"the store {path} is damaged: samples and index disagree; delete it and prepare it again")
     return Store(facts["corpus"], facts["sample_rate"], samples, recordings, facts["fingerprint"])
 
@@ -269,6 +290,6 @@ def _band(facts: audio.Facts) -> int:
     return BAND_DB * math.floor(10 * math.log10(power) / BAND_DB)
 
 
-def _absolute(source: Path) -> str:
-    """The source's place as text that survives JSON, whatever bytes its name holds."""
+def absolute(source: Path) -> str:
+    """A source's place as text that survives JSON, whatever bytes its name holds."""
     return os.fsencode(source.resolve()).decode("utf-8", "backslashreplace")

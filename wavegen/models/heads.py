@@ -22,6 +22,8 @@ class Head(Protocol):
     """What a head offers: `kind` and its sizes are enough to rebuild it with `make_head`."""
 
     kind: ClassVar[str]
+    is_precise: ClassVar[bool]
+    """Whether its parameters need float32 where the network computes in less: a mean says more than 8 bits."""
     n_classes: int
 
     @property
@@ -31,6 +33,13 @@ class Head(Protocol):
 
     def start(self, weight: Tensor, bias: Tensor) -> None:
         """Set the last layer's weights (n_parameters, channels) and bias (n_parameters,) before training."""
+        ...
+
+    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+        """Turn what the network says into parameters, knowing the code heard last (where one was heard).
+
+        Shapes: parameters (..., n_parameters), heard and is_heard (...) -> (..., n_parameters).
+        """
         ...
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
@@ -57,6 +66,7 @@ class Categorical:
     """One logit per class; softmax (WaveNet, arXiv:1609.03499, section 2.2)."""
 
     kind = "categorical"
+    is_precise = False
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
@@ -67,6 +77,9 @@ class Categorical:
 
     def start(self, weight: Tensor, bias: Tensor) -> None:
         """Leave them as they are: all classes begin about equally likely."""
+
+    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+        return parameters
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
         logits = _at_least_float32(parameters)
@@ -96,6 +109,7 @@ class LogisticMixture:
     """
 
     kind = "logistic-mixture"
+    is_precise = True
 
     def __init__(self, n_classes: int, n_mixtures: int) -> None:
         self.n_classes, self.n_mixtures = n_classes, n_mixtures

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.errors import InputError
-from wavegen.models.heads import Categorical, LogisticMixture, make_head
+from wavegen.models.embedding import embed_codes
+from wavegen.models.heads import Categorical, make_head
 from wavegen.nn.causal import shift
-from wavegen.nn.embedding import embed_codes
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
 
@@ -122,16 +122,18 @@ class WaveNet(nn.Module):
         x = self.embed(heard) * is_heard[..., None]
         _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
         skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
-        if isinstance(self.head, LogisticMixture):
-            with torch.autocast(skip.device.type, enabled=False):  # a mean says more than the 8 bits of a bfloat16
+        if self.head.is_precise:
+            with torch.autocast(skip.device.type, enabled=False):
                 parameters = self.say(skip.to(self.head_out.weight.dtype))
-            parameters = self.head.relative_to(parameters, heard, is_heard)
         else:
             parameters = self.say(skip)
-        return parameters, WaveNetState(delay, stack)
+        return self.head.relative_to(parameters, heard, is_heard), WaveNetState(delay, stack)
 
     def say(self, skip: Tensor) -> Tensor:
-        """The head: from the sum of the skips to the parameters of the next code."""
+        """The last two layers: from the rectified sum of the skips to what the head takes.
+
+        Shapes: skip (B, T, skip_channels) -> (B, T, head parameters).
+        """
         parameters: Tensor = self.head_out(torch.relu(self.head_hidden(skip)))
         return parameters
 

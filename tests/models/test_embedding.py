@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wavegen.nn.embedding import CoarseFineEmbedding, embed_codes, smooth_features
+from wavegen.models.embedding import CoarseFineEmbedding, embed_codes, smooth_features
 
 
 @pytest.fixture(autouse=True)
