@@ -1,7 +1,7 @@
 """wavegen evaluate"""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -15,6 +15,9 @@ from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 
 from .options import MAX_SECONDS, Device, Model, Settings
+
+if TYPE_CHECKING:
+    from wavegen.evaluation import Drift
 
 N_BINS = 8  # stretches of the free-running comparison
 N_STREAMS = 16  # recordings and sounds in it
@@ -75,7 +78,6 @@ def evaluate(
     examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
     codec = described.make_codec()
-    coder = Coder(store, codec)
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {total / store.sample_rate / 60:.1f} min")
     with bar("Evaluating", min(total, (seconds or float("inf")) * store.sample_rate)) as running:
@@ -90,14 +92,18 @@ def evaluate(
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     Console(markup=False).print(table)
     if examples:
-        recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
+        recorded = np.stack([Coder(store, codec).codes(segment.start, n_free) for segment in examples])
         rows = label_rows(examples, described.labels, network.device)
         with bar("Running free", n_free) as running:
             found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)
-        drifting = Table("from, s", "recorded", "generated", title=f"bits per sample, mean of {len(recorded)}")
-        for number, (real, own) in enumerate(zip(found.recorded, found.generated, strict=True)):
-            drifting.add_row(f"{number * n_free / N_BINS / store.sample_rate:.2f}", f"{real:.3f}", f"{own:.3f}")
-        Console(markup=False).print(drifting)
+        Console(markup=False).print(_drift_table(found, len(examples), n_free / store.sample_rate))
+
+
+def _drift_table(found: "Drift", n_sounds: int, seconds: float) -> Table:
+    table = Table("from, s", "recorded", "generated", title=f"bits per sample, mean of {n_sounds}")
+    for number, (recorded, generated) in enumerate(zip(found.recorded, found.generated, strict=True)):
+        table.add_row(f"{number * seconds / N_BINS:.2f}", f"{recorded:.3f}", f"{generated:.3f}")
+    return table
 
 
 def _long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:

@@ -5,6 +5,7 @@ import sys
 import zipfile
 
 from tests.conftest import REPOSITORY
+from wavegen import checkpoint
 
 
 def test_a_wheel_holds_every_module_and_recipe_and_is_well_typed(tmp_path):
@@ -16,7 +17,8 @@ def test_a_wheel_holds_every_module_and_recipe_and_is_well_typed(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "wavegen").rglob("*.py")}
-    for folder, pattern in (("cli", "*.py"), ("recipes", "*.py"), ("recipes", "*.yaml"), ("wavegen/pretrained", "*.safetensors")):
+    expected |= {f"wavegen/pretrained/{path.name}" for path in checkpoint.shipped().values()}
+    for folder, pattern in (("cli", "*.py"), ("recipes", "*.py"), ("recipes", "*.yaml")):
         expected |= {f"wavegen/{folder}/{path.name}" for path in (REPOSITORY / folder).glob(pattern)}
     assert expected | {"wavegen/py.typed"} <= names
     assert not {name.split("/")[0] for name in names} - {"wavegen", wheel.name.rsplit("-", 3)[0] + ".dist-info"}

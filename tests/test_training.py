@@ -273,12 +273,14 @@ def test_hearing_other_codes_than_it_predicts_changes_training_and_resumes_exact
 
 def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
     run = training.Run(tiny("training.scheduled_sampling=0.5"), tmp_path, torch.device("cpu"))
-    codes = torch.randint(256, (4, 500))
+    run.model.head_out.bias.data[7] = 100  # so that it would draw nothing else
+    codes = torch.randint(8, 256, (4, 500))
     for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
         run.step = step
         tensors = training.Tensors(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
         heard = run.let_hear_itself(tensors, 0).heard
         assert abs((heard != codes).float().mean().item() - share) < 0.04
+        assert (heard[heard != codes] == 7).all()
 
 
 def test_every_parameter_has_one_optimizer(tmp_path):

@@ -1,6 +1,7 @@
 """Fetching from a server on loopback that breaks off, resumes, redirects and lies about sizes."""
 
 import hashlib
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from tests.data.test_corpora import write_digits
 from wavegen import files
+from wavegen.cli.main import app
 from wavegen.data import download
 from wavegen.data.download import RemoteFile, fetch
+from wavegen.data.named import NAMED
 from wavegen.errors import InputError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -225,3 +230,28 @@ def test_two_processes_do_not_fetch_one_file_together(serve, tmp_path):
     server = serve(lambda handler, number: send(handler, CONTENT))
     with files.locked(tmp_path, "busy"), pytest.raises(InputError, match="another process is fetching"):
         fetch(remote(server), tmp_path)
+
+
+def test_a_corpus_is_fetched_prepared_and_not_fetched_again(serve, tmp_path, monkeypatch):
+    write_digits(tmp_path / "in")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "in", "in")
+    packed = (tmp_path / "x.tar.gz").read_bytes()
+    server = serve(lambda handler, number: send(handler, packed if number > 1 else packed[:-500], 0, len(packed)))
+    monkeypatch.setitem(NAMED["digits"].parts, "digits", RemoteFile(server.url, "digits.tar.gz", None))
+    result = CliRunner().invoke(app, ["data", "prepare", "digits"])
+    assert result.exit_code == 0, result.output
+    assert "54 recordings of 2 speakers" in result.stderr
+    assert len(server.requests) == 2
+    again = CliRunner().invoke(app, ["data", "prepare", "digits"])
+    assert "is prepared already and has not changed" in again.stderr
+    assert len(server.requests) == 2
+
+
+def test_what_is_no_archive_is_fetched_again_next_time(serve, tmp_path, monkeypatch):
+    server = serve(lambda handler, number: send(handler, b"<html>please log in</html>"))
+    monkeypatch.setitem(NAMED["digits"].parts, "digits", RemoteFile(server.url, "digits.tar.gz", None))
+    for _ in range(2):
+        with pytest.raises(InputError, match="is no whole archive"):
+            CliRunner().invoke(app, ["data", "prepare", "digits"], catch_exceptions=False)
+    assert len(server.requests) == 2
