@@ -90,12 +90,13 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path):
     assert sum(report.levels.values()) == len(good)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident sizes are read as Linux tells them")
 def test_the_command_stays_small_and_shows_no_traceback(tmp_path):
     write_mixed_folder(tmp_path / "in")
-    code = (
-        "import resource, sys; from wavegen.cli.main import app\n"
+    code = (  # getrusage would tell the peak of the process that started this one
+        "import sys; from wavegen.cli.main import app\n"
         "try: app(sys.argv[1:], standalone_mode=False)\n"
-        "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "finally: print('peak', open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "data", "prepare", "folder", "--from", str(tmp_path / "in")],
