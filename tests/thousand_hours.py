@@ -25,7 +25,7 @@ RECIPE = """
 data: {corpus: folder, source: "SOURCE", sample_rate: 1000}
 model: {kind: wavenet, n_blocks: 1, layers_per_block: 6, residual_channels: 16, gate_channels: 16, skip_channels: 16,
         head_channels: 16}
-training: {steps: 300, batch_size: 4, window: 2000, learning_rate: 5.0e-3, validate_every: 100, sample_seconds: 0.1}
+training: {steps: 3000, batch_size: 4, window: 2000, learning_rate: 5.0e-3, validate_every: 1000, sample_seconds: 0.1}
 """
 
 
