@@ -92,7 +92,8 @@ def evaluate(
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     Console(markup=False).print(table)
     if examples:
-        recorded = np.stack([Coder(store, codec).codes(segment.start, n_free) for segment in examples])
+        coder = Coder(store, codec)
+        recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
         rows = label_rows(examples, described.labels, network.device)
         with bar("Running free", n_free) as running:
             found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.progress import say
-from wavegen.session import Session, Wish, load
+from wavegen.session import Session, Wish
 
 Model = Annotated[
     Path,
@@ -62,7 +63,7 @@ def open_session(model: Path, wish: Wish) -> Session:
 
     Raises: InputError for whatever does not fit the model; nothing has been written by then.
     """
-    session = load(model).session(**vars(wish))
+    session = Session(checkpoint.load(model), wish)
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_name}, "
         f"temperature {session.decoding.temperature:g}, seed {session.seed}"

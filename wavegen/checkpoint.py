@@ -101,13 +101,14 @@ def find(model: Path) -> Path:
 
     Raises: InputError if there is none; it names those that ship.
     """
-    if not model.exists() and str(model) in shipped():
-        return shipped()[str(model)]
+    by_name = shipped()
+    if not model.exists() and str(model) in by_name:
+        return by_name[str(model)]
     path = model / MODEL_FILE if model.is_dir() else model
     if not path.is_file():
         if model.is_dir():
             raise InputError(f"{model} holds no {MODEL_FILE}; expected a run folder of wavegen train, or a model file")
-        names = ", ".join(shipped())
+        names = ", ".join(by_name)
         raise InputError(f"there is no model {model}; expected a run folder, a .safetensors file, or one of {names}")
     return path
 

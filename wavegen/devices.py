@@ -51,5 +51,6 @@ def keep_freed_memory() -> None:
     than under glibc this does nothing. The process keeps the most memory it has ever needed.
     """
     if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
         for option, value in MALLOC_OPTIONS.items():
-            ctypes.CDLL(None).mallopt(option, value)
+            library.mallopt(option, value)

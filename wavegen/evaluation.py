@@ -20,6 +20,7 @@ from wavegen.sampling import Decoding
 
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
+DRIFT_CHUNK = 4000  # the same where more streams are heard at once
 BLOCK = 1 << 22  # codes counted at a time
 SMOOTHING = 0.01  # count given to every pair that a histogram has never seen
 MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cells
@@ -105,16 +106,17 @@ def drift(
     n_streams, length = recorded.shape
     condition = model.condition(labels)
     frames = None if condition is None else condition.cpu().numpy()
-    blocks = []
+    blocks, n_made = [], 0
     engine = ReferenceEngine(model, n_streams)
     for block in generate(engine, length, seed=seed, decoding=decoding, condition=frames):
         blocks.append(block)
+        n_made += block.shape[1]
         if bar is not None:
-            bar.update(sum(done.shape[1] for done in blocks))
+            bar.update(n_made)
     curves = []
     for codes in (recorded, np.concatenate(blocks, axis=1)):
         state, bits = None, []
-        for piece in torch.from_numpy(codes).to(model.device).split(CHUNK // 4, dim=1):
+        for piece in torch.from_numpy(codes).to(model.device).split(DRIFT_CHUNK, dim=1):
             parameters, state = model(piece, state, condition)
             bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
         curves.append(np.array([stretch.mean() for stretch in np.array_split(np.concatenate(bits), n_bins)]))

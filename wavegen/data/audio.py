@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -60,7 +60,7 @@ class Facts:
     sum_of_squares: float = 0.0
 
 
-def decode(file: Path | BinaryIO, sample_rate: int, facts: Facts) -> Iterator[NDArray[np.int16]]:
+def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[NDArray[np.int16]]:
     """Decode a recording in blocks: channels averaged, resampled (soxr), clipped, as int16 (1.0 is 32768).
 
     16-bit mono files at the wanted rate pass through unchanged. `facts` is filled in while the blocks are taken.
@@ -133,7 +133,7 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
     files.write(path, encoded.getvalue())
 
 
-def _check_whole(file: Path | BinaryIO) -> None:
+def _check_whole(file: Path | IO[bytes]) -> None:
     """Find a WAV or AIFF file that ends before its samples do, which libsndfile reads without a word.
 
     Raises: InputError with the bytes promised and found. A length that a streaming program left open (all ones) and

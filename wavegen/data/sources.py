@@ -12,13 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from wavegen import files
 from wavegen.data import store
 from wavegen.data.audio import SUFFIXES
 from wavegen.errors import InputError
-from wavegen.files import is_disk_fault
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 IN_MEMORY = 64 << 20  # bytes of an archive's entry kept in memory; longer ones go through a temporary file
@@ -42,7 +41,7 @@ class SourceFile(NamedTuple):
     """
 
     name: PurePosixPath
-    file: Path | BinaryIO
+    file: Path | IO[bytes]
     n_bytes: int
     fault: str | None = None
 
@@ -156,7 +155,7 @@ def _entries(archive: Path) -> Iterator[SourceFile]:
                         assert contents is not None  # isfile() says that it has some
                         yield _in_reach(member.name, contents, member.size)
     except DAMAGES as error:
-        if is_disk_fault(error):
+        if files.is_disk_fault(error):
             raise InputError(f"cannot read the archive {archive}: {error.strerror}") from error
         raise InputError(f"the archive {archive} is damaged or incomplete ({error}); fetch it again") from error
 
@@ -182,15 +181,16 @@ def _is_recording(name: str) -> bool:
 def _in_reach(name: str, entry: IO[bytes], size: int) -> SourceFile:
     """Copy an entry to where libsndfile can seek in it; one that swells beyond all measure is a fault."""
     files.make_folder(store.root())  # where there is room for it; /tmp may lie in memory
-    copy: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(store.root()))  # noqa: SIM115 - closed when the caller drops it
+    # Closed when the caller drops it.
+    copy: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(store.root()))  # noqa: SIM115
     while block := entry.read(1 << 20):
         copy.write(block)
         if copy.tell() > MAX_ENTRY:
             copy.truncate(0)
             fault = f"it unpacks to more than {MAX_ENTRY >> 30} GiB"
-            return SourceFile(PurePosixPath(_readable(name)), copy, size, fault)  # type: ignore[arg-type]
+            return SourceFile(PurePosixPath(_readable(name)), copy, size, fault)
     copy.seek(0)
-    return SourceFile(PurePosixPath(_readable(name)), copy, size)  # type: ignore[arg-type]
+    return SourceFile(PurePosixPath(_readable(name)), copy, size)
 
 
 def _readable(name: str) -> str:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Item(NamedTuple):
     """A recording about to be prepared."""
 
     name: str
-    file: Path | BinaryIO
+    file: Path | IO[bytes]
     n_bytes: int
     labels: Mapping[str, str]
     subset: str
