@@ -1,6 +1,7 @@
 """wavegen evaluate"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.data.windows import Coder, Segment
+from wavegen.engines.packing import REDUCED
 from wavegen.errors import InputError
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
@@ -34,6 +36,12 @@ def evaluate(
         float | None,
         typer.Option(min=0.1, max=600, help="also let it run free this long, s, and show how far it drifts"),
     ] = None,
+    precisions: Annotated[
+        bool,
+        typer.Option(
+            "--precisions", help="also measure what the CPU engine's precisions cost, and keep it in the model"
+        ),
+    ] = False,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
@@ -44,12 +52,13 @@ def evaluate(
     Examples:
         wavegen evaluate runs/speech
         wavegen evaluate runs/speech --free-running 4
+        wavegen evaluate runs/speech --precisions
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen import recipe
     from wavegen.data import corpora, splits
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows
+    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows, precision_costs
     from wavegen.models.build import from_checkpoint
 
     if split not in splits.SPLITS:
@@ -91,6 +100,15 @@ def evaluate(
     table.add_row("order-1 histogram (knows the sample before)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     Console(markup=False).print(table)
+    if precisions:
+        with bar("Rounding", len(REDUCED)) as running:
+            costs = precision_costs(network, store, chosen, codec, described.labels, bar=running)
+        table = Table("precision", "bits per sample more than float32", title="what the CPU engine's precisions cost")
+        for precision, cost in costs.items():
+            table.add_row(precision, f"{cost:+.4f}")
+        Console(markup=False).print(table)
+        checkpoint.save(loaded.path, replace(described, precision_costs=costs), loaded.weights, loaded.recipe)
+        say(f"{loaded.path} holds these now, and --precision auto goes by them")
     if examples:
         coder = Coder(store, codec)
         recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])

@@ -19,6 +19,7 @@ from .options import (
     EngineName,
     Labels,
     Model,
+    PrecisionName,
     Prime,
     Seconds,
     Seed,
@@ -50,6 +51,7 @@ def generate(
         typer.Option(min=1, help="search for a probable sound with this many candidates, instead of drawing one"),
     ] = None,
     engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
     device: Device = "auto",
 ) -> None:
     """Generate sound into WAV files; prints their names.
@@ -72,6 +74,7 @@ def generate(
         beam=beam,
         engine=engine,
         device=device,
+        precision=precision,
     )
     session = open_session(model, wish)
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)

@@ -73,6 +73,9 @@ def inspect(model: Model) -> None:
     table.add_row("kind", described.kind)
     table.add_row("trained", f"{described.step:,} steps on {described.corpus}")
     table.add_row("bits per sample", ", ".join(f"{b:.3f} ({name})" for name, b in described.bits.items()) or "unknown")
+    if described.precision_costs:
+        costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
+        table.add_row("cost of precisions", costs)
     table.add_row("sound", f"{rate} Hz, {described.codec} codec with {described.n_classes} classes")
     table.add_row("parameters", f"{size.n_parameters:,}")
     table.add_row("receptive field", f"{size.receptive_field} samples, {1000 * size.receptive_field / rate:.1f} ms")

@@ -20,6 +20,7 @@ from .options import (
     EngineName,
     Labels,
     Model,
+    PrecisionName,
     Prime,
     Seed,
     Temperature,
@@ -50,6 +51,7 @@ def play(
     ] = 512,
     prefill: Annotated[int, typer.Option(min=1, help="blocks made before the first is played")] = 8,
     engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
     device: Device = "auto",
 ) -> None:
     """Play a model on the sound card while it is making the sound.
@@ -67,6 +69,7 @@ def play(
         prime=prime,
         engine=engine,
         device=device,
+        precision=precision,
     )
     session = open_session(model, wish)
     rate = session.description.sample_rate

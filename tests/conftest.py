@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from wavegen.checkpoint import Checkpoint, Description
 from wavegen.models.wavenet import WaveNet
 
 REPOSITORY = Path(__file__).parent.parent
@@ -73,21 +74,34 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+TINY_SIZES = {
+    "n_classes": 32,
+    "n_blocks": 2,
+    "layers_per_block": 3,
+    "residual_channels": 6,
+    "gate_channels": 5,
+    "skip_channels": 7,
+    "head_channels": 9,
+}
+
+
 def tiny_wavenet(**changes: object) -> WaveNet:
     """A WaveNet small enough to step through, surer of itself than a fresh one, so that draws depend on the past."""
-    sizes = {
-        "n_classes": 32,
-        "n_blocks": 2,
-        "layers_per_block": 3,
-        "residual_channels": 6,
-        "gate_channels": 5,
-        "skip_channels": 7,
-        "head_channels": 9,
-    }
     torch.manual_seed(0)
-    model = WaveNet(**{**sizes, **changes})  # type: ignore[arg-type]
+    model = WaveNet(**{**TINY_SIZES, **changes})  # type: ignore[arg-type]
     model.head_out.weight.data *= 20
     return model
+
+
+def tiny_checkpoint(**changes: object) -> Checkpoint:
+    """The same network as a model file in memory, in float32."""
+    model = tiny_wavenet(**changes)
+    architecture = {**TINY_SIZES, **changes}
+    codec = "linear" if architecture["n_classes"] == 65536 else "mu-law"
+    labels = {name: [str(value) for value in range(n)] for name, n in (changes.get("labels") or {}).items()}
+    description = Description("wavenet", architecture, codec, architecture["n_classes"], 8000, labels)
+    weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+    return Checkpoint(description, weights, "", Path("tiny.safetensors"))
 
 
 def write_recordings(folder: Path, n: int = 6, rate: int = 8000, seconds: float = 0.5) -> Path:

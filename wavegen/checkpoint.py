@@ -46,6 +46,7 @@ class Description:
     `architecture` holds the keyword arguments of the network's class, `labels` the values each label had in training,
     `bits` the bits per sample by split, `step` the training step that the weights come from, `corpus_fingerprint` the
     hash of the prepared corpus, by which `evaluate` knows that its splits are those of the training.
+    `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Description:
     credit: str = ""
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
+    precision_costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def head(self) -> str:

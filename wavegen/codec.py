@@ -124,6 +124,18 @@ class MuLaw:
 CODECS: dict[str, type[MuLaw] | type[Linear]] = {codec.kind: codec for codec in (MuLaw, Linear)}
 
 
+def coarse_and_place(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Split the codes of a linear codec: the mu-law interval that each amplitude falls into, and its place there.
+
+    Shapes: -> (n_classes,) intervals in [0, n_coarse), (n_classes,) places from -1 (first of its interval) to 1 (last).
+    """
+    codes = np.arange(n_classes)
+    intervals = MuLaw(n_coarse).encode(Linear(n_classes).decode(codes))
+    first = np.searchsorted(intervals, intervals, side="left")
+    last = np.searchsorted(intervals, intervals, side="right") - 1
+    return intervals, ((2 * codes - first - last) / np.maximum(1, last - first)).astype(np.float32)
+
+
 def make_codec(kind: str, n_classes: int) -> Codec:
     """The codec that a recipe or a model file names.
 

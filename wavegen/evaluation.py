@@ -11,7 +11,9 @@ from torch import Tensor
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment
+from wavegen.engines.packing import REDUCED
 from wavegen.engines.reference import ReferenceEngine
+from wavegen.engines.rounded import in_precision
 from wavegen.errors import InputError
 from wavegen.generation import generate
 from wavegen.models.wavenet import WaveNet
@@ -21,6 +23,7 @@ from wavegen.sampling import Decoding
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
 DRIFT_CHUNK = 4000  # the same where more streams are heard at once
+COST_SECONDS = 20.0  # of sound on which precisions are compared
 BLOCK = 1 << 22  # codes counted at a time
 SMOOTHING = 0.01  # count given to every pair that a histogram has never seen
 MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cells
@@ -72,6 +75,26 @@ def bits_per_sample(
             if bar is not None:
                 bar.update(total_codes)
     return total_bits / total_codes
+
+
+def precision_costs(
+    model: WaveNet,
+    store: Store,
+    segments: Sequence[Segment],
+    codec: Codec,
+    label_values: Mapping[str, Sequence[str]],
+    max_seconds: float = COST_SECONDS,
+    bar: Bar | None = None,
+) -> dict[str, float]:
+    """Bits per sample that the reduced precisions of the CPU engine cost a model: its bits in each, less in float32."""
+    costs = {}
+    exact = bits_per_sample(model, store, segments, codec, label_values, max_seconds)
+    for number, precision in enumerate(REDUCED, start=1):
+        rounded = in_precision(model, precision)
+        costs[precision] = bits_per_sample(rounded, store, segments, codec, label_values, max_seconds) - exact
+        if bar is not None:
+            bar.update(number)
+    return {precision: round(cost, 6) for precision, cost in costs.items()}
 
 
 class Drift(NamedTuple):

@@ -13,6 +13,11 @@ from wavegen.errors import DiskError, InputError
 DISK_FAULTS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG])
 
 
+def user_cache() -> Path:
+    """wavegen's folder in the user's cache: what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wavegen"
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary neighbour of `path` to write to; on success it is flushed to disk and renamed to `path`.

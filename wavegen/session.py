@@ -40,7 +40,7 @@ class Wish:
     `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
     recording to continue, a file or a waveform (T,) at the model's rate. `n`: how many sounds side by side. `beam`:
     search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`: auto takes the fastest
-    there is. `device`: auto, cpu or cuda.
+    there is. `device`: auto, cpu or cuda. `precision` of the CPU engine: see `engines.make_engine`.
     """
 
     temperature: float | None = None
@@ -53,6 +53,7 @@ class Wish:
     beam: int | None = None
     engine: str = "auto"
     device: str = "auto"
+    precision: str = "auto"
 
 
 class Session:
@@ -77,8 +78,8 @@ class Session:
         if n_streams < 1:
             what = "sounds" if wish.beam is None else "candidates"
             raise InputError(f"{n_streams} {what} are wanted; expected 1 or more")
-        self.engine_name, self.engine = make_engine(
-            wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device
+        self.engine_title, self.engine = make_engine(
+            wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
         )
         rows = conditioning.label_indices(described.labels, wish.labels or {})
         self.condition: NDArray[np.float32] | None = None

@@ -38,7 +38,7 @@ from wavegen.data.windows import Batch, Coder, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import DiskError, InputError
-from wavegen.evaluation import bits_per_sample
+from wavegen.evaluation import bits_per_sample, precision_costs
 from wavegen.generation import generate, n_samples
 from wavegen.metrics import Metrics
 from wavegen.models.build import build, load_weights
@@ -99,6 +99,8 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
         is_heard = is_last or is_due(run.step, settings.sample_every)
         if is_validated:
             run.validate()
+        if is_last:
+            run.measure_precisions()
         if is_validated or is_heard or time.monotonic() - saved_at > SAVE_EVERY_S:
             run.save()
             saved_at = time.monotonic()
@@ -186,6 +188,7 @@ class Run:
         self._metrics: Metrics
         self.unlogged_bits: list[float] = []
         self.bits: dict[str, float] = {}
+        self.precision_costs: dict[str, float] = {}
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
         is_bfloat16 = recipe.training.precision == "bfloat16" or (
             recipe.training.precision == "auto" and multiplies_bfloat16(device)
@@ -366,6 +369,12 @@ class Run:
         metrics.plot_losses(self.folder)
         self.speed.reset()
 
+    def measure_precisions(self) -> None:
+        """Measure what the CPU engine's reduced precisions cost the averaged weights, so that it can choose one."""
+        self.precision_costs = precision_costs(
+            self.averaged, self.store, self.segments["validation"], self.codec, self.label_values
+        )
+
     def write_sample(self) -> None:
         """Let the averaged weights run free; write the sound, and a picture of it beside a real recording."""
         from wavegen import plots
@@ -401,6 +410,7 @@ class Run:
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "bits": self.bits,
+            "precision_costs": self.precision_costs,
         }
         encoded = io.BytesIO()
         torch.save(state, encoded)
@@ -409,6 +419,7 @@ class Run:
 
     def _export(self) -> None:
         described = {**vars(self.description), "step": self.step, "bits": self.bits}
+        described["precision_costs"] = self.precision_costs
         checkpoint.save(self.folder / MODEL_FILE, Description(**described), self._weights(), self.recipe.to_yaml())
 
     def _weights(self) -> dict[str, np.ndarray]:
@@ -426,6 +437,7 @@ class Run:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.bits = state["step"], dict(state["bits"])
+        self.precision_costs = dict(state.get("precision_costs", {}))
 
     def _compile(self) -> None:
         """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so."""

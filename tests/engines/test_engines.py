@@ -4,26 +4,57 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_wavenet
+from tests.conftest import tiny_checkpoint
+from wavegen.engines.numba_cpu import NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
+from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
 from wavegen.generation import generate
-from wavegen.models.heads import Categorical
+from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
 
 VARIANTS = {
     "plain": {},
     "kernel of 3": {"kernel_size": 3},
+    "kernel of 1": {"kernel_size": 1},
     "odd sizes, relu, no residual": {"activation": "relu", "residual": False, "residual_channels": 3},
-    "labels": {"labels": {"speaker": 3}},
+    "wide": {"residual_channels": 40, "gate_channels": 33, "skip_channels": 150, "head_channels": 70},
+    "200 classes": {"n_classes": 200, "dilated": False},
+    "labels": {"labels": {"speaker": 9}},
     "mixture": {"head": "logistic-mixture", "n_mixtures": 3},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
+# How far logits may be from the reference's, which computes in float64. The tiny networks' logits reach about 30.
+ENGINES = {"reference": 1e-10, "float32": 2e-4, "float16": 0.1, "int8": 1.0, "int8x8": 3.0}
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def model(request, float64):
-    return tiny_wavenet(**request.param).eval()
+def checkpoint(request):
+    return tiny_checkpoint(**request.param)
+
+
+@pytest.fixture(params=ENGINES)
+def kind(request):
+    if request.param != "reference" and (missing := missing_instructions(request.param)):
+        pytest.skip(f"needs {missing}")
+    return request.param
+
+
+@pytest.fixture
+def model(checkpoint, float64):
+    return from_checkpoint(checkpoint).eval()
+
+
+@pytest.fixture
+def engine_of(checkpoint, kind, model):
+    """Makes engines of the kind with some number of streams."""
+    return lambda n_streams: make(kind, checkpoint, model, n_streams)
+
+
+def make(kind, checkpoint, model, n_streams):
+    if kind == "reference":
+        return ReferenceEngine(model, n_streams)
+    return NumbaEngine(stack_weights(checkpoint), n_streams, kind, n_threads=1)
 
 
 def condition_of(model, n_streams: int):
@@ -37,92 +68,120 @@ def draws(n_streams: int, n: int, first: int = 0):
     return np.stack([uniforms(5, stream, first, n) for stream in range(n_streams)])
 
 
-def test_cached_path_gives_the_logits_of_the_whole_sequence(model):
-    codes = np.random.default_rng(0).integers(32, size=(2, 70, 1))
-    condition = condition_of(model, 2)
-    cached = ReferenceEngine(model, 2).logits(codes, condition)
+def whole(model, codes, condition):
+    """Logits of the whole-sequence network."""
     given = None if condition is None else torch.from_numpy(condition)
-    whole = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
-    assert cached.shape == (2, 70, 1, model.head.n_parameters)
-    np.testing.assert_allclose(cached[:, :, 0], whole, atol=1e-10, rtol=0)
+    return model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
 
 
-def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model):
+@pytest.mark.parametrize("n_streams", [1, 2, 7, 13])
+def test_cached_path_gives_the_logits_of_the_whole_sequence(model, kind, engine_of, n_streams):
+    n_streams = min(n_streams, 9) if model.labels else n_streams
+    codes = np.random.default_rng(0).integers(32, size=(n_streams, 70, 1))
+    condition = condition_of(model, n_streams)
+    cached = engine_of(n_streams).logits(codes, condition)
+    assert cached.shape == (n_streams, 70, 1, model.head.n_parameters)
+    np.testing.assert_allclose(cached[:, :, 0], whole(model, codes, condition), atol=ENGINES[kind], rtol=0)
+
+
+def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model, kind, engine_of):
     condition = condition_of(model, 2)
-    codes = ReferenceEngine(model, 2).advance(draws(2, 40), Decoding(), condition=condition)
-    given = None if condition is None else torch.from_numpy(condition)
-    logits = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach()
-    if isinstance(model.head, Categorical):
-        cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
-        expected = (cumulative <= draws(2, 40)).sum(axis=-1)
+    codes = engine_of(2).advance(draws(2, 40), Decoding(), condition=condition)
+    if kind in ("reference", "float32"):
+        logits = whole(model, codes, condition)
     else:
-        each = [model.head.draw(logits[:, t].numpy(), draws(2, 40)[:, t, 0], Decoding()) for t in range(40)]
-        expected = np.stack(each, axis=1)
-    np.testing.assert_array_equal(codes[..., 0], expected)
+        logits = engine_of(2).logits(codes, condition)[:, :, 0]
+    each = [model.head.draw(logits[:, t], draws(2, 40)[:, t, 0], Decoding()) for t in range(40)]
+    np.testing.assert_array_equal(codes[..., 0], np.stack(each, axis=1))
 
 
 @pytest.mark.parametrize("pieces", [[1] * 40, [7, 1, 13, 19], [39, 1]])
-def test_advance_continues_where_the_last_call_stopped(model, pieces):
+def test_advance_continues_where_the_last_call_stopped(model, engine_of, pieces):
     condition = condition_of(model, 2)
-    whole = ReferenceEngine(model, 2).advance(draws(2, 40), Decoding(), condition=condition)
-    engine, made, first = ReferenceEngine(model, 2), [], 0
+    at_once = engine_of(2).advance(draws(2, 40), Decoding(), condition=condition)
+    engine, made, first = engine_of(2), [], 0
     for n in pieces:
         made.append(engine.advance(draws(2, n, first), Decoding(), condition=condition))
         first += n
-    np.testing.assert_array_equal(np.concatenate(made, axis=1), whole)
+    np.testing.assert_array_equal(np.concatenate(made, axis=1), at_once)
 
 
-def test_given_codes_are_taken_and_the_rest_continues_them(model):
+def test_given_codes_are_taken_and_the_rest_continues_them(model, engine_of):
     condition = condition_of(model, 2)
-    free = ReferenceEngine(model, 2).advance(draws(2, 40), Decoding(), condition=condition)
+    free = engine_of(2).advance(draws(2, 40), Decoding(), condition=condition)
     given = free.copy()
     given[:, 20:] = -1  # a priming recording
     given[1, 10:15] = -1  # a hole in one stream of it
-    again = ReferenceEngine(model, 2).advance(draws(2, 40), Decoding(), given, condition)
+    again = engine_of(2).advance(draws(2, 40), Decoding(), given, condition)
     np.testing.assert_array_equal(again, free)
     assert (given[1, 10:15] == -1).all()  # the argument is left alone
 
 
-def test_start_puts_single_streams_at_the_beginning_of_time(model):
+def test_streams_may_be_decoded_differently(model, engine_of):
     condition = condition_of(model, 2)
-    engine = ReferenceEngine(model, 2)
+    each = [Decoding(0.5), Decoding(0)]
+    both = engine_of(2).advance(draws(2, 40), each, condition=condition)
+    for stream, decoding in enumerate(each):
+        alone = engine_of(2).advance(draws(2, 40), decoding, condition=condition)
+        np.testing.assert_array_equal(both[stream], alone[stream])
+
+
+def test_start_puts_single_streams_at_the_beginning_of_time(model, engine_of):
+    condition = condition_of(model, 2)
+    engine = engine_of(2)
     first = engine.advance(draws(2, 30), Decoding(), condition=condition)
     engine.start([1])
     second = engine.advance(draws(2, 30), Decoding(), condition=condition)
     np.testing.assert_array_equal(second[1], first[1])
-    assert not np.array_equal(second[0], first[0])
+    if model.receptive_field > 1:
+        assert not np.array_equal(second[0], first[0])
     engine.start()
     np.testing.assert_array_equal(engine.advance(draws(2, 30), Decoding(), condition=condition), first)
 
 
-def test_restore_goes_back_to_a_snapshot(model):
-    condition = condition_of(model, 1)
-    engine = ReferenceEngine(model, 1)
-    engine.advance(draws(1, 25), Decoding(), condition=condition)
+def test_restore_goes_back_to_a_snapshot(model, engine_of):
+    condition = condition_of(model, 2)
+    engine = engine_of(2)
+    engine.advance(draws(2, 25), Decoding(), condition=condition)
     taken = engine.snapshot()
-    after = engine.advance(draws(1, 25, 25), Decoding(), condition=condition)
-    engine.advance(draws(1, 9), Decoding(), condition=condition)
+    after = engine.advance(draws(2, 25, 25), Decoding(), condition=condition)
+    engine.advance(draws(2, 9), Decoding(), condition=condition)
     engine.restore(taken)
-    np.testing.assert_array_equal(engine.advance(draws(1, 25, 25), Decoding(), condition=condition), after)
+    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=condition), after)
     engine.restore(taken)
-    np.testing.assert_array_equal(engine.advance(draws(1, 25, 25), Decoding(), condition=condition), after)
+    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=condition), after)
 
 
-def test_a_condition_may_change_at_every_step(float64):
-    model = tiny_wavenet(labels={"speaker": 3}).eval()
-    held = condition_of(model, 1)
+def test_restore_can_give_every_stream_the_past_of_another(model, engine_of):
+    engine = engine_of(2)
+    engine.advance(draws(2, 25), Decoding())
+    taken = engine.snapshot()
+    same = draws(1, 25, 25).repeat(2, axis=0)
+    second = engine.advance(same, Decoding())[1]
+    engine.restore(taken, [1, 1])
+    made = engine.advance(same, Decoding())
+    np.testing.assert_array_equal(made[0], second)
+    np.testing.assert_array_equal(made[1], second)
+
+
+@pytest.mark.parametrize("kind", ENGINES, indirect=True)
+def test_a_condition_may_change_at_every_step(float64, kind):
+    checkpoint = tiny_checkpoint(labels={"speaker": 3})
+    model = from_checkpoint(checkpoint).eval()
+    held = condition_of(model, 1).astype(np.float32)
     stepped = np.repeat(held, 30, axis=1)
-    codes = ReferenceEngine(model, 1).advance(draws(1, 30), Decoding(), condition=held)
-    np.testing.assert_array_equal(ReferenceEngine(model, 1).advance(draws(1, 30), Decoding(), condition=stepped), codes)
+    codes = make(kind, checkpoint, model, 1).advance(draws(1, 30), Decoding(), condition=held)
+    again = make(kind, checkpoint, model, 1).advance(draws(1, 30), Decoding(), condition=stepped)
+    np.testing.assert_array_equal(again, codes)
     stepped[:, 15:] *= -3
-    changed = ReferenceEngine(model, 1).logits(codes, stepped)
-    kept = ReferenceEngine(model, 1).logits(codes, held)
+    changed = make(kind, checkpoint, model, 1).logits(codes, stepped)
+    kept = make(kind, checkpoint, model, 1).logits(codes, held)
     np.testing.assert_array_equal(changed[:, :15], kept[:, :15])
     assert not np.allclose(changed[:, 15], kept[:, 15])
 
 
-def test_codes_that_do_not_fit_are_refused(model):
-    engine = ReferenceEngine(model, 2)
+def test_codes_that_do_not_fit_are_refused(model, engine_of):
+    engine = engine_of(2)
     with pytest.raises(InputError, match="70000"):
         engine.logits(np.full((2, 3, 1), 70000))
     with pytest.raises(InputError, match=r"expected \(2, n\) and \(2, n, 1\)"):
@@ -133,11 +192,13 @@ def test_codes_that_do_not_fit_are_refused(model):
         engine.advance(draws(2, 5), Decoding(), condition=np.zeros((2, 3, 6, 10), dtype=np.float32))
 
 
-def test_generate_makes_the_same_sound_for_any_blocksize_and_number_of_streams(float64):
-    model = tiny_wavenet().eval()
+@pytest.mark.parametrize("kind", ["reference", "float32"], indirect=True)
+def test_generate_makes_the_same_sound_for_any_blocksize_and_number_of_streams(float64, kind):
+    checkpoint = tiny_checkpoint()
+    model = from_checkpoint(checkpoint).eval()
 
     def sound(n_streams: int, blocksize: int):
-        blocks = generate(ReferenceEngine(model, n_streams), 50, seed=9, blocksize=blocksize)
+        blocks = generate(make(kind, checkpoint, model, n_streams), 50, seed=9, blocksize=blocksize)
         return np.concatenate(list(blocks), axis=1)
 
     np.testing.assert_array_equal(sound(1, 7), sound(1, 50))
@@ -146,9 +207,10 @@ def test_generate_makes_the_same_sound_for_any_blocksize_and_number_of_streams(f
     assert not np.array_equal(sound(3, 16)[0], sound(3, 16)[1])
 
 
-def test_generate_continues_a_priming_recording(float64):
-    model = tiny_wavenet().eval()
-    engine = ReferenceEngine(model, 1)
-    whole = np.concatenate(list(generate(engine, 60, seed=2)), axis=1)
-    continued = np.concatenate(list(generate(engine, 20, seed=2, prime=whole[0, :40])), axis=1)
-    np.testing.assert_array_equal(continued, whole[:, 40:])
+@pytest.mark.parametrize("kind", ["reference", "float32"], indirect=True)
+def test_generate_continues_a_priming_recording(float64, kind):
+    checkpoint = tiny_checkpoint()
+    engine = make(kind, checkpoint, from_checkpoint(checkpoint).eval(), 1)
+    sound = np.concatenate(list(generate(engine, 60, seed=2)), axis=1)
+    continued = np.concatenate(list(generate(engine, 20, seed=2, prime=sound[0, :40])), axis=1)
+    np.testing.assert_array_equal(continued, sound[:, 40:])

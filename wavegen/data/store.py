@@ -101,7 +101,7 @@ def root() -> Path:
     """Where stores are kept: $WAVEGEN_DATA, or wavegen's folder in the user's cache."""
     if "WAVEGEN_DATA" in os.environ:
         return Path(os.environ["WAVEGEN_DATA"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wavegen"
+    return files.user_cache()
 
 
 def folder_of(corpus: str, sample_rate: int, source: Path, source_fingerprint: str) -> Path:

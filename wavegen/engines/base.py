@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.errors import InputError
 from wavegen.sampling import Decoding
 
 
@@ -46,3 +47,25 @@ class Engine(Protocol):
     def restore(self, state: Any, streams: Sequence[int] | None = None) -> None:
         """Go back to a snapshot of this engine; stream i as stream `streams[i]` was, or as it was itself."""
         ...
+
+
+def check_call(
+    n_streams: int,
+    n_classes: int,
+    expected: tuple[int, ...],
+    codes: NDArray[np.int64],
+    condition: NDArray[np.float32] | None,
+) -> None:
+    """Look at what an engine is called with; `expected` are the streams and steps of its uniforms.
+
+    Raises: InputError for shapes or codes that do not fit the network.
+    """
+    n = expected[1]
+    if expected[0] != n_streams or codes.shape != (n_streams, n, 1):
+        raise InputError(
+            f"uniforms are {expected} and codes {codes.shape}; expected ({n_streams}, n) and ({n_streams}, n, 1)"
+        )
+    if condition is not None and (len(condition) != n_streams or condition.shape[1] not in (1, n)):
+        raise InputError(f"condition is {condition.shape}; expected ({n_streams}, 1 or {n}, layers, channels)")
+    if codes.size and not -1 <= codes.min() <= codes.max() < n_classes:
+        raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {n_classes - 1}, or -1 to draw")

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.errors import InputError
+from wavegen.engines.base import check_call
 from wavegen.models.wavenet import WaveNet, WaveNetState
 from wavegen.sampling import Decoding
 
@@ -46,7 +46,7 @@ class ReferenceEngine:
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
         made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
-        self._check(made, uniforms.shape[:2], condition)
+        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape[:2], made, condition)
         given = (made >= 0).all(axis=(0, 2))
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
@@ -63,7 +63,7 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
-        self._check(codes, codes.shape[:2], condition)
+        check_call(self.n_streams, self._model.head.n_classes, codes.shape[:2], codes, condition)
         steps = [
             self._run(codes[:, step : step + 1], _frames(condition, step, step + 1)) for step in range(codes.shape[1])
         ]
@@ -91,21 +91,6 @@ class ReferenceEngine:
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-
-    def _check(
-        self, codes: NDArray[np.int64], expected: tuple[int, ...], condition: NDArray[np.float32] | None
-    ) -> None:
-        n = expected[1]
-        if expected[0] != self.n_streams or codes.shape != (self.n_streams, n, 1):
-            raise InputError(
-                f"uniforms are {expected} and codes {codes.shape}; expected ({self.n_streams}, n) and "
-                f"({self.n_streams}, n, 1)"
-            )
-        if condition is not None and (len(condition) != self.n_streams or condition.shape[1] not in (1, n)):
-            raise InputError(f"condition is {condition.shape}; expected ({self.n_streams}, 1 or {n}, layers, channels)")
-        highest = self._model.head.n_classes
-        if codes.size and not -1 <= codes.min() <= codes.max() < highest:
-            raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {highest - 1}, or -1 to draw")
 
 
 def _frames(condition: NDArray[np.float32] | None, first: int, last: int) -> NDArray[np.float32] | None:

@@ -5,11 +5,10 @@ Codes are quantised amplitudes, so a network need not first learn from data that
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavegen.codec import Linear, MuLaw
+from wavegen.codec import coarse_and_place
 
 MAX_TABLE = 4096  # classes; beyond it a row per class would rarely be trained
 N_COARSE = 256
@@ -44,13 +43,9 @@ class CoarseFineEmbedding(nn.Module):
         # At first the lines of neighbouring intervals nearly meet; a shared part keeps the place easy to read.
         slope = torch.gradient(self.coarse.weight.data, dim=0)[0] / 2
         self.fine.weight.data = slope + 0.3 * torch.randn(channels)
-        intervals = MuLaw(N_COARSE).encode(Linear(n_classes).decode(np.arange(n_classes)))
-        codes = np.arange(n_classes)
-        first = np.searchsorted(intervals, intervals, side="left")
-        last = np.searchsorted(intervals, intervals, side="right") - 1
-        place = (2 * codes - first - last) / np.maximum(1, last - first)
-        self.register_buffer("coarse_of", torch.from_numpy(intervals), persistent=False)
-        self.register_buffer("place_of", torch.from_numpy(place.astype(np.float32)), persistent=False)
+        coarse, place = coarse_and_place(n_classes, N_COARSE)
+        self.register_buffer("coarse_of", torch.from_numpy(coarse), persistent=False)
+        self.register_buffer("place_of", torch.from_numpy(place), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Shapes: codes (...) int64 -> (..., channels)."""

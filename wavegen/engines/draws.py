@@ -1,0 +1,151 @@
+"""The draws of `sampling.py`, compiled: the same definition, on flat arrays, allocating nothing."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from wavegen.engines.simd import LANES, constant, exp_negative, load, splat, store, total
+from wavegen.sampling import LOG_SCALES
+
+LOWEST, HIGHEST = LOG_SCALES
+STEEPEST = 1e30  # largest 1 / temperature, so that it stays finite in float32
+
+
+@njit(error_model="numpy")
+def draw_categorical(
+    logits: Any, weights: Any, keys: Any, first: int, n_classes: int, u: float, temperature: float, top_k: int,
+    top_p: float,
+) -> int:  # fmt: skip
+    """The code at `logits[first : first + n_classes]`; `top_k` 0 and `top_p` 1 are off.
+
+    `weights` is float32 scratch at the same place, padded to whole vectors; `keys` is the same memory as int32.
+    """
+    best = 0
+    for code in range(1, n_classes):
+        if logits[first + code] > logits[first + best]:
+            best = code
+    if temperature == 0:
+        return best
+    largest = splat(logits[first + best])
+    steepness = constant(min(1 / temperature, STEEPEST))
+    n_padded = -(-n_classes // LANES) * LANES
+    for offset in range(first, first + n_padded, LANES):
+        store(weights, offset, exp_negative((load(logits, offset) - largest) * steepness))
+    for offset in range(first + n_classes, first + n_padded):
+        weights[offset] = 0
+    if 0 < top_k < n_classes:
+        _keep_count(weights, keys, first, n_classes, top_k)
+    if top_p < 1:
+        _keep_mass(weights, keys, first, n_classes, top_p)
+
+    whole = 0.0
+    for offset in range(first, first + n_padded, LANES):
+        whole += total(load(weights, offset))
+    place, below, drawn = u * whole, 0.0, best
+    for offset in range(first, first + n_padded, LANES):
+        block = np.float64(total(load(weights, offset)))
+        if below + block > place:
+            for index in range(offset, offset + LANES):
+                if weights[index] > 0:
+                    drawn = index - first
+                    below += weights[index]
+                    if below > place:
+                        break
+            break
+        below += block
+    return drawn
+
+
+@njit
+def _keep_count(weights: Any, keys: Any, first: int, n_classes: int, n_kept: int) -> None:
+    """Zero all but the n_kept largest weights; of equal ones the lower codes stay."""
+    lowest, highest = 0, 0x7F800000  # positive floats are ordered as their bits
+    while lowest < highest:  # the largest key that at least n_kept weights reach
+        middle = (lowest + highest + 1) // 2
+        n_reaching = 0
+        for index in range(first, first + n_classes):
+            n_reaching += keys[index] >= middle
+        if n_reaching >= n_kept:
+            lowest = middle
+        else:
+            highest = middle - 1
+    for index in range(first, first + n_classes):
+        n_kept -= keys[index] > lowest
+    for index in range(first, first + n_classes):
+        if keys[index] < lowest or (keys[index] == lowest and n_kept <= 0):
+            weights[index] = 0
+        elif keys[index] == lowest:
+            n_kept -= 1
+
+
+@njit
+def _keep_mass(weights: Any, keys: Any, first: int, n_classes: int, share: float) -> None:
+    """Zero all but the fewest largest weights that together hold a share; of equal ones the lower codes stay."""
+    whole = 0.0
+    for index in range(first, first + n_classes):
+        whole += weights[index]
+    wanted = share * whole
+    lowest, highest = 0, 0x7F800000
+    while lowest < highest:  # the largest key such that the weights that reach it hold the share
+        middle = (lowest + highest + 1) // 2
+        if _mass(weights, keys, first, n_classes, middle) >= wanted:
+            lowest = middle
+        else:
+            highest = middle - 1
+    above = _mass(weights, keys, first, n_classes, lowest + 1)
+    for index in range(first, first + n_classes):
+        if keys[index] < lowest or (keys[index] == lowest and above >= wanted):
+            weights[index] = 0
+        elif keys[index] == lowest:
+            above += weights[index]
+
+
+@njit
+def _mass(weights: Any, keys: Any, first: int, n_classes: int, lowest: int) -> float:
+    mass = 0.0
+    for index in range(first, first + n_classes):
+        if keys[index] >= lowest:
+            mass += weights[index]
+    return mass
+
+
+@njit(error_model="numpy")
+def draw_logistic_mixture(
+    parameters: Any, first: int, n_mixtures: int, n_classes: int, u: float, temperature: float
+) -> int:
+    """The code of a mixture whose logits, means and log scales lie at `parameters[first : first + 3 * n_mixtures]`."""
+    per_code = 2 / (n_classes - 1)
+    best = 0
+    for k in range(1, n_mixtures):
+        if parameters[first + k] > parameters[first + best]:
+            best = k
+    component, inside = 0, 0.5
+    if temperature == 0:
+        peak = -np.inf
+        for k in range(n_mixtures):
+            height = np.float64(parameters[first + k]) - _log_scale(parameters, first, k, n_mixtures, per_code)
+            if height > peak:
+                component, peak = k, height
+    else:
+        largest, whole = np.float64(parameters[first + best]) / temperature, 0.0
+        for k in range(n_mixtures):
+            whole += np.exp(np.float64(parameters[first + k]) / temperature - largest)
+        place, end = u * whole, 0.0
+        for k in range(n_mixtures):
+            weight = np.exp(np.float64(parameters[first + k]) / temperature - largest)
+            end += weight
+            if end > place or k == n_mixtures - 1:
+                component, inside = k, (place - (end - weight)) / weight
+                break
+    mean = (np.float64(parameters[first + n_mixtures + component]) + 1) / per_code
+    scale = np.exp(_log_scale(parameters, first, component, n_mixtures, per_code))
+    quantile = min(max(inside, 2.0**-54), 1 - 2.0**-53)
+    spread = temperature * scale * (np.log(quantile) - np.log1p(-quantile))
+    return int(min(max(np.floor(mean + spread + 0.5), 0.0), n_classes - 1.0))
+
+
+@njit
+def _log_scale(parameters: Any, first: int, k: int, n_mixtures: int, per_code: float) -> float:
+    """Of one component, in codes."""
+    return min(max(np.float64(parameters[first + 2 * n_mixtures + k]) - np.log(per_code), LOWEST), HIGHEST)

@@ -1,0 +1,271 @@
+"""The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.engines import compiled, kernel, simd
+from wavegen.engines.base import check_call
+from wavegen.engines.packing import REDUCED, Matrices, Precision, pack, pad
+from wavegen.engines.weights import StackWeights
+from wavegen.errors import InputError
+from wavegen.progress import say
+from wavegen.sampling import Decoding
+
+NOTHING = np.zeros((0, 0, 0), dtype=np.float32)  # logits that nobody wants
+COMPILE_S = 20
+MAX_COST = 0.01  # bits per sample
+
+
+class Snapshot(NamedTuple):
+    """The state of all streams at one instant: the first four of `kernel.Memory`, with an axis for the streams."""
+
+    ring: NDArray[Any]  # (rows, B, R)
+    ring_scales: NDArray[np.float32]  # (rows, B)
+    heard: NDArray[np.int64]  # (B,)
+    clock: int
+
+
+class NumbaEngine:
+    """An engine (engines/base.py) that runs a WaveNet on one CPU core, or several streams on several.
+
+    `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
+    `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
+
+    Raises: InputError for a precision that this CPU has no instructions for.
+    """
+
+    def __init__(
+        self, weights: StackWeights, n_streams: int = 1, precision: Precision = "float32", n_threads: int | None = None
+    ) -> None:
+        if missing := missing_instructions(precision):
+            raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
+        n_groups = min(n_streams, n_threads or len(os.sched_getaffinity(0)))
+        self.n_streams = n_streams
+        self.precision: Precision = precision
+        self._weights = weights
+        self._network = pack_network(weights, precision, simd.panel_vectors(-(-n_streams // n_groups)))
+        self._memory = make_memory(self._network, n_streams, precision)
+        groups = np.array_split(np.arange(n_streams), n_groups)
+        self._groups = [(int(group[0]), int(group[-1]) + 1) for group in groups]
+        self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
+        self.start()
+        self._compile()
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the packed weights and of all streams."""
+        matrices = (part for part in self._network if isinstance(part, Matrices))
+        packed = [*(array for each in matrices for array in each[:3]), *self._network, *self._memory[:-1]]
+        return sum(array.nbytes for array in packed if isinstance(array, np.ndarray))
+
+    def start(self, streams: Sequence[int] | None = None) -> None:
+        chosen = slice(None) if streams is None else list(streams)
+        ring, scales = self._rings()
+        ring[:, chosen] = 0
+        scales[:, chosen] = 0  # a byte of a ring means nothing while its scale is 0
+        self._memory.heard[chosen] = -1
+
+    def advance(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Decoding | Sequence[Decoding],
+        codes: NDArray[np.int64] | None = None,
+        condition: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
+        for one in each:
+            one.check_head("logistic-mixture" if self._weights.n_mixtures else "categorical")
+        made = np.full((*uniforms.shape[:2], 1), -1, dtype=np.int64) if codes is None else codes.copy()
+        self._run(uniforms[..., 0], each, made, condition, NOTHING)
+        return made
+
+    def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
+        n_parameters = self._network.n_parameters
+        logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
+        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, codes.copy(), condition, logits)
+        return logits[:, :, None]
+
+    def snapshot(self) -> Snapshot:
+        ring, scales = self._rings()
+        return Snapshot(ring.copy(), scales.copy(), self._memory.heard.copy(), int(self._memory.clock[0]))
+
+    def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
+        chosen = list(range(self.n_streams) if streams is None else streams)
+        ring, scales = self._rings()
+        ring[:] = state.ring[:, chosen]
+        scales[:] = state.ring_scales[:, chosen]
+        self._memory.heard[:] = state.heard[chosen]
+        self._memory.clock[0] = state.clock
+
+    def _compile(self) -> None:
+        """Have the step compiled for these types, or fetched from the disk, by making no step."""
+        variant = f"{self.precision}-kernel"
+        is_new = not compiled.is_kept(variant)
+        if is_new:
+            say(f"compiling the {self.precision} engine for this CPU; about {COMPILE_S} s, the first time only")
+        nothing = np.zeros((self.n_streams, 0, 1))
+        self._run(nothing[..., 0], [Decoding()] * self.n_streams, nothing.astype(np.int64), None, NOTHING)
+        if is_new:
+            compiled.note_kept(variant)
+
+    def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Views (rows, B, R) and (rows, B)."""
+        return (
+            self._memory.ring.reshape(-1, self.n_streams, self._network.convolution.n_rows),
+            self._memory.ring_scales.reshape(-1, self.n_streams),
+        )
+
+    def _run(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Sequence[Decoding],
+        codes: NDArray[np.int64],
+        condition: NDArray[np.float32] | None,
+        logits: NDArray[np.float32],
+    ) -> None:
+        """Move all streams on; fills the codes that are -1, and the logits if there is room for them."""
+        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        n = codes.shape[1]
+        arguments = (
+            writable(uniforms, np.float64),
+            kernel.Choice(
+                np.array([one.temperature for one in decoding], dtype=np.float64),
+                np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
+                np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
+            ),
+            codes.reshape(self.n_streams, n),
+            self._padded_condition(condition),
+            logits,
+        )
+
+        def run(group: tuple[int, int]) -> None:
+            kernel.run(self._network, self._memory, *group, *arguments)
+
+        if self._pool is None:
+            run(self._groups[0])
+        else:
+            list(self._pool.map(run, self._groups))
+        self._memory.clock[0] += n
+
+    def _padded_condition(self, condition: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """(B, frames, L, H) with filter and gate padded each; 0 frames where there is none."""
+        n_layers, width = len(self._weights.dilations), self._network.convolution.n_columns
+        if condition is None:
+            return np.zeros((self.n_streams, 0, n_layers, width), dtype=np.float32)
+        given = writable(condition, np.float32)
+        if given.shape[-1] != width:
+            given = _pad_halves(given, self._weights.is_gated, given.ndim - 1)
+        return given
+
+
+def writable(array: NDArray[Any], kind: type) -> NDArray[Any]:
+    """The array as the kernel was compiled for: numba takes one that is read-only for another type."""
+    return np.require(array, dtype=kind, requirements=["C", "W"])
+
+
+def choose_precision(costs: Mapping[str, float]) -> Precision:
+    """The fastest precision that this CPU has instructions for and that costs a model less than `MAX_COST`.
+
+    `costs`: bits per sample that each costs the model, as measured; one that was not measured is not taken.
+    """
+    for precision in REDUCED:
+        if costs.get(precision, np.inf) < MAX_COST and missing_instructions(precision) is None:
+            return precision
+    return "float32"
+
+
+def missing_instructions(precision: Precision) -> str | None:
+    """What a CPU would need for a precision and does not have; None if it has everything."""
+    if precision == "int8x8" and not simd.can_multiply_bytes():
+        return "instructions that multiply bytes (AVX-512 VNNI or AVX-VNNI)"
+    if precision == "float16" and not simd.can_read_float16():
+        return "instructions that read float16 (F16C)"
+    return None
+
+
+def pack_network(weights: StackWeights, precision: Precision, panel: int) -> kernel.Network:
+    """Pad every channel count to whole vectors and lay out the matrices."""
+    lanes = simd.LANES
+    n_layers, n_taps = weights.convolution.shape[:2]
+    n_gate = weights.projection.shape[2]
+
+    def packed(matrices: NDArray[np.float32]) -> Matrices:
+        return pack(pad(matrices, lanes, 1, 2), precision, lanes, panel)
+
+    def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return pad(array, lanes, array.ndim - 1).ravel()
+
+    convolution = _pad_halves(weights.convolution.transpose(0, 1, 3, 2), weights.is_gated, 3)
+    skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
+    if weights.is_gated:
+        skip = skip.reshape(1, -1, skip.shape[2])
+    ring_rows = [(n_taps - 1) * dilation for dilation in weights.dilations]
+    return kernel.Network(
+        embedding=flat(weights.embedding),
+        convolution=packed(convolution.reshape(n_layers * n_taps, -1, convolution.shape[-1])),
+        convolution_bias=_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel(),
+        projection=packed(weights.projection.transpose(0, 2, 1)),
+        projection_bias=flat(weights.projection_bias),
+        skip=packed(skip),
+        skip_bias=flat(weights.skip_bias),
+        hidden=packed(weights.hidden.T[None]),
+        hidden_bias=flat(weights.hidden_bias),
+        out=packed(weights.out.T[None]),
+        out_bias=flat(weights.out_bias),
+        dilations=np.array(weights.dilations, dtype=np.int64),
+        first_rows=np.cumsum([0, *ring_rows[:-1]]),
+        n_taps=n_taps,
+        n_classes=weights.n_classes,
+        n_mixtures=weights.n_mixtures,
+        n_parameters=len(weights.out_bias),
+        is_gated=weights.is_gated,
+        is_residual=weights.is_residual,
+    )
+
+
+def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -> kernel.Memory:
+    """State and room to work for some streams."""
+    kind = np.uint8 if precision == "int8x8" else np.float32
+    n_layers = len(network.dilations)
+    n_rows = (network.n_taps - 1) * int(network.dilations.sum())
+    R, H, G = network.convolution.n_rows, network.convolution.n_columns, network.projection.n_rows
+    S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
+
+    def numbers(n: int) -> NDArray[np.float32]:
+        return np.zeros(n_streams * n, dtype=np.float32)
+
+    def inputs(n: int) -> NDArray[Any]:
+        return np.zeros(n_streams * n, dtype=kind)
+
+    probabilities = numbers(P)
+    return kernel.Memory(
+        ring=inputs(n_rows * R),
+        ring_scales=numbers(n_rows),
+        heard=np.full(n_streams, -1, dtype=np.int64),
+        clock=np.zeros(1, dtype=np.int64),
+        x=numbers(R),
+        x_put=inputs(R),
+        x_scales=numbers(1),
+        h=numbers(H),
+        z=inputs(n_layers * G),
+        z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
+        skip=numbers(S),
+        skip_put=inputs(S),
+        hidden=numbers(A),
+        hidden_put=inputs(A),
+        scales=numbers(1),
+        out=numbers(P),
+        probabilities=probabilities,
+        keys=probabilities.view(np.int32),
+    )
+
+
+def _pad_halves(array: NDArray[np.float32], is_gated: bool, axis: int) -> NDArray[np.float32]:
+    """Pad the outputs of a convolution to whole vectors: of gated blocks the filter's and the gate's each."""
+    parts = np.split(array, 2 if is_gated else 1, axis=axis)
+    return np.concatenate([pad(part, simd.LANES, axis) for part in parts], axis=axis)

@@ -1,0 +1,77 @@
+"""Matrices laid out for `simd.multiply_panel`: in the precision and the order in which it reads them. numpy only."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["float32", "float16", "int8", "int8x8"]
+REDUCED: tuple[Precision, ...] = ("int8x8", "int8", "float16")  # fastest first
+
+
+class Matrices(NamedTuple):
+    """Matrices of one shape; a tuple of arrays, so that compiled code can take it.
+
+    `weights[i]` holds matrix i as panels: bands of outputs, `panel` vectors wide (the last ones half as wide, and so
+    on), one after the other, each with its rows (one per input) in order. For int8x8 four rows lie together, so that
+    the four weights of an output are neighbours. Inputs and outputs are padded with zeros.
+    """
+
+    weights: NDArray[Any]  # (n, n_rows * n_columns): float32, float16 as uint16, or int8
+    scales: NDArray[np.float32]  # (n, n_columns): what a product is multiplied by
+    starts: NDArray[np.int32]  # (n, n_columns): what sums of bytes begin with
+    n_rows: int
+    n_columns: int
+    panel: int  # vectors
+
+
+def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel: int) -> Matrices:
+    """Lay out matrices (n, in, out), both padded to multiples of `lanes`."""
+    n, n_rows, n_columns = matrices.shape
+    values, scales = round_columns(matrices, precision)
+    starts = np.zeros((n, n_columns), dtype=np.int32)
+    if precision == "float16":
+        values = values.view(np.uint16)
+    elif precision == "int8x8":
+        starts = -128 * values.sum(axis=1, dtype=np.int32)
+    panels = []
+    for first, width in panel_columns(n_columns // lanes, panel):
+        band = values[:, :, first * lanes : (first + width) * lanes]
+        if precision == "int8x8":
+            band = band.reshape(n, n_rows // 4, 4, -1).swapaxes(2, 3)
+        panels.append(band.reshape(n, -1))
+    return Matrices(np.concatenate(panels, axis=1), scales, starts, n_rows, n_columns, panel)
+
+
+class Rounded(NamedTuple):
+    """Weights of some precision, and what each output's are to be multiplied by."""
+
+    values: NDArray[Any]  # (..., in, out): float32, float16 or int8
+    scales: NDArray[np.float32]  # (..., out)
+
+
+def round_columns(matrices: NDArray[np.float32], precision: Precision) -> Rounded:
+    """Round matrices (..., in, out). int8 has one scale per output: its largest weight becomes 127."""
+    largest = np.abs(matrices).max(axis=-2)
+    if precision in ("int8", "int8x8"):
+        scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        return Rounded(np.rint(matrices / scales[..., None, :]).astype(np.int8), scales)
+    kind = np.float16 if precision == "float16" else np.float32
+    return Rounded(matrices.astype(kind), np.ones_like(largest))
+
+
+def panel_columns(n_vectors: int, panel: int) -> list[tuple[int, int]]:
+    """(first, width) of every panel, in vectors."""
+    found, first, width = [], 0, panel
+    while first < n_vectors:
+        while width > n_vectors - first:
+            width //= 2
+        found.append((first, width))
+        first += width
+    return found
+
+
+def pad(array: NDArray[np.float32], multiple: int, *axes: int) -> NDArray[np.float32]:
+    """Zeros at the end of some axes, up to a multiple."""
+    widths = [(0, -size % multiple if axis in axes else 0) for axis, size in enumerate(array.shape)]
+    return np.pad(array, widths)

@@ -1,0 +1,58 @@
+"""What the reduced precisions compute, said in torch: the reference with rounded weights and activations.
+
+The compiled engine is compared with it, and what a precision costs a model is measured with it: at the speed of
+training, on any CPU.
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from wavegen.engines.packing import Precision, round_columns
+from wavegen.models.wavenet import WaveNet
+
+
+@torch.no_grad()
+def in_precision(model: WaveNet, precision: Precision) -> WaveNet:
+    """A copy of a network that rounds as the CPU engine does in some precision (packing.py; kernel.py's `put`)."""
+    model = copy.deepcopy(model)
+    is_gated = all(block.activation == "gated" for block in model.stack.layers)
+    for block in model.stack.layers:
+        _round(block.conv.weight, precision)
+        _round(block.project.weight, precision)
+    # A ReLU block's z has a scale of its own, so its part of the skip matrix is a matrix of its own.
+    n_parts = 1 if is_gated else len(model.stack.layers)
+    for part in model.skip.weight.chunk(n_parts, dim=1):
+        _round(part, precision)
+    _round(model.head_hidden.weight, precision)
+    _round(model.head_out.weight, precision)
+    if precision == "int8x8":
+        for block in model.stack.layers:
+            block.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
+            block.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
+        model.skip.register_forward_pre_hook(
+            lambda _module, given: (
+                torch.cat([_gated_as_bytes(z, is_gated) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),
+            )
+        )
+        for layer in (model.head_hidden, model.head_out):
+            layer.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
+    return model
+
+
+def _round(weight: Tensor, precision: Precision) -> None:
+    """Round a matrix (..., out, in) in place."""
+    rounded = round_columns(weight.float().transpose(-1, -2).numpy(), precision)
+    weight.copy_(torch.from_numpy(rounded.values * rounded.scales[..., None, :]).transpose(-1, -2))
+
+
+def _as_bytes(x: Tensor) -> Tensor:
+    """Round every step's channels to 127 steps of the largest."""
+    largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.round(x * (127 / largest)) * (largest / 127)
+
+
+def _gated_as_bytes(z: Tensor, is_gated: bool) -> Tensor:
+    """The same with steps of 1 / 127 for what lies in (-1, 1)."""
+    return torch.round(z * 127) / 127 if is_gated else _as_bytes(z)

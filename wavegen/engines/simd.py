@@ -1,0 +1,417 @@
+"""Vector primitives that numba lacks: a vector of float32 as a value, and products of matrices and vectors.
+
+Numba compiles loops over arrays, but leaves to LLVM whether they become vector instructions, and the accumulators of a
+product end up in memory. Here each primitive emits LLVM's portable vector instructions itself, as wide as the CPU that
+numba compiles for: 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON). Arrays are addressed by a flat offset in
+elements, because slicing one inside a compiled loop would count references.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, overload, register_model
+
+# What numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say instead.
+_TRIPLE, CPU_NAME, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+"))
+
+LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
+MAX_VECTORS = 8  # of outputs that one pass over a panel of a matrix makes for one stream
+STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
+_REGISTERS_FOR_SUMS = 16 if LANES == 16 or _TRIPLE.startswith(("aarch64", "arm64")) else 8
+
+_F32, _I32, _I64, _I8 = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(8)
+_VECTOR = ir.VectorType(_F32, LANES)
+_INTEGERS = ir.VectorType(_I32, LANES)
+_BYTES = ir.VectorType(_I8, LANES)
+_FUSE = ("contract",)  # lets LLVM make a product and a sum one instruction, and nothing else
+
+MAGIC = np.float32(1.5 * 2**23)  # added to a float32 of less than 2**22, it leaves the nearest integer in the low bits
+
+
+def can_multiply_bytes() -> bool:
+    """Whether the CPU multiplies and adds groups of four bytes in one instruction (`vpdpbusd`)."""
+    return ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES == 8)
+
+
+def can_read_float16() -> bool:
+    """Whether the CPU converts float16 to float32."""
+    return "f16c" in FEATURES or _TRIPLE.startswith(("aarch64", "arm64"))
+
+
+def panel_vectors(n_streams: int) -> int:
+    """Vectors of outputs in one panel of a matrix: as many as leave the sums of all streams of a pass in registers."""
+    group = next(size for size in STREAM_GROUPS if size <= n_streams)
+    return min(MAX_VECTORS, _REGISTERS_FOR_SUMS // group)
+
+
+class _VectorType(types.Type):
+    """LANES numbers of float32, as a numba type."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"float32x{LANES}")
+
+
+vector = _VectorType()
+
+
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _unary(build: Callable[[Any, Any], Any], result: types.Type = vector) -> Any:
+    """An intrinsic from what it emits for one vector."""
+
+    @intrinsic
+    def operation(_typing: Any, a: Any) -> Any:
+        if a != vector:
+            return None
+        return result(vector), lambda _context, builder, _signature, given: build(builder, *given)
+
+    return operation
+
+
+def _binary(build: Callable[[Any, Any, Any], Any]) -> Any:
+    """An intrinsic from what it emits for two vectors."""
+
+    @intrinsic
+    def operation(_typing: Any, a: Any, b: Any) -> Any:
+        if a != vector or b != vector:
+            return None
+        return vector(vector, vector), lambda _context, builder, _signature, given: build(builder, *given)
+
+    return operation
+
+
+def _overload_operator(symbol: Any, operation: Any) -> None:
+    @overload(symbol)
+    def vectors(a, b):  # type: ignore[no-untyped-def]  # numba compares the names with those of the lambda
+        if a == vector and b == vector:
+            return lambda a, b: operation(a, b)
+        return None
+
+
+def _constant(kind: ir.VectorType, value: Any) -> ir.Constant:
+    return ir.Constant(kind, [value] * LANES)
+
+
+def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count))
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    """Pointer to one element of a C-contiguous array of any number of axes."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def _load(builder: Any, pointer: Any, kind: ir.Type, alignment: int) -> Any:
+    return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=alignment)
+
+
+def _store(builder: Any, value: Any, pointer: Any, alignment: int) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=alignment)
+
+
+def _call(builder: Any, name: str, result: ir.Type, *given: Any, flags: Sequence[str] = ()) -> Any:
+    kind = ir.FunctionType(result, [value.type for value in given])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given, fastmath=flags)
+
+
+@intrinsic
+def splat(_typing: Any, value: Any) -> Any:
+    """The same float32 in every lane."""
+    if value != types.float32:
+        return None
+    return vector(value), lambda _context, builder, _signature, given: _splat(builder, given[0], _VECTOR)
+
+
+@intrinsic
+def load(_typing: Any, array: Any, offset: Any) -> Any:
+    """LANES numbers of a float32 array from a flat offset on."""
+    if not isinstance(array, types.Array) or array.dtype != types.float32:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _load(builder, _address(context, builder, signature.args[0], *given), _VECTOR, 4)
+
+    return vector(array, types.intp), codegen
+
+
+@intrinsic
+def store(_typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Put a vector into a float32 array."""
+    if not isinstance(array, types.Array) or array.dtype != types.float32 or value != vector:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _store(builder, given[2], _address(context, builder, signature.args[0], *given[:2]), 4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), codegen
+
+
+@intrinsic
+def store_bytes(_typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Put a vector into a uint8 array as round(v) + 128; |v| may be at most 127."""
+    if not isinstance(array, types.Array) or array.dtype != types.uint8 or value != vector:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        rounded = builder.fadd(given[2], _constant(_VECTOR, float(MAGIC) + 128))
+        low = builder.trunc(builder.bitcast(rounded, _INTEGERS), _BYTES)
+        _store(builder, low, _address(context, builder, signature.args[0], *given[:2]), 1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), codegen
+
+
+_add = _binary(lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
+_subtract = _binary(lambda builder, a, b: builder.fsub(a, b, flags=_FUSE))
+_multiply = _binary(lambda builder, a, b: builder.fmul(a, b, flags=_FUSE))
+_divide = _binary(lambda builder, a, b: builder.fdiv(a, b))
+minimum = _binary(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
+maximum = _binary(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+absolute = _unary(lambda builder, a: _call(builder, f"llvm.fabs.v{LANES}f32", _VECTOR, a))
+highest = _unary(
+    lambda builder, a: _call(builder, f"llvm.vector.reduce.fmax.v{LANES}f32", _F32, a, flags=("nnan",)), types.float32
+)
+total = _unary(
+    lambda builder, a: _call(
+        builder, f"llvm.vector.reduce.fadd.v{LANES}f32", _F32, ir.Constant(_F32, 0.0), a, flags=("reassoc",)
+    ),
+    types.float32,
+)
+for _symbol, _operation in {
+    operator.add: _add,
+    operator.sub: _subtract,
+    operator.mul: _multiply,
+    operator.truediv: _divide,
+}.items():
+    _overload_operator(_symbol, _operation)
+
+
+def _shift_exponent(builder: Any, value: Any, shifted: Any) -> Any:
+    power = builder.shl(builder.bitcast(shifted, _INTEGERS), _constant(_INTEGERS, 23))
+    return builder.bitcast(builder.add(builder.bitcast(value, _INTEGERS), power), _VECTOR)
+
+
+shift_exponent = _binary(_shift_exponent)  # v * 2**n, where the second vector is n + MAGIC and nothing overflows
+
+
+@njit(inline="always")
+def constant(value: float) -> Any:
+    """A number in every lane, rounded to float32."""
+    return splat(np.float32(value))
+
+
+@njit
+def exp_negative(x: Any) -> Any:
+    """exp(x) of numbers that are at most 0, within 2 units in the last place; below -87 it is about exp(-87).
+
+    Cephes' expf: x = n ln 2 + r, a polynomial for exp(r), then n into the exponent.
+    """
+    x = maximum(x, constant(-87.0))
+    shifted = x * constant(1.44269504088896341) + constant(MAGIC)
+    n = shifted - constant(MAGIC)
+    r = x - n * constant(0.693359375) - n * constant(-2.12194440e-4)
+    p = constant(1.9875691500e-4)
+    p = p * r + constant(1.3981999507e-3)
+    p = p * r + constant(8.3334519073e-3)
+    p = p * r + constant(4.1665795894e-2)
+    p = p * r + constant(1.6666665459e-1)
+    p = p * r + constant(5.0000001201e-1)
+    return shift_exponent(p * (r * r) + (r + constant(1.0)), shifted)
+
+
+@njit
+def gate(a: Any, b: Any) -> Any:
+    """tanh(a) * sigmoid(b), within 4e-7, with one division.
+
+    With tanh(x) = p(x) / q(x), the rational function of Eigen's `ptanh`, and sigmoid(b) = (1 + tanh(b / 2)) / 2, the
+    product is p(a) (q(b/2) + p(b/2)) / (2 q(a) q(b/2)).
+    """
+    p_a, q_a = _tanh_parts(a)
+    p_b, q_b = _tanh_parts(b * constant(0.5))
+    return p_a * (q_b + p_b) / (q_a * (q_b + q_b))
+
+
+@njit
+def _tanh_parts(x: Any) -> Any:
+    """Numerator and denominator of tanh(x)."""
+    x = minimum(maximum(x, constant(-7.90531110763549805)), constant(7.90531110763549805))
+    square = x * x
+    p = constant(-2.76076847742355e-16)
+    p = p * square + constant(2.00018790482477e-13)
+    p = p * square + constant(-8.60467152213735e-11)
+    p = p * square + constant(5.12229709037114e-08)
+    p = p * square + constant(1.48572235717979e-05)
+    p = p * square + constant(6.37261928875436e-04)
+    p = p * square + constant(4.89352455891786e-03)
+    q = constant(1.19825839466702e-06)
+    q = q * square + constant(1.18534705686654e-04)
+    q = q * square + constant(2.26843463243900e-03)
+    q = q * square + constant(4.89352518554385e-03)
+    return p * x, q
+
+
+@intrinsic
+def multiply_panel(
+    _typing: Any,
+    weights: Any,
+    weights_offset: Any,
+    n_rows: Any,
+    scales: Any,
+    starts: Any,
+    scales_offset: Any,
+    x: Any,
+    x_offset: Any,
+    x_stride: Any,
+    x_scales: Any,
+    x_scales_offset: Any,
+    x_scales_stride: Any,
+    y: Any,
+    y_offset: Any,
+    y_stride: Any,
+    n_streams: Any,
+    n_vectors: Any,
+) -> Any:
+    """y[b] += scale * (x[b] @ panel) for 8, 4, 2 or 1 streams b and 8, 4, 2 or 1 vectors of outputs.
+
+    `weights` holds the panel's rows (one per input) one after the other, as float32, float16 (in uint16) or int8; y
+    is float32 and `scales` (outputs) multiplies every sum. If x is float32, that is all. If x is uint8, it stands for
+    x_scales[b] * (x - 128); weights are int8 with rows in groups of four, the four of an output side by side, sums
+    are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the rows.
+
+    The sums stay in registers, which `panel_vectors` sees to.
+    """
+    of_bytes = x.dtype == types.uint8
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        b = builder
+        kinds = dict(zip(_PANEL_ARGUMENTS, signature.args, strict=True))
+        values = dict(zip(_PANEL_ARGUMENTS, given, strict=True))
+
+        def at(array: str, offset: Any) -> Any:
+            return _address(context, b, kinds[array], values[array], offset)
+
+        def element(array: str, offset: str, stride: str, index: int) -> Any:
+            return at(array, b.add(values[offset], b.mul(values[stride], ir.Constant(_I64, index))))
+
+        def emit(streams: int, vectors: int) -> None:
+            row = vectors * LANES
+            panel = at("weights", values["weights_offset"])
+            inputs = [element("x", "x_offset", "x_stride", i) for i in range(streams)]
+            outputs = [
+                [b.gep(element("y", "y_offset", "y_stride", i), [ir.Constant(_I64, j * LANES)]) for j in range(vectors)]
+                for i in range(streams)
+            ]
+            scale = [
+                _load(b, b.gep(at("scales", values["scales_offset"]), [ir.Constant(_I64, j * LANES)]), _VECTOR, 4)
+                for j in range(vectors)
+            ]
+            step, kind = (4, _INTEGERS) if of_bytes else (1, _VECTOR)
+            if of_bytes:
+                first = at("starts", values["scales_offset"])
+                begin = [_load(b, b.gep(first, [ir.Constant(_I64, j * LANES)]), _INTEGERS, 4) for j in range(vectors)]
+            else:
+                begin = [_constant(_VECTOR, 0.0)] * vectors
+
+            before, body, after = b.block, b.append_basic_block("rows"), b.append_basic_block("summed")
+            b.branch(body)
+            b.position_at_end(body)
+            index = b.phi(_I64)
+            index.add_incoming(ir.Constant(_I64, 0), before)
+            sums = [[b.phi(kind) for _ in range(vectors)] for _ in range(streams)]
+            for i in range(streams):
+                for j in range(vectors):
+                    sums[i][j].add_incoming(begin[j], before)
+            base = b.gep(panel, [b.mul(index, ir.Constant(_I64, row))])
+            columns = [
+                _load_weights(b, b.gep(base, [ir.Constant(_I64, j * LANES * step)]), weights.dtype, of_bytes)
+                for j in range(vectors)
+            ]
+            for i in range(streams):
+                scalar = _load(b, b.gep(inputs[i], [index]), _I32 if of_bytes else _F32, 1 if of_bytes else 4)
+                broadcast = _splat(b, scalar, kind)
+                for j in range(vectors):
+                    if of_bytes:
+                        made = _multiply_bytes(b, sums[i][j], broadcast, columns[j])
+                    else:
+                        product = b.fmul(columns[j], broadcast, flags=_FUSE)
+                        made = b.fadd(sums[i][j], product, flags=_FUSE)
+                    sums[i][j].add_incoming(made, body)
+                    sums[i][j] = made
+            following = b.add(index, ir.Constant(_I64, step))
+            index.add_incoming(following, body)
+            b.cbranch(b.icmp_signed("<", following, values["n_rows"]), body, after)
+
+            b.position_at_end(after)
+            for i in range(streams):
+                if of_bytes:
+                    factor = b.load(element("x_scales", "x_scales_offset", "x_scales_stride", i))
+                    factors = [b.fmul(own, _splat(b, factor, _VECTOR)) for own in scale]
+                else:
+                    factors = scale
+                for j in range(vectors):
+                    summed = b.sitofp(sums[i][j], _VECTOR) if of_bytes else sums[i][j]
+                    old = _load(b, outputs[i][j], _VECTOR, 4)
+                    _store(b, b.fadd(old, b.fmul(factors[j], summed, flags=_FUSE), flags=_FUSE), outputs[i][j], 4)
+
+        end = b.append_basic_block("multiplied")
+        nowhere = b.append_basic_block("no_such_panel")
+        case = b.add(b.mul(values["n_streams"], ir.Constant(_I64, 16)), values["n_vectors"])
+        switch = b.switch(case, nowhere)
+        for streams in STREAM_GROUPS:
+            vectors = panel_vectors(streams)
+            while vectors:
+                block = b.append_basic_block(f"panel_{streams}_{vectors}")
+                switch.add_case(ir.Constant(_I64, 16 * streams + vectors), block)
+                b.position_at_end(block)
+                emit(streams, vectors)
+                b.branch(end)
+                vectors //= 2
+        b.position_at_end(nowhere)
+        b.unreachable()
+        b.position_at_end(end)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    signature = types.void(
+        weights, integer, integer, scales, starts, integer, x, integer, integer, x_scales, integer, integer, y,
+        integer, integer, integer, integer,
+    )  # fmt: skip
+    return signature, codegen
+
+
+_PANEL_ARGUMENTS = (
+    "weights", "weights_offset", "n_rows", "scales", "starts", "scales_offset", "x", "x_offset", "x_stride",
+    "x_scales", "x_scales_offset", "x_scales_stride", "y", "y_offset", "y_stride", "n_streams", "n_vectors",
+)  # fmt: skip
+
+
+def _load_weights(builder: Any, pointer: Any, dtype: Any, of_bytes: bool) -> Any:
+    """A vector of weights as float32, or of groups of four bytes as they are."""
+    if of_bytes:
+        return _load(builder, pointer, ir.VectorType(_I8, 4 * LANES), 1)
+    if dtype == types.float32:
+        return _load(builder, pointer, _VECTOR, 4)
+    if dtype == types.uint16:
+        return builder.fpext(_load(builder, pointer, ir.VectorType(ir.HalfType(), LANES), 2), _VECTOR)
+    return builder.sitofp(_load(builder, pointer, _BYTES, 1), _VECTOR)
+
+
+def _multiply_bytes(builder: Any, sums: Any, x: Any, weights: Any) -> Any:
+    """sums + the products of four unsigned and four signed bytes, in every lane of int32."""
+    groups = builder.bitcast(x, weights.type)
+    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTEGERS, sums, groups, weights)
