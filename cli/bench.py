@@ -1,51 +1,109 @@
 """wavegen bench"""
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from wavegen import recipes
+from wavegen import checkpoint, recipes
 from wavegen.errors import InputError
-from wavegen.progress import bar
+from wavegen.progress import bar, say
 
 from .options import Device
 
-SIZES = {"small": "librispeech-small", "full": "librispeech"}
+if TYPE_CHECKING:
+    from wavegen.recipe import Recipe
+
+SIZES = {"small": "librispeech-small", "full": "librispeech", "large": "librispeech"}
+LARGE = ["model.n_blocks=4", "model.skip_channels=1024", "model.head_channels=512"]
 
 
 def bench(
+    model: Annotated[
+        Path | None, typer.Argument(help="a model to time (default: random weights)", metavar="[MODEL]")
+    ] = None,
     training: Annotated[bool, typer.Option("--training", help="time training instead of generation")] = False,
-    size: Annotated[str, typer.Option(help="small or full: the networks of the LibriSpeech recipes")] = "full",
-    rounds: Annotated[int, typer.Option(min=1, help="how often each is timed; the median counts")] = 7,
+    size: Annotated[
+        str,
+        typer.Option(help="without MODEL: small or full, the networks of the LibriSpeech recipes, or large: 40 layers"),
+    ] = "full",
+    streams: Annotated[list[int] | None, typer.Option(min=1, help="streams side by side; repeat for more")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="how often each is timed; the median counts")] = 25,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
     device: Device = "auto",
 ) -> None:
-    """Time this machine: generation with each engine, or the training loop beside other ways to write the network.
+    """Time this machine: generation with each engine on one core, or the training loop beside other ways to write it.
 
-    Everything runs in turn within one call, so its ratios hold on a busy machine too.
+    Everything runs in turn within one call, so its ratios hold on a busy machine too. Beside our engines stand what
+    somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[bench]', ONNX Runtime.
 
     Examples:
         wavegen bench
+        wavegen bench speech --streams 1
         wavegen bench --training --size small
     """
-    from wavegen import bench as library
     from wavegen.recipe import load
 
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
-    recipe = load(recipes.find(SIZES[size]))
-    rate = recipe.data.sample_rate
+    recipe = load(recipes.find(SIZES[size]), LARGE if size == "large" else [])
+    if training:
+        if model is not None:
+            raise InputError(f"training is timed for a --size, and a model is given: {model}; leave out one of the two")
+        _training(recipe, size, rounds, device, as_json)
+        return
+    from wavegen.bench import generation
+    from wavegen.models.build import with_random_weights
+
+    if device == "cuda":
+        raise InputError("generation is timed on the CPU, and device cuda is wanted")
+    timed = (
+        checkpoint.load(model)
+        if model
+        else with_random_weights(recipe.model.architecture(256, {}), recipe.data.sample_rate)
+    )
+    chosen = streams or [1, 8]
+    say("Timing on one core; kernels that are new here are compiled first")
+    with bar("Timing", rounds * len(chosen)) as running:
+        speeds = generation.time_generation(timed, chosen, rounds, running)
+    if as_json:
+        print(json.dumps({"machine": generation.machine(), "speeds": [speed._asdict() for speed in speeds]}, indent=1))
+        return
+    title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, one core"
+    table = Table("", "streams", "samples per second", "times real time", "GMAC/s", "µs a sample", title=title)
+    table.add_column("of these not products")
+    table.add_column("memory, MB")
+    for speed in speeds:
+        table.add_row(
+            speed.name,
+            str(speed.n_streams),
+            f"{speed.samples_per_s:,.0f}",
+            f"{speed.times_real_time:.3g}",
+            f"{speed.gmac_per_s:.1f}",
+            f"{speed.us_per_sample:.1f}",
+            "" if speed.us_beside_products is None else f"{speed.us_beside_products:.1f}",
+            "" if speed.n_bytes is None else f"{speed.n_bytes / 1e6:.1f}",
+        )
+    Console(markup=False).print(table)
+    print(generation.machine())
+
+
+def _training(recipe: "Recipe", size: str, rounds: int, device: str, as_json: bool) -> None:
+    from wavegen.bench.training import time_training
+
     with bar("Timing", rounds) as running:
-        if training:
-            report = library.time_training(recipe, device, rounds, running)
-            timings = report.timings
-        else:
-            timings = library.time_generation(recipe.model, (1, 8), device, rounds, running)
+        report = time_training(recipe, device, rounds, running)
+    if as_json:
+        timings = [timing._asdict() for timing in report.timings]
+        print(json.dumps({"timings": timings, "waiting": report.waiting}, indent=1))
+        return
+    rate = recipe.data.sample_rate
     table = Table("", "samples per second", "times real time", "of the best", title=f"{size} size, {rate} Hz")
-    for timing in timings:
+    for timing in report.timings:
         speed = timing.samples_per_s
         table.add_row(timing.name, f"{speed:,.0f}", f"{speed / rate:.3g}", f"{timing.share_of_best:.1%}")
     Console(markup=False).print(table)
-    if training:
-        print(f"our training loop waited for data {report.waiting:.2%} of its time")
+    print(f"our training loop waited for data {report.waiting:.2%} of its time")

@@ -1,12 +1,19 @@
+import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY_RECIPE, tiny_wavenet
-from wavegen import bench, recipe
+from tests.conftest import TINY_RECIPE, tiny_checkpoint, tiny_wavenet
+from wavegen import recipe
+from wavegen.bench import generation, rivals, training
+from wavegen.engines.reference import ReferenceEngine
+from wavegen.engines.weights import stack_weights
+from wavegen.errors import InputError
+from wavegen.models.build import from_checkpoint
 from wavegen.progress import bar
+from wavegen.sampling import Decoding
 
 
-@pytest.mark.parametrize("forward", bench.FORMULATIONS.values(), ids=bench.FORMULATIONS.keys())
+@pytest.mark.parametrize("forward", training.FORMULATIONS.values(), ids=training.FORMULATIONS.keys())
 @pytest.mark.parametrize("kernel_size", [2, 3])
 def test_every_formulation_is_the_same_network(float64, forward, kernel_size):
     model = tiny_wavenet(kernel_size=kernel_size)
@@ -14,13 +21,40 @@ def test_every_formulation_is_the_same_network(float64, forward, kernel_size):
     torch.testing.assert_close(forward(model, codes), model(codes)[0], atol=1e-10, rtol=0)
 
 
-def test_training_and_generation_are_timed_side_by_side():
+@pytest.mark.parametrize("rival", [rivals.CachedTorch, rivals.Onnx])
+@pytest.mark.parametrize("kernel_size", [2, 3])
+def test_rivals_make_the_codes_of_the_reference(rival, kernel_size):
+    if rival is rivals.Onnx:
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    checkpoint = tiny_checkpoint(kernel_size=kernel_size)
+    draws = np.random.default_rng(0).random((2, 60, 1))
+    expected = ReferenceEngine(from_checkpoint(checkpoint), 2).advance(draws, Decoding())
+    made = rival(stack_weights(checkpoint), 2).advance(draws[..., 0])
+    assert made.shape == (2, 60)
+    np.testing.assert_array_equal(made, expected[..., 0])
+
+
+def test_rivals_refuse_networks_they_are_not_written_for():
+    with pytest.raises(InputError, match="gated residual blocks"):
+        rivals.CachedTorch(stack_weights(tiny_checkpoint(residual=False)), 1)
+
+
+def test_training_is_timed_side_by_side():
     tiny = recipe.parse(TINY_RECIPE, "tiny")
     with bar("Timing", 2) as running:
-        report = bench.time_training(tiny, "cpu", 2, running)
-        speeds = bench.time_generation(tiny.model, (1, 3), "cpu", 1, running)
+        report = training.time_training(tiny, "cpu", 2, running)
     assert {timing.name for timing in report.timings} > {"our training loop"}
-    assert len(report.timings) == 1 + 2 * len(bench.FORMULATIONS)
+    assert len(report.timings) == 1 + 2 * len(training.FORMULATIONS)
     assert report.timings[0].share_of_best == 1
     assert 0 <= report.waiting < 1
-    assert len(speeds) == 2
+
+
+def test_generation_is_timed_side_by_side():
+    speeds = generation.time_generation(tiny_checkpoint(), (1, 3), 2)
+    names = [speed.name for speed in speeds if speed.n_streams == 3]
+    assert {"numba, float32", "reference", "plain cached PyTorch step"} <= set(names)
+    assert [speed.n_streams for speed in speeds] == sorted(speed.n_streams for speed in speeds)
+    for speed in speeds:
+        assert speed.samples_per_s * speed.us_per_sample == pytest.approx(1e6)
+        assert (speed.us_beside_products is None) != speed.name.startswith("numba")

@@ -37,7 +37,7 @@ ALLOWED = {
     "doctor": {"data", "devices", "playback"},
     "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
     | {"metrics", "muon", "generation", "models", "plots", "progress", "recipe", "sampling"},
-    "bench": {"devices", "engines", "models", "progress", "recipe", "sampling", "training"},
+    "bench": {"checkpoint", "devices", "engines", "models", "progress", "recipe", "sampling", "training"},
 }
 
 # Heavy or optional libraries, each with the only modules that may import it.
@@ -48,6 +48,8 @@ ONLY_IN = {
     "soxr": {"data"},
     "numba": {"engines"},
     "llvmlite": {"engines"},
+    "onnx": {"bench"},
+    "onnxruntime": {"bench"},
     "triton": {"engines"},
     "safetensors": {"checkpoint"},
     "yaml": {"recipe"},

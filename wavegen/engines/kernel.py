@@ -304,3 +304,30 @@ def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
     for b in range(first, last):
         for index in range(0, n, LANES):
             store(y, b * n + index, load(bias, index))
+
+
+@kept
+def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
+    """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
+    L, k = len(net.dilations), net.n_taps
+    R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
+    S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
+    for _ in range(n_steps):
+        for layer in range(L):
+            for tap in range(k):
+                multiply(
+                    net.convolution, layer * k + tap, memory.x_put, 0, R, memory.x_scales, 0, 1,
+                    memory.h, 0, H, n_streams,
+                )  # fmt: skip
+            if layer < L - 1:
+                multiply(
+                    net.projection, layer, memory.z, layer * G, L * G, memory.z_scales, 0, L, memory.x, 0, R, n_streams
+                )
+            if not net.is_gated:
+                multiply(
+                    net.skip, layer, memory.z, layer * G, L * G, memory.z_scales, 0, L, memory.skip, 0, S, n_streams
+                )
+        if net.is_gated:
+            multiply(net.skip, 0, memory.z, 0, L * G, memory.z_scales, 0, L, memory.skip, 0, S, n_streams)
+        multiply(net.hidden, 0, memory.skip_put, 0, S, memory.scales, 0, 1, memory.hidden, 0, A, n_streams)
+        multiply(net.out, 0, memory.hidden_put, 0, A, memory.scales, 0, 1, memory.out, 0, P, n_streams)

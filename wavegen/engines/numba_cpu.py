@@ -102,6 +102,10 @@ class NumbaEngine:
         self._memory.heard[:] = state.heard[chosen]
         self._memory.clock[0] = state.clock
 
+    def run_products(self, n: int) -> None:
+        """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
+        kernel.run_products(self._network, self._memory, self.n_streams, n)
+
     def _compile(self) -> None:
         """Have the step compiled for these types, or fetched from the disk, by making no step."""
         variant = f"{self.precision}-kernel"

@@ -1,13 +1,14 @@
 """From what a recipe or a model file says to a network."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavegen.checkpoint import Checkpoint
+from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.models.wavenet import WaveNet
 
@@ -41,6 +42,14 @@ def from_checkpoint(checkpoint: Checkpoint) -> WaveNet:
     model = build(described.kind, described.architecture)
     load_weights(model, checkpoint.weights, str(checkpoint.path))
     return model
+
+
+def with_random_weights(architecture: Mapping[str, Any], sample_rate: int) -> Checkpoint:
+    """A model file in memory that was never trained: a WaveNet of some sizes, to be timed."""
+    model = build("wavenet", architecture)
+    description = Description("wavenet", architecture, "mu-law", architecture["n_classes"], sample_rate)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return Checkpoint(description, weights, "", Path("random weights"))
 
 
 def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:

@@ -1,12 +1,9 @@
-"""How fast this machine trains and generates: things that do the same, timed in turn within one run.
-
-Speeds of one run can be compared with each other; between runs a shared machine may have changed.
-"""
+"""How fast this machine trains: our loop beside bare steps of the same network written in other ways."""
 
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,24 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavegen.bench.timing import Timing, rank
 from wavegen.devices import choose_device
-from wavegen.engines.reference import ReferenceEngine
 from wavegen.models.build import build
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
-from wavegen.recipe import Recipe, SineData, WaveNetModel
-from wavegen.sampling import Decoding, uniforms
+from wavegen.recipe import Recipe, SineData
 from wavegen.training import Prepared, Run, make_optimizers
 
 MAX_BATCH = 32_000  # samples per step when training is timed
-
-
-class Timing(NamedTuple):
-    """Median speed of one contestant, and its share of the fastest's."""
-
-    name: str
-    samples_per_s: float
-    share_of_best: float
 
 
 class TrainingReport(NamedTuple):
@@ -71,23 +59,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
             waiting = _share_of_waiting(run, batches, rounds)
-    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
-
-
-def time_generation(model: WaveNetModel, n_streams: Sequence[int], device: str, rounds: int, bar: Bar) -> list[Timing]:
-    """Time the reference engine on a network of some size with random weights, for several numbers of streams."""
-    network = build(model.kind, model.architecture(256, {})).to(choose_device(device))
-    n_steps = 100
-    seconds: dict[str, list[float]] = {}
-    engines = {n: ReferenceEngine(network, n) for n in n_streams}
-    for number in range(rounds):
-        for n, engine in engines.items():
-            draws = uniforms(0, 0, number * n_steps, n_steps)[None].repeat(n, axis=0)
-            began = time.perf_counter()
-            engine.advance(draws, Decoding())
-            seconds.setdefault(f"reference, {n} streams", []).append((time.perf_counter() - began) / n)
-        bar.update(number + 1)
-    return _rank(seconds, n_steps)
+    return TrainingReport(rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
 
 
 def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
@@ -175,14 +147,3 @@ def _share_of_waiting(run: Run, batches: Iterator[Prepared], n_steps: int) -> fl
     for _ in range(n_steps):
         run.update(feed)
     return waited_s / (time.perf_counter() - began)
-
-
-def _rank(seconds: dict[str, list[float]], n_samples: int) -> list[Timing]:
-    """Medians, fastest first. Each round's contestants ran side by side, so shares are medians of ratios per round."""
-    medians = {name: sorted(each)[len(each) // 2] for name, each in seconds.items()}
-    best = min(medians, key=lambda name: medians[name])
-    timings = []
-    for name in sorted(medians, key=lambda name: medians[name]):
-        ratios = sorted(b / own for b, own in zip(seconds[best], seconds[name], strict=True))
-        timings.append(Timing(name, n_samples / medians[name], ratios[len(ratios) // 2]))
-    return timings
