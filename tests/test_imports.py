@@ -136,3 +136,12 @@ def test_inspecting_a_model_and_preparing_a_corpus_need_no_torch(tmp_path, tiny_
     source = write_librispeech(tmp_path / "source")
     result = run_without_torch(call, tmp_path / "store", "data", "prepare", "librispeech", "--from", str(source))
     assert result.returncode == 0, result.stderr
+
+
+def test_generating_needs_no_torch(tmp_path):
+    call = "from wavegen.cli.main import main; main()"
+    out = tmp_path / "speech.wav"
+    result = run_without_torch(call, tmp_path, "generate", "speech", "--seconds", "0.05", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert "engine numba" in result.stderr
+    assert out.stat().st_size > 1000
