@@ -29,7 +29,7 @@ def test_categorical(decoding, n_classes):
     n_padded = -(-n_classes // simd.LANES) * simd.LANES
     first = 3 * simd.LANES  # somewhere in a longer array
     for number in range(60):
-        logits = np.zeros(first + n_padded, dtype=np.float32)
+        logits = np.full(first + n_padded, -1e30, dtype=np.float32)
         scale = [0.1, 3, 20][number % 3]
         logits[first : first + n_classes] = np.round(scale * random.standard_normal(n_classes), number % 4)  # with ties
         weights = np.zeros_like(logits)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from wavegen.engines.simd import LANES, constant, exp_negative, load, splat, store, total
+from wavegen.engines.simd import LANES, constant, exp_negative, highest, load, maximum, splat, store, total
 from wavegen.sampling import LOG_SCALES
 
 LOWEST, HIGHEST = LOG_SCALES
@@ -19,41 +19,50 @@ def draw_categorical(
 ) -> int:  # fmt: skip
     """The code at `logits[first : first + n_classes]`; `top_k` 0 and `top_p` 1 are off.
 
-    `weights` is float32 scratch at the same place, padded to whole vectors; `keys` is the same memory as int32.
+    Logits are padded to whole vectors with some that are lower than all. `weights` is float32 scratch of the same size
+    at the same place; `keys` is the same memory as int32.
     """
-    best = 0
-    for code in range(1, n_classes):
-        if logits[first + code] > logits[first + best]:
-            best = code
-    if temperature == 0:
-        return best
-    largest = splat(logits[first + best])
-    steepness = constant(min(1 / temperature, STEEPEST))
     n_padded = -(-n_classes // LANES) * LANES
-    for offset in range(first, first + n_padded, LANES):
-        store(weights, offset, exp_negative((load(logits, offset) - largest) * steepness))
-    for offset in range(first + n_classes, first + n_padded):
-        weights[offset] = 0
-    if 0 < top_k < n_classes:
-        _keep_count(weights, keys, first, n_classes, top_k)
-    if top_p < 1:
-        _keep_mass(weights, keys, first, n_classes, top_p)
-
+    highest_seen = load(logits, first)
+    for offset in range(first + LANES, first + n_padded, LANES):
+        highest_seen = maximum(highest_seen, load(logits, offset))
+    largest = highest(highest_seen)
+    if temperature == 0:
+        for code in range(n_classes):
+            if logits[first + code] == largest:
+                return code
+    steepness = constant(min(1 / temperature, STEEPEST))
     whole = 0.0
     for offset in range(first, first + n_padded, LANES):
-        whole += total(load(weights, offset))
-    place, below, drawn = u * whole, 0.0, best
+        weight = exp_negative((load(logits, offset) - splat(largest)) * steepness)
+        store(weights, offset, weight)
+        whole += total(weight)
+    if n_padded > n_classes or top_k > 0 or top_p < 1:
+        for offset in range(first + n_classes, first + n_padded):
+            weights[offset] = 0
+        if 0 < top_k < n_classes:
+            _keep_count(weights, keys, first, n_classes, top_k)
+        if top_p < 1:
+            _keep_mass(weights, keys, first, n_classes, top_p)
+        whole = 0.0
+        for offset in range(first, first + n_padded, LANES):
+            whole += total(load(weights, offset))
+
+    place, below, drawn = u * whole, 0.0, 0
     for offset in range(first, first + n_padded, LANES):
         block = np.float64(total(load(weights, offset)))
         if below + block > place:
             for index in range(offset, offset + LANES):
                 if weights[index] > 0:
-                    drawn = index - first
+                    drawn = index - first  # the last of the block, should rounding pass over all of them
                     below += weights[index]
                     if below > place:
                         break
-            break
+            return drawn
         below += block
+    for code in range(n_classes):  # u is so near 1 that rounding passed over all
+        if weights[first + code] > 0:
+            drawn = code
     return drawn
 
 

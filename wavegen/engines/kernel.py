@@ -62,13 +62,13 @@ class Memory(NamedTuple):
     An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128).
     """
 
-    ring: NDArray[Any]  # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows
+    ring: NDArray[
+        Any
+    ]  # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
     ring_scales: Array  # (rows * B)
     heard: NDArray[np.int64]  # (B) the newest code, or -1
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
     x: Array  # (B * R) the residual stream
-    x_put: NDArray[Any]
-    x_scales: Array  # (B)
     h: Array  # (B * H) pre-activations
     z: NDArray[Any]  # (B * L * G) gated activations
     z_scales: Array  # (B * L)
@@ -121,29 +121,23 @@ def run(
 
         for layer in range(L):
             for b in range(first, last):
-                memory.x_scales[b] = put(memory.x, b * R, memory.x_put, b * R, R)
                 for offset in range(0, H, LANES):
                     value = load(net.convolution_bias, layer * H + offset)
                     if n_frames > 0:
                         value = value + load(condition, ((b * n_frames + frame) * L + layer) * H + offset)
                     store(memory.h, b * H + offset, value)
             dilation = net.dilations[layer]
-            length = (k - 1) * dilation
-            for tap in range(k - 1):
+            length = max(1, (k - 1) * dilation)
+            for tap in range(k):
                 row = (net.first_rows[layer] + (now + tap * dilation) % length) * B + first
+                if tap == k - 1:  # now, whose row is that of the oldest tap, which has been read
+                    for b in range(n):
+                        scale = put(memory.x, (first + b) * R, memory.ring, (row + b) * R, R)
+                        memory.ring_scales[row + b] = scale
                 multiply(
                     net.convolution, layer * k + tap, memory.ring, row * R, R, memory.ring_scales, row, 1,
                     memory.h, first * H, H, n,
                 )  # fmt: skip
-            multiply(
-                net.convolution, layer * k + k - 1, memory.x_put, first * R, R, memory.x_scales, first, 1,
-                memory.h, first * H, H, n,
-            )  # fmt: skip
-            if k > 1:
-                row = (net.first_rows[layer] + now % length) * B
-                for b in range(first, last):
-                    copy(memory.x_put, b * R, memory.ring, (row + b) * R, R)
-                    memory.ring_scales[row + b] = memory.x_scales[b]
             for b in range(first, last):
                 if net.is_gated:
                     for offset in range(0, G, LANES):
@@ -256,7 +250,8 @@ def _put(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
         return most / np.float32(127)
 
     def as_it_is(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-        copy(x, offset, to, to_offset, n)
+        for index in range(0, n, LANES):
+            store(to, to_offset + index, load(x, offset + index))
         return np.float32(1)
 
     return as_bytes if to.dtype == types.uint8 else as_it_is
@@ -272,24 +267,6 @@ def _put_gated(z, to, to_offset):  # type: ignore[no-untyped-def]
     if to.dtype == types.uint8:
         return lambda z, to, to_offset: store_bytes(to, to_offset, z * constant(127.0))
     return lambda z, to, to_offset: store(to, to_offset, z)
-
-
-def copy(x: Any, offset: int, to: Any, to_offset: int, n: int) -> None:
-    """Copy numbers of any kind."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(copy)
-def _copy(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-    def floats(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-        for index in range(0, n, LANES):
-            store(to, to_offset + index, load(x, offset + index))
-
-    def others(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-        for index in range(n):
-            to[to_offset + index] = x[offset + index]
-
-    return floats if x.dtype == types.float32 else others
 
 
 @njit
@@ -316,7 +293,7 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
         for layer in range(L):
             for tap in range(k):
                 multiply(
-                    net.convolution, layer * k + tap, memory.x_put, 0, R, memory.x_scales, 0, 1,
+                    net.convolution, layer * k + tap, memory.ring, 0, R, memory.ring_scales, 0, 1,
                     memory.h, 0, H, n_streams,
                 )  # fmt: skip
             if layer < L - 1:

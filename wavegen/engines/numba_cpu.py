@@ -18,6 +18,7 @@ from wavegen.sampling import Decoding
 
 NOTHING = np.zeros((0, 0, 0), dtype=np.float32)  # logits that nobody wants
 COMPILE_S = 20
+IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 MAX_COST = 0.01  # bits per sample
 
 
@@ -208,7 +209,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
     skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
     if weights.is_gated:
         skip = skip.reshape(1, -1, skip.shape[2])
-    ring_rows = [(n_taps - 1) * dilation for dilation in weights.dilations]
+    ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
     return kernel.Network(
         embedding=flat(weights.embedding),
         convolution=packed(convolution.reshape(n_layers * n_taps, -1, convolution.shape[-1])),
@@ -220,7 +221,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
         hidden=packed(weights.hidden.T[None]),
         hidden_bias=flat(weights.hidden_bias),
         out=packed(weights.out.T[None]),
-        out_bias=flat(weights.out_bias),
+        out_bias=pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE),
         dilations=np.array(weights.dilations, dtype=np.int64),
         first_rows=np.cumsum([0, *ring_rows[:-1]]),
         n_taps=n_taps,
@@ -236,7 +237,7 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -
     """State and room to work for some streams."""
     kind = np.uint8 if precision == "int8x8" else np.float32
     n_layers = len(network.dilations)
-    n_rows = (network.n_taps - 1) * int(network.dilations.sum())
+    n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
     R, H, G = network.convolution.n_rows, network.convolution.n_columns, network.projection.n_rows
     S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
 
@@ -253,8 +254,6 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -
         heard=np.full(n_streams, -1, dtype=np.int64),
         clock=np.zeros(1, dtype=np.int64),
         x=numbers(R),
-        x_put=inputs(R),
-        x_scales=numbers(1),
         h=numbers(H),
         z=inputs(n_layers * G),
         z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),

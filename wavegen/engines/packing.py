@@ -71,7 +71,7 @@ def panel_columns(n_vectors: int, panel: int) -> list[tuple[int, int]]:
     return found
 
 
-def pad(array: NDArray[np.float32], multiple: int, *axes: int) -> NDArray[np.float32]:
-    """Zeros at the end of some axes, up to a multiple."""
+def pad(array: NDArray[np.float32], multiple: int, *axes: int, value: float = 0) -> NDArray[np.float32]:
+    """Zeros, or another value, at the end of some axes, up to a multiple."""
     widths = [(0, -size % multiple if axis in axes else 0) for axis, size in enumerate(array.shape)]
-    return np.pad(array, widths)
+    return np.pad(array, widths, constant_values=value)
