@@ -1,11 +1,11 @@
-"""The draws of `sampling.py`, compiled: the same definition, on flat arrays, allocating nothing."""
+"""The draws of `sampling.py`, compiled: the same definition, on pointers, allocating nothing."""
 
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from wavegen.engines.simd import LANES, constant, exp_negative, highest, load, maximum, splat, store, total
+from wavegen.engines.simd import LANES, constant, exp_negative, highest, load, maximum, read, splat, store, total, write
 from wavegen.sampling import LOG_SCALES
 
 LOWEST, HIGHEST = LOG_SCALES
@@ -29,7 +29,7 @@ def draw_categorical(
     largest = highest(highest_seen)
     if temperature == 0:
         for code in range(n_classes):
-            if logits[first + code] == largest:
+            if read(logits, first + code) == largest:
                 return code
     steepness = constant(min(1 / temperature, STEEPEST))
     whole = 0.0
@@ -39,7 +39,7 @@ def draw_categorical(
         whole += total(weight)
     if n_padded > n_classes or top_k > 0 or top_p < 1:
         for offset in range(first + n_classes, first + n_padded):
-            weights[offset] = 0
+            write(weights, offset, 0)
         if 0 < top_k < n_classes:
             _keep_count(weights, keys, first, n_classes, top_k)
         if top_p < 1:
@@ -53,15 +53,15 @@ def draw_categorical(
         block = np.float64(total(load(weights, offset)))
         if below + block > place:
             for index in range(offset, offset + LANES):
-                if weights[index] > 0:
+                if read(weights, index) > 0:
                     drawn = index - first  # the last of the block, should rounding pass over all of them
-                    below += weights[index]
+                    below += read(weights, index)
                     if below > place:
                         break
             return drawn
         below += block
     for code in range(n_classes):  # u is so near 1 that rounding passed over all
-        if weights[first + code] > 0:
+        if read(weights, first + code) > 0:
             drawn = code
     return drawn
 
@@ -74,17 +74,17 @@ def _keep_count(weights: Any, keys: Any, first: int, n_classes: int, n_kept: int
         middle = (lowest + highest + 1) // 2
         n_reaching = 0
         for index in range(first, first + n_classes):
-            n_reaching += keys[index] >= middle
+            n_reaching += read(keys, index) >= middle
         if n_reaching >= n_kept:
             lowest = middle
         else:
             highest = middle - 1
     for index in range(first, first + n_classes):
-        n_kept -= keys[index] > lowest
+        n_kept -= read(keys, index) > lowest
     for index in range(first, first + n_classes):
-        if keys[index] < lowest or (keys[index] == lowest and n_kept <= 0):
-            weights[index] = 0
-        elif keys[index] == lowest:
+        if read(keys, index) < lowest or (read(keys, index) == lowest and n_kept <= 0):
+            write(weights, index, 0)
+        elif read(keys, index) == lowest:
             n_kept -= 1
 
 
@@ -93,7 +93,7 @@ def _keep_mass(weights: Any, keys: Any, first: int, n_classes: int, share: float
     """Zero all but the fewest largest weights that together hold a share; of equal ones the lower codes stay."""
     whole = 0.0
     for index in range(first, first + n_classes):
-        whole += weights[index]
+        whole += read(weights, index)
     wanted = share * whole
     lowest, highest = 0, 0x7F800000
     while lowest < highest:  # the largest key such that the weights that reach it hold the share
@@ -104,18 +104,18 @@ def _keep_mass(weights: Any, keys: Any, first: int, n_classes: int, share: float
             highest = middle - 1
     above = _mass(weights, keys, first, n_classes, lowest + 1)
     for index in range(first, first + n_classes):
-        if keys[index] < lowest or (keys[index] == lowest and above >= wanted):
-            weights[index] = 0
-        elif keys[index] == lowest:
-            above += weights[index]
+        if read(keys, index) < lowest or (read(keys, index) == lowest and above >= wanted):
+            write(weights, index, 0)
+        elif read(keys, index) == lowest:
+            above += read(weights, index)
 
 
 @njit
 def _mass(weights: Any, keys: Any, first: int, n_classes: int, lowest: int) -> float:
     mass = 0.0
     for index in range(first, first + n_classes):
-        if keys[index] >= lowest:
-            mass += weights[index]
+        if read(keys, index) >= lowest:
+            mass += read(weights, index)
     return mass
 
 
@@ -127,27 +127,27 @@ def draw_logistic_mixture(
     per_code = 2 / (n_classes - 1)
     best = 0
     for k in range(1, n_mixtures):
-        if parameters[first + k] > parameters[first + best]:
+        if read(parameters, first + k) > read(parameters, first + best):
             best = k
     component, inside = 0, 0.5
     if temperature == 0:
         peak = -np.inf
         for k in range(n_mixtures):
-            height = np.float64(parameters[first + k]) - _log_scale(parameters, first, k, n_mixtures, per_code)
+            height = np.float64(read(parameters, first + k)) - _log_scale(parameters, first, k, n_mixtures, per_code)
             if height > peak:
                 component, peak = k, height
     else:
-        largest, whole = np.float64(parameters[first + best]) / temperature, 0.0
+        largest, whole = np.float64(read(parameters, first + best)) / temperature, 0.0
         for k in range(n_mixtures):
-            whole += np.exp(np.float64(parameters[first + k]) / temperature - largest)
+            whole += np.exp(np.float64(read(parameters, first + k)) / temperature - largest)
         place, end = u * whole, 0.0
         for k in range(n_mixtures):
-            weight = np.exp(np.float64(parameters[first + k]) / temperature - largest)
+            weight = np.exp(np.float64(read(parameters, first + k)) / temperature - largest)
             end += weight
             if end > place or k == n_mixtures - 1:
                 component, inside = k, (place - (end - weight)) / weight
                 break
-    mean = (np.float64(parameters[first + n_mixtures + component]) + 1) / per_code
+    mean = (np.float64(read(parameters, first + n_mixtures + component)) + 1) / per_code
     scale = np.exp(_log_scale(parameters, first, component, n_mixtures, per_code))
     quantile = min(max(inside, 2.0**-54), 1 - 2.0**-53)
     spread = temperature * scale * (np.log(quantile) - np.log1p(-quantile))
@@ -157,4 +157,4 @@ def draw_logistic_mixture(
 @njit
 def _log_scale(parameters: Any, first: int, k: int, n_mixtures: int, per_code: float) -> float:
     """Of one component, in codes."""
-    return min(max(np.float64(parameters[first + 2 * n_mixtures + k]) - np.log(per_code), LOWEST), HIGHEST)
+    return min(max(np.float64(read(parameters, first + 2 * n_mixtures + k)) - np.log(per_code), LOWEST), HIGHEST)

@@ -1,8 +1,8 @@
 """The step of a WaveNet in one compiled loop over samples, for any number of streams. It allocates nothing.
 
-Arrays are flat and addressed by offsets; B streams, L layers and channels as in weights.py, padded to whole vectors.
-Every product reads its input in the precision of the network: `put` brings it there, with one scale per stream for
-bytes. The types of `Network` and `Memory` choose what is compiled; there is no second copy of the step.
+Arrays are flat and addressed by pointers and offsets; B streams, L layers and channels as in weights.py, padded to
+whole vectors. Every product reads its input in the precision of the network: `put` brings it there, with one scale per
+stream for bytes. The types of `Network` and `Memory` choose what is compiled; there is no second copy of the step.
 """
 
 from typing import Any, NamedTuple
@@ -24,9 +24,12 @@ from wavegen.engines.simd import (
     load,
     maximum,
     multiply_panel,
+    pointer,
+    read,
     splat,
     store,
     store_bytes,
+    write,
 )
 
 Array = NDArray[np.float32]
@@ -106,105 +109,117 @@ def run(
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
     n_frames = condition.shape[1]
     wants_logits = logits.shape[1] > 0
+    convolution, projection, skips = pointers(net.convolution), pointers(net.projection), pointers(net.skip)
+    to_hidden, to_out = pointers(net.hidden), pointers(net.out)
+    embedding, convolution_bias, conditions = pointer(net.embedding), pointer(net.convolution_bias), pointer(condition)
+    projection_bias, skip_bias = pointer(net.projection_bias), pointer(net.skip_bias)
+    hidden_bias, out_bias = pointer(net.hidden_bias), pointer(net.out_bias)
+    dilations, first_rows = pointer(net.dilations), pointer(net.first_rows)
+    ring, ring_scales, newest = pointer(memory.ring), pointer(memory.ring_scales), pointer(memory.heard)
+    x, h, z, z_scales = pointer(memory.x), pointer(memory.h), pointer(memory.z), pointer(memory.z_scales)
+    skip, skip_put, scales = pointer(memory.skip), pointer(memory.skip_put), pointer(memory.scales)
+    hidden, hidden_put, out = pointer(memory.hidden), pointer(memory.hidden_put), pointer(memory.out)
+    weights, keys = pointer(memory.probabilities), pointer(memory.keys)
+    temperature, top_k, top_p = pointer(choice.temperature), pointer(choice.top_k), pointer(choice.top_p)
+    begin = read(pointer(memory.clock), 0)
+    zero, one = np.int64(0), np.int64(1)  # numba compiles a function anew for every literal that it is given
+
     for step in range(n_steps):
-        now = memory.clock[0] + step
+        now = begin + step
         frame = step if n_frames > 1 else 0
         is_drawn = wants_logits
         for b in range(first, last):
             is_drawn |= codes[b, step] < 0
-            heard = memory.heard[b]
+            heard = read(newest, b)
             for offset in range(0, R, LANES):
                 if heard < 0:
-                    store(memory.x, b * R + offset, constant(0.0))
+                    store(x, b * R + offset, constant(0.0))
                 else:
-                    store(memory.x, b * R + offset, load(net.embedding, heard * R + offset))
+                    store(x, b * R + offset, load(embedding, heard * R + offset))
 
         for layer in range(L):
             for b in range(first, last):
                 for offset in range(0, H, LANES):
-                    value = load(net.convolution_bias, layer * H + offset)
+                    value = load(convolution_bias, layer * H + offset)
                     if n_frames > 0:
-                        value = value + load(condition, ((b * n_frames + frame) * L + layer) * H + offset)
-                    store(memory.h, b * H + offset, value)
-            dilation = net.dilations[layer]
+                        value = value + load(conditions, ((b * n_frames + frame) * L + layer) * H + offset)
+                    store(h, b * H + offset, value)
+            dilation = read(dilations, layer)
             length = max(1, (k - 1) * dilation)
             for tap in range(k):
-                row = (net.first_rows[layer] + (now + tap * dilation) % length) * B + first
+                row = (read(first_rows, layer) + (now + tap * dilation) % length) * B + first
                 if tap == k - 1:  # now, whose row is that of the oldest tap, which has been read
                     for b in range(n):
-                        scale = put(memory.x, (first + b) * R, memory.ring, (row + b) * R, R)
-                        memory.ring_scales[row + b] = scale
-                multiply(
-                    net.convolution, layer * k + tap, memory.ring, row * R, R, memory.ring_scales, row, 1,
-                    memory.h, first * H, H, n,
-                )  # fmt: skip
+                        write(ring_scales, row + b, put(x, (first + b) * R, ring, (row + b) * R, R))
+                multiply(convolution, layer * k + tap, ring, row * R, R, ring_scales, row, one, h, first * H, H, n)
             for b in range(first, last):
+                at = (b * L + layer) * G
                 if net.is_gated:
                     for offset in range(0, G, LANES):
-                        h = b * H + offset
-                        put_gated(
-                            gate(load(memory.h, h), load(memory.h, h + G)), memory.z, (b * L + layer) * G + offset
-                        )
+                        here = b * H + offset
+                        put_gated(gate(load(h, here), load(h, here + G)), z, at + offset)
                 else:
-                    rectify(memory.h, b * H, H)
-                    memory.z_scales[b * L + layer] = put(memory.h, b * H, memory.z, (b * L + layer) * G, G)
+                    rectify(h, b * H, H)
+                    write(z_scales, b * L + layer, put(h, b * H, z, at, G))
             if layer == L - 1:
                 break
             for b in range(first, last):
                 for offset in range(0, R, LANES):
-                    value = load(net.projection_bias, layer * R + offset)
+                    value = load(projection_bias, layer * R + offset)
                     if net.is_residual:
-                        value = value + load(memory.x, b * R + offset)
-                    store(memory.x, b * R + offset, value)
-            multiply(
-                net.projection, layer, memory.z, (first * L + layer) * G, L * G, memory.z_scales, first * L + layer, L,
-                memory.x, first * R, R, n,
-            )  # fmt: skip
+                        value = value + load(x, b * R + offset)
+                    store(x, b * R + offset, value)
+            at = first * L + layer
+            multiply(projection, layer, z, at * G, L * G, z_scales, at, L, x, first * R, R, n)
 
         if is_drawn:
-            spread(net.skip_bias, memory.skip, first, last, S)
+            spread(skip_bias, skip, first, last, S)
             if net.is_gated:  # one scale for every z, so one product over all layers
-                multiply(
-                    net.skip, 0, memory.z, first * L * G, L * G, memory.z_scales, first * L, L,
-                    memory.skip, first * S, S, n,
-                )  # fmt: skip
+                multiply(skips, zero, z, first * L * G, L * G, z_scales, first * L, L, skip, first * S, S, n)
             else:
                 for layer in range(L):
-                    multiply(
-                        net.skip, layer, memory.z, (first * L + layer) * G, L * G, memory.z_scales,
-                        first * L + layer, L, memory.skip, first * S, S, n,
-                    )  # fmt: skip
+                    at = first * L + layer
+                    multiply(skips, layer, z, at * G, L * G, z_scales, at, L, skip, first * S, S, n)
             for b in range(first, last):
-                rectify(memory.skip, b * S, S)
-                memory.scales[b] = put(memory.skip, b * S, memory.skip_put, b * S, S)
-            spread(net.hidden_bias, memory.hidden, first, last, A)
-            multiply(
-                net.hidden, 0, memory.skip_put, first * S, S, memory.scales, first, 1, memory.hidden, first * A, A, n
-            )
+                rectify(skip, b * S, S)
+                write(scales, b, put(skip, b * S, skip_put, b * S, S))
+            spread(hidden_bias, hidden, first, last, A)
+            multiply(to_hidden, zero, skip_put, first * S, S, scales, first, one, hidden, first * A, A, n)
             for b in range(first, last):
-                rectify(memory.hidden, b * A, A)
-                memory.scales[b] = put(memory.hidden, b * A, memory.hidden_put, b * A, A)
-            spread(net.out_bias, memory.out, first, last, P)
-            multiply(net.out, 0, memory.hidden_put, first * A, A, memory.scales, first, 1, memory.out, first * P, P, n)
+                rectify(hidden, b * A, A)
+                write(scales, b, put(hidden, b * A, hidden_put, b * A, A))
+            spread(out_bias, out, first, last, P)
+            multiply(to_out, zero, hidden_put, first * A, A, scales, first, one, out, first * P, P, n)
+
         for b in range(first, last):
-            if is_drawn and net.n_mixtures > 0 and memory.heard[b] >= 0:
-                value = np.float32(memory.heard[b] * (2 / (net.n_classes - 1)) - 1)
+            heard = read(newest, b)
+            if is_drawn and net.n_mixtures > 0 and heard >= 0:
+                value_heard = np.float32(heard * (2 / (net.n_classes - 1)) - 1)
                 for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
-                    memory.out[index] += value
+                    write(out, index, read(out, index) + value_heard)
             if wants_logits:
                 for index in range(net.n_parameters):
-                    logits[b, step, index] = memory.out[b * P + index]
+                    logits[b, step, index] = read(out, b * P + index)
             if codes[b, step] < 0:
                 if net.n_mixtures > 0:
                     codes[b, step] = draw_logistic_mixture(
-                        memory.out, b * P, net.n_mixtures, net.n_classes, uniforms[b, step], choice.temperature[b]
+                        out, b * P, net.n_mixtures, net.n_classes, uniforms[b, step], read(temperature, b)
                     )
                 else:
                     codes[b, step] = draw_categorical(
-                        memory.out, memory.probabilities, memory.keys, b * P, net.n_classes, uniforms[b, step],
-                        choice.temperature[b], choice.top_k[b], choice.top_p[b],
+                        out, weights, keys, b * P, net.n_classes, uniforms[b, step], read(temperature, b),
+                        read(top_k, b), read(top_p, b),
                     )  # fmt: skip
-            memory.heard[b] = codes[b, step]
+            write(newest, b, codes[b, step])
+
+
+@njit
+def pointers(matrices: Matrices) -> Any:
+    """The same matrices without references for numba to count."""
+    return Matrices(
+        pointer(matrices.weights), pointer(matrices.scales), pointer(matrices.starts), matrices.n_rows,
+        matrices.n_columns, matrices.panel,
+    )  # fmt: skip
 
 
 @njit
@@ -286,25 +301,25 @@ def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
 @kept
 def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
     """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
-    L, k = len(net.dilations), net.n_taps
+    L, k, n = len(net.dilations), net.n_taps, n_streams
     R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
+    convolution, projection, skips = pointers(net.convolution), pointers(net.projection), pointers(net.skip)
+    to_hidden, to_out = pointers(net.hidden), pointers(net.out)
+    ring, ring_scales, scales = pointer(memory.ring), pointer(memory.ring_scales), pointer(memory.scales)
+    x, h, z, z_scales = pointer(memory.x), pointer(memory.h), pointer(memory.z), pointer(memory.z_scales)
+    skip, skip_put = pointer(memory.skip), pointer(memory.skip_put)
+    hidden, hidden_put, out = pointer(memory.hidden), pointer(memory.hidden_put), pointer(memory.out)
+    zero, one = np.int64(0), np.int64(1)
     for _ in range(n_steps):
         for layer in range(L):
             for tap in range(k):
-                multiply(
-                    net.convolution, layer * k + tap, memory.ring, 0, R, memory.ring_scales, 0, 1,
-                    memory.h, 0, H, n_streams,
-                )  # fmt: skip
+                multiply(convolution, layer * k + tap, ring, zero, R, ring_scales, zero, one, h, zero, H, n)
             if layer < L - 1:
-                multiply(
-                    net.projection, layer, memory.z, layer * G, L * G, memory.z_scales, 0, L, memory.x, 0, R, n_streams
-                )
+                multiply(projection, layer, z, layer * G, L * G, z_scales, layer, L, x, zero, R, n)
             if not net.is_gated:
-                multiply(
-                    net.skip, layer, memory.z, layer * G, L * G, memory.z_scales, 0, L, memory.skip, 0, S, n_streams
-                )
+                multiply(skips, layer, z, layer * G, L * G, z_scales, layer, L, skip, zero, S, n)
         if net.is_gated:
-            multiply(net.skip, 0, memory.z, 0, L * G, memory.z_scales, 0, L, memory.skip, 0, S, n_streams)
-        multiply(net.hidden, 0, memory.skip_put, 0, S, memory.scales, 0, 1, memory.hidden, 0, A, n_streams)
-        multiply(net.out, 0, memory.hidden_put, 0, A, memory.scales, 0, 1, memory.out, 0, P, n_streams)
+            multiply(skips, zero, z, zero, L * G, z_scales, zero, L, skip, zero, S, n)
+        multiply(to_hidden, zero, skip_put, zero, S, scales, zero, one, hidden, zero, A, n)
+        multiply(to_out, zero, hidden_put, zero, A, scales, zero, one, out, zero, P, n)

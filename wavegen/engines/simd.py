@@ -2,8 +2,10 @@
 
 Numba compiles loops over arrays, but leaves to LLVM whether they become vector instructions, and the accumulators of a
 product end up in memory. Here each primitive emits LLVM's portable vector instructions itself, as wide as the CPU that
-numba compiles for: 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON). Arrays are addressed by a flat offset in
-elements, because slicing one inside a compiled loop would count references.
+numba compiles for: 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON).
+
+Numbers in memory are addressed by a pointer and an offset in elements. A pointer is what `pointer(array)` gives; an
+array does as well, but numba counts the references to arrays, which a step has no time for.
 """
 
 import operator
@@ -109,10 +111,15 @@ def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count))
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
-    """Pointer to one element of a C-contiguous array of any number of axes."""
-    data = context.make_array(array_type)(context, builder, array).data
+def _address(context: Any, builder: Any, kind: Any, base: Any, offset: Any) -> Any:
+    """Pointer to one element beyond a pointer, or of a C-contiguous array of any number of axes."""
+    data = context.make_array(kind)(context, builder, base).data if isinstance(kind, types.Array) else base
     return builder.gep(data, [offset])
+
+
+def _holds(kind: Any, dtype: types.Type | None = None) -> bool:
+    """Whether something is an array or a pointer, of a type of numbers if one is asked for."""
+    return isinstance(kind, types.Array | types.CPointer) and dtype in (None, kind.dtype)
 
 
 def _load(builder: Any, pointer: Any, kind: ir.Type, alignment: int) -> Any:
@@ -137,34 +144,71 @@ def splat(_typing: Any, value: Any) -> Any:
 
 
 @intrinsic
-def load(_typing: Any, array: Any, offset: Any) -> Any:
-    """LANES numbers of a float32 array from a flat offset on."""
-    if not isinstance(array, types.Array) or array.dtype != types.float32:
+def pointer(_typing: Any, array: Any) -> Any:
+    """Where an array's numbers begin. Whoever calls compiled code keeps the array alive."""
+    if not isinstance(array, types.Array):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, given[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def read(_typing: Any, base: Any, offset: Any) -> Any:
+    """One number."""
+    if not _holds(base):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.load(_address(context, builder, signature.args[0], *given))
+
+    return base.dtype(base, types.intp), codegen
+
+
+@intrinsic
+def write(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
+    """Put one number, of the type that is there, into memory."""
+    if not _holds(base):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        builder.store(given[2], _address(context, builder, signature.args[0], *given[:2]))
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, base.dtype), codegen
+
+
+@intrinsic
+def load(_typing: Any, base: Any, offset: Any) -> Any:
+    """LANES numbers of float32 from an offset on."""
+    if not _holds(base, types.float32):
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         return _load(builder, _address(context, builder, signature.args[0], *given), _VECTOR, 4)
 
-    return vector(array, types.intp), codegen
+    return vector(base, types.intp), codegen
 
 
 @intrinsic
-def store(_typing: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Put a vector into a float32 array."""
-    if not isinstance(array, types.Array) or array.dtype != types.float32 or value != vector:
+def store(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
+    """Put a vector into memory of float32."""
+    if not _holds(base, types.float32) or value != vector:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _store(builder, given[2], _address(context, builder, signature.args[0], *given[:2]), 4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector), codegen
+    return types.void(base, types.intp, vector), codegen
 
 
 @intrinsic
-def store_bytes(_typing: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Put a vector into a uint8 array as round(v) + 128; |v| may be at most 127."""
-    if not isinstance(array, types.Array) or array.dtype != types.uint8 or value != vector:
+def store_bytes(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
+    """Put a vector into memory of uint8 as round(v) + 128; |v| may be at most 127."""
+    if not _holds(base, types.uint8) or value != vector:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -173,7 +217,7 @@ def store_bytes(_typing: Any, array: Any, offset: Any, value: Any) -> Any:
         _store(builder, low, _address(context, builder, signature.args[0], *given[:2]), 1)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector), codegen
+    return types.void(base, types.intp, vector), codegen
 
 
 _add = _binary(lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
