@@ -34,7 +34,7 @@ ALLOWED = {
     "beam": {"engines", "generation", "sampling"},
     "session": {"beam", "checkpoint", "codec", "conditioning", "data", "engines", "generation", "sampling"},
     "playback": set(),
-    "doctor": {"data", "devices", "playback"},
+    "doctor": {"data", "devices", "engines", "playback"},
     "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
     | {"metrics", "muon", "generation", "models", "plots", "progress", "recipe", "sampling"},
     "bench": {"checkpoint", "devices", "engines", "models", "progress", "recipe", "sampling", "training"},

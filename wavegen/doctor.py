@@ -27,12 +27,23 @@ def examine() -> list[Finding]:
     return [
         Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         Finding("processor", True, f"{os.cpu_count()} cores, {platform.machine()}"),
+        _cpu_engine(),
         *_torch(),
         Finding("sound files", True, f"libsndfile {soundfile.__libsndfile_version__}"),
         *_sound_card(),
         *_corpora(),
         _optional("tensorboard", "training curves in a browser: pip install 'wavegen[tensorboard]'"),
     ]
+
+
+def _cpu_engine() -> Finding:
+    """What the compiled engine makes of this processor."""
+    from wavegen.engines import simd
+    from wavegen.engines.numba_cpu import PRECISIONS, missing_instructions
+
+    usable = [precision for precision in PRECISIONS if missing_instructions(precision) is None]
+    detail = f"vectors of {32 * simd.LANES} bits; precisions {', '.join(usable)}"
+    return Finding("CPU engine", True, f"numba for {simd.CPU_NAME}, {detail}")
 
 
 def _torch() -> list[Finding]:

@@ -13,8 +13,7 @@ from wavegen import checkpoint
 from wavegen.bench import rivals
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines import simd
-from wavegen.engines.numba_cpu import NumbaEngine, missing_instructions
-from wavegen.engines.packing import REDUCED, Precision
+from wavegen.engines.numba_cpu import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -23,7 +22,6 @@ from wavegen.progress import Bar, say
 from wavegen.sampling import Decoding, uniforms
 
 ROUND_S = 0.005  # how long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks
-PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
 class Speed(NamedTuple):

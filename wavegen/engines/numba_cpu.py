@@ -20,6 +20,7 @@ NOTHING = np.zeros((0, 0, 0), dtype=np.float32)  # logits that nobody wants
 COMPILE_S = 20
 IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 MAX_COST = 0.01  # bits per sample
+PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
 class Snapshot(NamedTuple):
@@ -45,7 +46,7 @@ class NumbaEngine:
     ) -> None:
         if missing := missing_instructions(precision):
             raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
-        n_groups = min(n_streams, n_threads or len(os.sched_getaffinity(0)))
+        n_groups = min(n_streams, n_threads or _n_cores())
         self.n_streams = n_streams
         self.precision: Precision = precision
         self._weights = weights
@@ -166,6 +167,11 @@ class NumbaEngine:
         if given.shape[-1] != width:
             given = _pad_halves(given, self._weights.is_gated, given.ndim - 1)
         return given
+
+
+def _n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def writable(array: NDArray[Any], kind: type) -> NDArray[Any]:
