@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,21 @@ def test_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "identical" in result.stdout
+
+
+def test_a_finished_run_whose_sound_was_lost_makes_it_again(tmp_path, tiny_run):
+    folder = shutil.copytree(tiny_run, tmp_path / "finished")
+    (folder / "sample.wav").unlink()
+    training.train(tiny(), folder, resume=True)
+    assert (folder / "sample.wav").exists()
+    assert weights_of(folder) == weights_of(tiny_run)
+
+
+def test_a_finished_run_knows_what_precisions_cost_it(tiny_run):
+    costs = checkpoint.load(tiny_run).description.precision_costs
+    assert set(costs) == {"int8x8", "int8", "float16"}
+    assert abs(costs["float16"]) < 0.001
+    assert all(abs(cost) < 1 for cost in costs.values())
 
 
 def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):

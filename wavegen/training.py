@@ -51,6 +51,7 @@ from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
 RECIPE_FILE = "recipe.yaml"
+SAMPLE_FILE = "sample.wav"
 FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
@@ -109,6 +110,8 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     if run.step < settings.steps:
         run.save()
         say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
+    elif not (folder / SAMPLE_FILE).exists():  # a kill between the last save and the last sound
+        run.write_sample()
 
 
 @contextmanager
@@ -389,7 +392,7 @@ class Run:
         decoding = self.description.make_decoding()
         codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
         waveform = self.codec.decode(codes[0])
-        audio.write(self.folder / "sample.wav", waveform, self.recipe.data.sample_rate)
+        audio.write(self.folder / SAMPLE_FILE, waveform, self.recipe.data.sample_rate)
         real = max(self.segments["validation"], key=lambda segment: segment.n_samples)
         recorded = self.codec.decode(Coder(self.store, self.codec).codes(real.start, min(n, real.n_samples)))
         plots.sounds(
