@@ -49,8 +49,9 @@ def _round(weight: Tensor, precision: Precision) -> None:
 
 def _as_bytes(x: Tensor) -> Tensor:
     """Round every step's channels to 127 steps of the largest."""
-    largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    return torch.round(x * (127 / largest)) * (largest / 127)
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    factor = torch.where(largest > 0, 127 / largest, 0.0)
+    return torch.round(x * factor) * (largest / 127)
 
 
 def _gated_as_bytes(z: Tensor, is_gated: bool) -> Tensor:
