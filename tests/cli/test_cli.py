@@ -1,8 +1,10 @@
 """Whole commands, as somebody would type them: what they write, and what they say when it goes wrong."""
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,16 @@ def test_evaluate_prints_bits_beside_histograms(tiny_run):
     assert "order-1" in shown
     with pytest.raises(InputError, match="unknown split 'dev'; expected one of train, validation, test"):
         run("evaluate", tiny_run, "--split", "dev")
+
+
+def test_evaluate_keeps_what_precisions_cost_in_the_model(tmp_path, tiny_run):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    loaded = checkpoint.load(folder)
+    checkpoint.save(loaded.path, replace(loaded.description, precision_costs={}), loaded.weights, loaded.recipe)
+    assert "cost of precisions" not in run("models", "inspect", folder).stdout
+    assert "int8x8" in run("evaluate", folder, "--precisions").stdout
+    assert set(checkpoint.load(folder).description.precision_costs) == {"int8x8", "int8", "float16"}
+    assert "cost of precisions" in run("models", "inspect", folder).stdout
 
 
 def test_evaluate_refuses_a_corpus_that_may_have_been_heard(tmp_path, tiny_recipe):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numba.core.runtime import rtsys
+from numba.core.runtime import _nrt_python, rtsys
 
 from tests.conftest import REPOSITORY, tiny_checkpoint
 from wavegen import checkpoint
@@ -56,6 +56,7 @@ def test_threads_share_the_streams_out():
 def test_steps_allocate_nothing():
     engine = NumbaEngine(stack_weights(tiny_checkpoint()), 1)
     decoding = Decoding(0.8, top_k=9, top_p=0.9)
+    _nrt_python.memsys_enable_stats()
 
     def n_allocations(n: int) -> int:
         before = rtsys.get_allocation_stats().alloc
