@@ -36,7 +36,7 @@ from wavegen.conditioning import label_indices, project_labels
 from wavegen.data import audio, corpora, splits
 from wavegen.data.windows import Batch, Coder, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
-from wavegen.engines.reference import ReferenceEngine
+from wavegen.engines import make_engine
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation import bits_per_sample, precision_costs
 from wavegen.generation import generate, n_samples
@@ -383,12 +383,13 @@ class Run:
         from wavegen import plots
 
         n = n_samples(self.recipe.training.sample_seconds, self.recipe.data.sample_rate)
-        engine = ReferenceEngine(self.averaged)
+        model = Checkpoint(self.description, self._weights(), "", self.folder / MODEL_FILE)
+        _, engine = make_engine("auto", model)
         condition = None
         if self.label_values:
             example = self.segments["train"][0].labels
             rows = label_indices(self.label_values, example)
-            condition = project_labels(self._weights(), list(self.label_values), [rows], len(self.averaged.dilations))
+            condition = project_labels(model.weights, list(self.label_values), [rows], len(self.averaged.dilations))
         decoding = self.description.make_decoding()
         codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
         waveform = self.codec.decode(codes[0])

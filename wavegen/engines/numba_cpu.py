@@ -115,7 +115,11 @@ class NumbaEngine:
         if is_new:
             say(f"compiling the {self.precision} engine for this CPU; about {COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0, 1))
-        self._run(nothing[..., 0], [Decoding()] * self.n_streams, nothing.astype(np.int64), None, NOTHING)
+        try:
+            self._run(nothing[..., 0], [Decoding()] * self.n_streams, nothing.astype(np.int64), None, NOTHING)
+        except OSError as error:  # raised after it was compiled
+            say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
+            return
         if is_new:
             compiled.note_kept(variant)
 
