@@ -42,10 +42,14 @@ def test_the_engine_computes_what_its_precision_is_defined_to_be(loaded, precisi
     made = NumbaEngine(stack_weights(loaded), 1, precision).logits(codes)[:, :, 0]
     with torch.inference_mode():
         defined = in_precision(from_checkpoint(loaded), precision)(torch.from_numpy(codes[..., 0]))[0].numpy()
+        exact = from_checkpoint(loaded)(torch.from_numpy(codes[..., 0]))[0].numpy()
     error = np.abs(made - defined)
-    # Where float error moves an activation across the middle between two bytes, it is a whole step off; that is rare.
-    assert np.median(error) < (0.05 if precision == "int8x8" else 1e-3)
-    assert error.max() < (1.5 if precision == "int8x8" else 1e-2)
+    if precision != "int8x8":
+        assert error.max() < 1e-2
+        return
+    # Float error can move an activation across the middle between two bytes; from then on the two round differently.
+    assert error[:, :5].max() < 1e-2
+    assert np.median(error) < np.median(np.abs(defined - exact))
 
 
 @pytest.mark.parametrize("precision", REDUCED)

@@ -1,5 +1,6 @@
 """What is the compiled engine's own: exactness over long stretches, threads, allocation, narrower CPUs."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from tests.conftest import REPOSITORY, tiny_checkpoint
 from wavegen import checkpoint
-from wavegen.engines import make_engine, simd
+from wavegen.engines import make_engine, simd, weights
 from wavegen.engines.numba_cpu import NumbaEngine, choose_precision, missing_instructions
-from wavegen.engines.weights import stack_weights
+from wavegen.engines.weights import Architecture, stack_weights
 from wavegen.errors import InputError
+from wavegen.models import heads
 from wavegen.models.build import from_checkpoint
+from wavegen.models.wavenet import WaveNet
 from wavegen.sampling import Decoding, probabilities, uniforms
 
 
@@ -47,9 +50,9 @@ def test_a_trained_model_makes_the_codes_of_the_reference():
 
 
 def test_threads_share_the_streams_out():
-    weights = stack_weights(tiny_checkpoint())
-    alone = NumbaEngine(weights, 5, n_threads=1).advance(draws(5, 50), Decoding())
-    shared = NumbaEngine(weights, 5, n_threads=3).advance(draws(5, 50), Decoding())
+    tiny = stack_weights(tiny_checkpoint())
+    alone = NumbaEngine(tiny, 5, n_threads=1).advance(draws(5, 50), Decoding())
+    shared = NumbaEngine(tiny, 5, n_threads=3).advance(draws(5, 50), Decoding())
     np.testing.assert_array_equal(shared, alone)
 
 
@@ -84,6 +87,15 @@ def test_engines_are_made_by_name():
         make_engine("reference", tiny, precision="int8")
     with pytest.raises(InputError, match="device cuda is wanted"):
         make_engine("numba", tiny, device="cuda")
+
+
+def test_the_description_of_a_network_is_the_same_with_and_without_torch():
+    described = inspect.signature(Architecture).parameters
+    network = inspect.signature(WaveNet).parameters
+    assert {name: one.default for name, one in described.items()} == {
+        name: one.default for name, one in network.items()
+    }
+    assert heads.HEADS == weights.HEADS
 
 
 def test_a_missing_tensor_is_named():

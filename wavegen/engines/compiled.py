@@ -14,9 +14,12 @@ from wavegen import files, sampling
 from wavegen.engines import simd
 
 
+COMPILED = ("simd.py", "draws.py", "kernel.py", "compiled.py")
+
+
 def folder() -> Path:
     """Where this version's code lies. Numba does not see that what a function calls has changed, so the name does."""
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(sampling.__file__)]
+    sources = [*(Path(__file__).with_name(name) for name in COMPILED), Path(sampling.__file__)]
     digest = hashlib.sha256(f"{numba.__version__} {simd.CPU_NAME} {sorted(simd.FEATURES)}".encode())
     for source in sources:
         digest.update(source.read_bytes())

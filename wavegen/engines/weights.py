@@ -12,6 +12,7 @@ from wavegen.codec import coarse_and_place
 from wavegen.errors import InputError
 
 Array = NDArray[np.float32]
+HEADS = ("categorical", "logistic-mixture")  # as in models/heads.py, which needs torch
 
 
 @dataclass(frozen=True)
@@ -40,29 +41,49 @@ class StackWeights:
     out_bias: Array  # (P,)
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a model file says of a WaveNet: the arguments of models/wavenet.py, which explains them."""
+
+    n_classes: int
+    n_blocks: int
+    layers_per_block: int
+    residual_channels: int
+    gate_channels: int
+    skip_channels: int
+    head_channels: int
+    kernel_size: int = 2
+    activation: str = "gated"
+    residual: bool = True
+    dilated: bool = True
+    labels: Mapping[str, int] | None = None
+    label_channels: int = 16
+    head: str = "categorical"
+    n_mixtures: int = 10
+
+
 def stack_weights(checkpoint: Checkpoint) -> StackWeights:
     """The arrays of a model file.
 
-    Raises: InputError naming the first tensor that is missing or of another shape than its architecture says.
+    Raises: InputError for a network that is not known here, or naming the first tensor that is missing or of another
+    shape than the architecture says.
     """
-    architecture, source = checkpoint.description.architecture, _Source(checkpoint)
-    n_classes = architecture["n_classes"]
-    R, G, S, A = (architecture[f"{name}_channels"] for name in ("residual", "gate", "skip", "head"))
-    k = architecture.get("kernel_size", 2)
-    is_gated = architecture.get("activation", "gated") == "gated"
+    shape, source = _architecture(checkpoint), _Source(checkpoint)
+    R, G, S, A = shape.residual_channels, shape.gate_channels, shape.skip_channels, shape.head_channels
+    k, is_gated = shape.kernel_size, shape.activation == "gated"
     H = 2 * G if is_gated else G
-    n_mixtures = architecture.get("n_mixtures", 10) if checkpoint.description.head != "categorical" else 0
-    P = 3 * n_mixtures or n_classes
-    block = [2**i if architecture.get("dilated", True) else 1 for i in range(architecture["layers_per_block"])]
-    dilations = tuple(block * architecture["n_blocks"])
+    n_mixtures = 0 if shape.head == "categorical" else shape.n_mixtures
+    P = 3 * n_mixtures or shape.n_classes
+    block = [2**i if shape.dilated else 1 for i in range(shape.layers_per_block)]
+    dilations = tuple(block * shape.n_blocks)
     layers = [f"stack.blocks.{index}" for index in range(len(dilations))]
     return StackWeights(
         dilations=dilations,
         is_gated=is_gated,
-        is_residual=architecture.get("residual", True),
-        n_classes=n_classes,
+        is_residual=shape.residual,
+        n_classes=shape.n_classes,
         n_mixtures=n_mixtures,
-        embedding=_embedding(source, n_classes, R),
+        embedding=_embedding(source, shape.n_classes, R),
         convolution=np.stack([source.take(f"{layer}.conv.weight", k, H, R) for layer in layers]),
         convolution_bias=np.stack([source.take(f"{layer}.conv.bias", H) for layer in layers]),
         projection=np.stack([source.take(f"{layer}.project.weight", R, G) for layer in layers]),
@@ -74,6 +95,20 @@ def stack_weights(checkpoint: Checkpoint) -> StackWeights:
         out=source.take("head_out.weight", P, A),
         out_bias=source.take("head_out.bias", P),
     )
+
+
+def _architecture(checkpoint: Checkpoint) -> Architecture:
+    """Raises: InputError for a kind of network or a head that is not known here."""
+    described = checkpoint.description
+    if described.kind != "wavenet":
+        raise InputError(f"unknown kind of model {described.kind!r}; this wavegen knows wavenet")
+    try:
+        shape = Architecture(**described.architecture)
+    except TypeError as error:
+        raise InputError(f"the description of the {described.kind} does not fit this wavegen: {error}") from error
+    if shape.head not in HEADS:
+        raise InputError(f"unknown head {shape.head!r}; expected one of {', '.join(HEADS)}")
+    return shape
 
 
 class _Source:
