@@ -13,7 +13,6 @@ from numba.core.errors import NumbaWarning
 from wavegen import files, sampling
 from wavegen.engines import simd
 
-
 COMPILED = ("simd.py", "draws.py", "kernel.py", "compiled.py")
 
 
