@@ -22,6 +22,7 @@ from wavegen.progress import Bar, say
 from wavegen.sampling import Decoding, uniforms
 
 ROUND_S = 0.005  # how long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks
+PRODUCTS = "products of "  # begins the name of what is timed only to be subtracted
 
 
 class Speed(NamedTuple):
@@ -76,9 +77,6 @@ def time_generation(model: Checkpoint, n_streams: Sequence[int], rounds: int, ba
         return sorted(found, key=lambda speed: (speed.n_streams, speed.us_per_sample))
     finally:
         torch.set_num_threads(n_threads)
-
-
-PRODUCTS = "products of "
 
 
 def contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
