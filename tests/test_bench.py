@@ -52,7 +52,7 @@ def test_training_is_timed_side_by_side():
 
 def test_generation_is_timed_side_by_side(monkeypatch):
     monkeypatch.setattr(generation, "PRECISIONS", ("float32",))
-    speeds = generation.time_generation(tiny_checkpoint(), (1, 3), 2)
+    speeds = generation.time_generation(tiny_checkpoint(kernel_size=2), (1, 3), 2)
     names = [speed.name for speed in speeds if speed.n_streams == 3]
     assert {"numba, float32", "reference", "plain cached PyTorch step"} <= set(names)
     assert [speed.n_streams for speed in speeds] == sorted(speed.n_streams for speed in speeds)
