@@ -83,7 +83,7 @@ def test_logits_stay_within_the_bound(loaded, precision, float64):
             for derivative, error in zip(derivatives, allowed, strict=True)
             if derivative is not None
         )
-        error = abs(float(exact[0, step, parameter] - rounded[0, step, parameter]))
+        error = abs(float(exact[0, step, parameter].detach() - rounded[0, step, parameter]))
         assert error <= bound
 
 
