@@ -51,8 +51,10 @@ def make_engine(
 
     `precision`: see numba_cpu.NumbaEngine; "auto" is the fastest that was measured to cost the model next to nothing.
 
-    Raises: InputError for an unknown name, or one that does not go with the device or the precision.
+    Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
     if name == "auto":
         name = "reference" if device == "cuda" else "numba"
     if name not in ENGINES:
