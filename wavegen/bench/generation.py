@@ -42,7 +42,6 @@ class Contestant(NamedTuple):
     """`run(n)` makes n steps."""
 
     name: str
-    n_streams: int
     run: Callable[[int], object]
     n_bytes: int | None = None
 
@@ -88,13 +87,13 @@ def contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
             continue
         engine = NumbaEngine(weights, n_streams, precision, n_threads=1)
         name = f"numba, {precision}"
-        found.append(Contestant(name, n_streams, _advancing(engine.advance, n_streams), engine.n_bytes))
-        found.append(Contestant(PRODUCTS + name, n_streams, engine.run_products))
+        found.append(Contestant(name, _advancing(engine.advance, n_streams), engine.n_bytes))
+        found.append(Contestant(PRODUCTS + name, engine.run_products))
     reference = ReferenceEngine(from_checkpoint(model), n_streams)
-    found.append(Contestant("reference", n_streams, _advancing(reference.advance, n_streams)))
+    found.append(Contestant("reference", _advancing(reference.advance, n_streams)))
     for title, make in (("plain cached PyTorch step", rivals.CachedTorch), ("ONNX Runtime", rivals.Onnx)):
         try:
-            found.append(Contestant(title, n_streams, _drawing(make(weights, n_streams).advance, n_streams)))
+            found.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
         except InputError as error:
             say(f"left out: {error}")
     return found

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wavegen.bench.timing import Timing, rank
 from wavegen.devices import choose_device
 from wavegen.models.build import build
 from wavegen.models.wavenet import WaveNet
@@ -20,6 +19,14 @@ from wavegen.recipe import Recipe, SineData
 from wavegen.training import Prepared, Run, make_optimizers
 
 MAX_BATCH = 32_000  # samples per step when training is timed
+
+
+class Timing(NamedTuple):
+    """Median speed of one contestant, and its share of the fastest's."""
+
+    name: str
+    samples_per_s: float
+    share_of_best: float
 
 
 class TrainingReport(NamedTuple):
@@ -59,7 +66,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
             waiting = _share_of_waiting(run, batches, rounds)
-    return TrainingReport(rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
+    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
 
 
 def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
@@ -147,3 +154,14 @@ def _share_of_waiting(run: Run, batches: Iterator[Prepared], n_steps: int) -> fl
     for _ in range(n_steps):
         run.update(feed)
     return waited_s / (time.perf_counter() - began)
+
+
+def _rank(seconds: dict[str, list[float]], n_samples: int) -> list[Timing]:
+    """Medians, fastest first. Each round's contestants ran side by side, so shares are medians of ratios per round."""
+    medians = {name: sorted(each)[len(each) // 2] for name, each in seconds.items()}
+    best = min(medians, key=lambda name: medians[name])
+    timings = []
+    for name in sorted(medians, key=lambda name: medians[name]):
+        ratios = sorted(b / own for b, own in zip(seconds[best], seconds[name], strict=True))
+        timings.append(Timing(name, n_samples / medians[name], ratios[len(ratios) // 2]))
+    return timings

@@ -43,7 +43,7 @@ def in_precision(model: WaveNet, precision: Precision) -> WaveNet:
 
 def _round(weight: Tensor, precision: Precision) -> None:
     """Round a matrix (..., out, in) in place."""
-    rounded = round_columns(weight.float().transpose(-1, -2).numpy(), precision)
+    rounded = round_columns(weight.float().transpose(-1, -2).cpu().numpy(), precision)
     weight.copy_(torch.from_numpy(rounded.values * rounded.scales[..., None, :]).transpose(-1, -2))
 
 
