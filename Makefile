@@ -1,18 +1,20 @@
-# make demo   train a network on a sine and hear what it learnt
-# make test   lint, type-check and test everything
-# Both make their own virtual environment first; nothing else needs to be installed but Python 3.11 or newer.
+# make demo       train a network on a sine and hear what it learnt
+# make test       lint, type-check and test
+# make test-all   the same with the tests that take minutes
+# Each makes its own virtual environment first; nothing else needs to be installed but Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+unexport PYTHONDONTWRITEBYTECODE  # modules are compiled when they are first imported, instead of all by pip
+
+.PHONY: demo check test test-all clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("wavegen needs Python 3.11 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -20,11 +22,16 @@ demo: $(VENV)/installed
 	$(BIN)/wavegen generate runs/sine --seconds 10 --seed 0 --out demo/sine.wav --plot
 	@echo 'Listen to demo/sine.wav, look at demo/sine.png; play it live with: $(BIN)/wavegen play runs/sine'
 
-test: $(VENV)/installed
+check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+test: check
 	$(BIN)/python -m pytest
+
+test-all: check
+	$(BIN)/python -m pytest -m ''
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

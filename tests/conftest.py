@@ -1,7 +1,10 @@
 """What many tests share: tiny models, a tiny corpus, and the real recordings where they lie beside the repository."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks gain nothing from more, and wait for a busy core
 
 import numpy as np
 import pytest

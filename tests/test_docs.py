@@ -69,6 +69,7 @@ TINY = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
     """As written, but for smaller networks and shorter sounds; playing needs a sound card, fetching a network."""

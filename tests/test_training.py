@@ -93,6 +93,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     assert logged == [10, 20, 30]
 
 
+@pytest.mark.exhaustive
 def test_kills_and_resumes_end_in_the_weights_of_one_run(tmp_path):
     """The small form of tests/kill_and_resume.py."""
     script = Path(__file__).parent / "kill_and_resume.py"
@@ -136,6 +137,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     assert lines[0]["gradient_norm"] == pytest.approx(norm, rel=1e-3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="torch.compile needs a C++ compiler")
 def test_compiled_training_is_the_same_but_for_rounding(tmp_path):
     steps = ["training.steps=3", "model.layers_per_block=2"]

@@ -17,7 +17,7 @@ from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
 from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint
-from wavegen.cli.main import app
+from wavegen.cli.main import app, main
 from wavegen.errors import InputError
 
 LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
@@ -193,21 +193,27 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_ends_in_one_sentence_and_exit_code_2(tmp_path, tiny_run, arguments, sentence):
+def test_a_mistake_ends_in_one_sentence_and_exit_code_2(tmp_path, tiny_run, monkeypatch, capsys, arguments, sentence):
     (tmp_path / "tiny.yaml").write_text(TINY_RECIPE)
     (tmp_path / "pickle.pt").write_bytes(b"PK\x03\x04")
     (tmp_path / "file").touch()
     before = sorted(path.name for path in tmp_path.iterdir())
-    result = run_in_shell(*[tiny_run if word == "RUN" else word for word in arguments], cwd=tmp_path)
-    assert result.returncode == 2
-    assert sentence in result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stderr.strip().splitlines()[-1].startswith("wavegen: ")
-    assert result.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["wavegen", *(str(tiny_run) if word == "RUN" else word for word in arguments)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert shown.err.strip().splitlines()[-1].startswith("wavegen: ")
+    assert shown.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_a_missing_argument_ends_with_exit_code_2(tmp_path):
+def test_mistakes_in_a_shell_end_without_a_traceback(tmp_path):
+    result = run_in_shell("train", "sinus", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "wavegen: there is no recipe sinus" in result.stderr
+    assert "Traceback" not in result.stderr
     result = run_in_shell("generate", cwd=tmp_path)
     assert result.returncode == 2
     assert "MODEL" in result.stderr

@@ -124,6 +124,7 @@ for precision in ("float32", "int8"):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif("avx512f" not in simd.FEATURES, reason="needs AVX-512, of which less can be taken")
 @pytest.mark.parametrize("lanes", [8, 4])
 def test_narrower_vectors_give_the_same_logits(tmp_path, lanes):

@@ -34,8 +34,12 @@ def reduced(x):
 
 
 @njit
+def put_bytes(x, made_at):
+    return kernel.put(x, 0, made_at, 0, len(x), True)
+
+
 def as_bytes(x, made):
-    return kernel.put(x, 0, made, 0, len(x))
+    return put_bytes(x, made.ctypes.data)
 
 
 def numbers(n: int, scale: float = 1.0, seed: int = 0):
@@ -100,7 +104,8 @@ def test_products_are_what_their_precision_says(precision, n_vectors, n_streams)
         for stream in range(n_streams):
             part = slice(stream * n_in, (stream + 1) * n_in)
             scales[stream] = as_bytes(x[part], given[part])
-    kernel.multiply(matrices, 1, given, 0, n_in, scales, 0, 1, made, 0, n_out, n_streams)
+    given_at, scales_at, made_at = (array.ctypes.data for array in (given, scales, made))
+    kernel.multiply(packing.addresses(matrices), 1, given_at, 0, n_in, scales_at, 0, 1, made_at, 0, n_out, n_streams)
 
     exact = x.reshape(n_streams, n_in).astype(np.float64)
     expected = 1 + exact @ dense[1].astype(np.float64)

@@ -13,6 +13,7 @@ from numba.core.errors import NumbaWarning
 from wavegen import files, sampling
 from wavegen.engines import simd
 
+COMPLETE = "complete"
 COMPILED = ("simd.py", "draws.py", "kernel.py", "compiled.py")
 
 
@@ -41,12 +42,12 @@ def kept(function: Callable[..., None]) -> Any:
         numba.config.CACHE_DIR = before
 
 
-def is_kept(variant: str) -> bool:
-    """Whether some variant of the code has been compiled here before."""
-    return (folder() / variant).exists()
+def is_kept() -> bool:
+    """Whether the step has been compiled here before."""
+    return (folder() / COMPLETE).exists()
 
 
-def note_kept(variant: str) -> None:
-    """Remember that a variant has been compiled."""
+def note_kept() -> None:
+    """Remember that the step has been compiled."""
     with suppress(OSError):  # it is only asked in order to say that a run compiles
-        (folder() / variant).touch()
+        (folder() / COMPLETE).touch()

@@ -1,20 +1,19 @@
 """The step of a WaveNet in one compiled loop over samples, for any number of streams. It allocates nothing.
 
-Arrays are flat and addressed by pointers and offsets; B streams, L layers and channels as in weights.py, padded to
-whole vectors. Every product reads its input in the precision of the network: `put` brings it there, with one scale per
-stream for bytes. The types of `Network` and `Memory` choose what is compiled; there is no second copy of the step.
+Arrays are flat and reach the loop as addresses (`packing.addresses`); B streams, L layers and channels as in
+weights.py, padded to whole vectors. Every product reads its input in the precision of the network: `put` brings it
+there, with one scale per stream for bytes. One compiled step serves every network and every precision.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import njit
 from numpy.typing import NDArray
 
 from wavegen.engines.compiled import kept
 from wavegen.engines.draws import draw_categorical, draw_logistic_mixture
-from wavegen.engines.packing import Matrices
+from wavegen.engines.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
 from wavegen.engines.simd import (
     LANES,
     absolute,
@@ -36,7 +35,7 @@ Array = NDArray[np.float32]
 
 
 class Network(NamedTuple):
-    """What does not change: packed weights and sizes in channels."""
+    """What does not change: packed weights and sizes."""
 
     embedding: Array  # (n_classes * R)
     convolution: Matrices  # L * k
@@ -51,6 +50,7 @@ class Network(NamedTuple):
     out_bias: Array  # (P)
     dilations: NDArray[np.int64]  # (L)
     first_rows: NDArray[np.int64]  # (L) where the ring buffer of each layer begins
+    n_layers: int
     n_taps: int
     n_classes: int
     n_mixtures: int
@@ -65,12 +65,12 @@ class Memory(NamedTuple):
     An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128).
     """
 
-    ring: NDArray[
-        Any
-    ]  # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
+    # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
+    ring: NDArray[Any]
     ring_scales: Array  # (rows * B)
     heard: NDArray[np.int64]  # (B) the newest code, or -1
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
+    n_streams: int  # B
     x: Array  # (B * R) the residual stream
     h: Array  # (B * H) pre-activations
     z: NDArray[Any]  # (B * L * G) gated activations
@@ -85,51 +85,52 @@ class Memory(NamedTuple):
     keys: NDArray[np.int32]  # the same memory
 
 
-class Choice(NamedTuple):
-    """How each stream's codes are drawn (sampling.Decoding)."""
+class Call(NamedTuple):
+    """What n steps are to do."""
 
-    temperature: NDArray[np.float64]  # (B)
+    n: int
+    uniforms: NDArray[np.float64]  # (B * n)
+    temperature: NDArray[np.float64]  # (B), and so on as in sampling.Decoding
     top_k: NDArray[np.int64]  # (B), 0 for off
     top_p: NDArray[np.float64]  # (B), 1 for off
+    codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
+    n_frames: int  # of the condition: 0, 1 or n
+    condition: Array  # (B * n_frames * L * H)
+    wants_logits: bool
+    logits: Array  # (B * n * n_parameters) if they are wanted
 
 
 @kept
-def run(
-    net: Network, memory: Memory, first: int, last: int, uniforms: Any, choice: Choice, codes: Any, condition: Any,
-    logits: Any,
-) -> None:  # fmt: skip
-    """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it.
-
-    Shapes: uniforms (B, n), codes (B, n) with -1 where one is to be drawn, which is then put there, condition
-    (B, frames, L, H) with 0, 1 or n frames, logits (B, n, P), or (B, 0, P) where nobody wants them.
-    """
-    B, n_steps = codes.shape
-    L, k, n = len(net.dilations), net.n_taps, last - first
+def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
+    """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
+    B, L, k, n = memory.n_streams, net.n_layers, net.n_taps, last - first
     R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    n_frames = condition.shape[1]
-    wants_logits = logits.shape[1] > 0
-    convolution, projection, skips = pointers(net.convolution), pointers(net.projection), pointers(net.skip)
-    to_hidden, to_out = pointers(net.hidden), pointers(net.out)
-    embedding, convolution_bias, conditions = pointer(net.embedding), pointer(net.convolution_bias), pointer(condition)
-    projection_bias, skip_bias = pointer(net.projection_bias), pointer(net.skip_bias)
-    hidden_bias, out_bias = pointer(net.hidden_bias), pointer(net.out_bias)
-    dilations, first_rows = pointer(net.dilations), pointer(net.first_rows)
-    ring, ring_scales, newest = pointer(memory.ring), pointer(memory.ring_scales), pointer(memory.heard)
-    x, h, z, z_scales = pointer(memory.x), pointer(memory.h), pointer(memory.z), pointer(memory.z_scales)
-    skip, skip_put, scales = pointer(memory.skip), pointer(memory.skip_put), pointer(memory.scales)
-    hidden, hidden_put, out = pointer(memory.hidden), pointer(memory.hidden_put), pointer(memory.out)
-    weights, keys = pointer(memory.probabilities), pointer(memory.keys)
-    temperature, top_k, top_p = pointer(choice.temperature), pointer(choice.top_k), pointer(choice.top_p)
-    begin = read(pointer(memory.clock), 0)
+    of_bytes = net.convolution.precision == INT8X8
+    embedding, out_bias = pointer(net.embedding, np.float32, 0), pointer(net.out_bias, np.float32, 0)
+    convolution_bias = pointer(net.convolution_bias, np.float32, 0)
+    projection_bias = pointer(net.projection_bias, np.float32, 0)
+    skip_bias, hidden_bias = pointer(net.skip_bias, np.float32, 0), pointer(net.hidden_bias, np.float32, 0)
+    dilations, first_rows = pointer(net.dilations, np.int64, 0), pointer(net.first_rows, np.int64, 0)
+    newest, begin = pointer(memory.heard, np.int64, 0), read(pointer(memory.clock, np.int64, 0), 0)
+    ring_scales, scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.scales, np.float32, 0)
+    z_scales = pointer(memory.z_scales, np.float32, 0)
+    x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
+    skip, hidden = pointer(memory.skip, np.float32, 0), pointer(memory.hidden, np.float32, 0)
+    out, weights = pointer(memory.out, np.float32, 0), pointer(memory.probabilities, np.float32, 0)
+    keys = pointer(memory.keys, np.int32, 0)
+    uniforms, codes = pointer(call.uniforms, np.float64, 0), pointer(call.codes, np.int64, 0)
+    temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
+    top_k = pointer(call.top_k, np.int64, 0)
+    conditions, logits = pointer(call.condition, np.float32, 0), pointer(call.logits, np.float32, 0)
     zero, one = np.int64(0), np.int64(1)  # numba compiles a function anew for every literal that it is given
 
-    for step in range(n_steps):
+    for step in range(call.n):
         now = begin + step
-        frame = step if n_frames > 1 else 0
-        is_drawn = wants_logits
+        frame = step if call.n_frames > 1 else 0
+        is_drawn = call.wants_logits
         for b in range(first, last):
-            is_drawn |= codes[b, step] < 0
+            is_drawn |= read(codes, b * call.n + step) < 0
             heard = read(newest, b)
             for offset in range(0, R, LANES):
                 if heard < 0:
@@ -141,8 +142,8 @@ def run(
             for b in range(first, last):
                 for offset in range(0, H, LANES):
                     value = load(convolution_bias, layer * H + offset)
-                    if n_frames > 0:
-                        value = value + load(conditions, ((b * n_frames + frame) * L + layer) * H + offset)
+                    if call.n_frames > 0:
+                        value = value + load(conditions, ((b * call.n_frames + frame) * L + layer) * H + offset)
                     store(h, b * H + offset, value)
             dilation = read(dilations, layer)
             length = max(1, (k - 1) * dilation)
@@ -150,17 +151,18 @@ def run(
                 row = (read(first_rows, layer) + (now + tap * dilation) % length) * B + first
                 if tap == k - 1:  # now, whose row is that of the oldest tap, which has been read
                     for b in range(n):
-                        write(ring_scales, row + b, put(x, (first + b) * R, ring, (row + b) * R, R))
-                multiply(convolution, layer * k + tap, ring, row * R, R, ring_scales, row, one, h, first * H, H, n)
+                        write(ring_scales, row + b, put(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+                multiply(
+                    net.convolution, layer * k + tap, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
+                    first * H, H, n,
+                )  # fmt: skip
             for b in range(first, last):
                 at = (b * L + layer) * G
                 if net.is_gated:
-                    for offset in range(0, G, LANES):
-                        here = b * H + offset
-                        put_gated(gate(load(h, here), load(h, here + G)), z, at + offset)
+                    put_gated(h, b * H, memory.z, at, G, of_bytes)
                 else:
                     rectify(h, b * H, H)
-                    write(z_scales, b * L + layer, put(h, b * H, z, at, G))
+                    write(z_scales, b * L + layer, put(h, b * H, memory.z, at, G, of_bytes))
             if layer == L - 1:
                 break
             for b in range(first, last):
@@ -170,26 +172,44 @@ def run(
                         value = value + load(x, b * R + offset)
                     store(x, b * R + offset, value)
             at = first * L + layer
-            multiply(projection, layer, z, at * G, L * G, z_scales, at, L, x, first * R, R, n)
+            multiply(net.projection, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.x, first * R, R, n)
 
         if is_drawn:
             spread(skip_bias, skip, first, last, S)
             if net.is_gated:  # one scale for every z, so one product over all layers
-                multiply(skips, zero, z, first * L * G, L * G, z_scales, first * L, L, skip, first * S, S, n)
+                at = first * L
+                multiply(net.skip, zero, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
             else:
                 for layer in range(L):
                     at = first * L + layer
-                    multiply(skips, layer, z, at * G, L * G, z_scales, at, L, skip, first * S, S, n)
+                    multiply(
+                        net.skip, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n
+                    )
             for b in range(first, last):
                 rectify(skip, b * S, S)
-                write(scales, b, put(skip, b * S, skip_put, b * S, S))
+                write(scales, b, put(skip, b * S, memory.skip_put, b * S, S, of_bytes))
             spread(hidden_bias, hidden, first, last, A)
-            multiply(to_hidden, zero, skip_put, first * S, S, scales, first, one, hidden, first * A, A, n)
+            multiply(
+                net.hidden,
+                zero,
+                memory.skip_put,
+                first * S,
+                S,
+                memory.scales,
+                first,
+                one,
+                memory.hidden,
+                first * A,
+                A,
+                n,
+            )
             for b in range(first, last):
                 rectify(hidden, b * A, A)
-                write(scales, b, put(hidden, b * A, hidden_put, b * A, A))
+                write(scales, b, put(hidden, b * A, memory.hidden_put, b * A, A, of_bytes))
             spread(out_bias, out, first, last, P)
-            multiply(to_out, zero, hidden_put, first * A, A, scales, first, one, out, first * P, P, n)
+            multiply(
+                net.out, zero, memory.hidden_put, first * A, A, memory.scales, first, one, memory.out, first * P, P, n
+            )
 
         for b in range(first, last):
             heard = read(newest, b)
@@ -197,91 +217,94 @@ def run(
                 value_heard = np.float32(heard * (2 / (net.n_classes - 1)) - 1)
                 for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
                     write(out, index, read(out, index) + value_heard)
-            if wants_logits:
+            at = b * call.n + step
+            if call.wants_logits:
                 for index in range(net.n_parameters):
-                    logits[b, step, index] = read(out, b * P + index)
-            if codes[b, step] < 0:
+                    write(logits, at * net.n_parameters + index, read(out, b * P + index))
+            if read(codes, at) < 0:
+                u = read(uniforms, at)
                 if net.n_mixtures > 0:
-                    codes[b, step] = draw_logistic_mixture(
-                        out, b * P, net.n_mixtures, net.n_classes, uniforms[b, step], read(temperature, b)
-                    )
+                    drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
                 else:
-                    codes[b, step] = draw_categorical(
-                        out, weights, keys, b * P, net.n_classes, uniforms[b, step], read(temperature, b),
-                        read(top_k, b), read(top_p, b),
+                    drawn = draw_categorical(
+                        out, weights, keys, b * P, net.n_classes, u, read(temperature, b), read(top_k, b),
+                        read(top_p, b),
                     )  # fmt: skip
-            write(newest, b, codes[b, step])
-
-
-@njit
-def pointers(matrices: Matrices) -> Any:
-    """The same matrices without references for numba to count."""
-    return Matrices(
-        pointer(matrices.weights), pointer(matrices.scales), pointer(matrices.starts), matrices.n_rows,
-        matrices.n_columns, matrices.panel,
-    )  # fmt: skip
+                write(codes, at, drawn)
+            write(newest, b, read(codes, at))
 
 
 @njit
 def multiply(
-    matrices: Matrices, index: int, x: Any, x_offset: int, x_stride: int, x_scales: Any, x_scales_offset: int,
-    x_scales_stride: int, y: Any, y_offset: int, y_stride: int, n_streams: int,
+    matrices: Matrices, index: int, x: int, x_offset: int, x_stride: int, x_scales: int, x_scales_offset: int,
+    x_scales_stride: int, y: int, y_offset: int, y_stride: int, n_streams: int,
 ) -> None:  # fmt: skip
-    """y[b] += x[b] @ matrix, for the vectors that begin at an offset plus b times a stride."""
-    n_rows, n_columns = matrices.n_rows, matrices.n_columns
+    """y[b] += x[b] @ matrix, for the vectors that begin at an address, an offset plus b times a stride."""
+    n_rows, n_columns, precision, weights = matrices.n_rows, matrices.n_columns, matrices.precision, matrices.weights
     done = 0
     while done < n_streams:
         left = n_streams - done
         group = 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+        x_at = x_offset + done * x_stride
+        x_scale = pointer(x_scales, np.float32, x_scales_offset + done * x_scales_stride)
         column, width = 0, matrices.panel
         while column < n_columns:
             while width * LANES > n_columns - column:
                 width //= 2
-            multiply_panel(
-                matrices.weights, n_rows * (index * n_columns + column), n_rows, matrices.scales, matrices.starts,
-                index * n_columns + column, x, x_offset + done * x_stride, x_stride, x_scales,
-                x_scales_offset + done * x_scales_stride, x_scales_stride, y, y_offset + done * y_stride + column,
-                y_stride, group, width,
-            )  # fmt: skip
+            at = index * n_columns + column
+            scale, start = pointer(matrices.scales, np.float32, at), pointer(matrices.starts, np.int32, at)
+            to = pointer(y, np.float32, y_offset + done * y_stride + column)
+            at *= n_rows
+            if precision == INT8X8:
+                multiply_panel(
+                    pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.uint8, x_at), x_stride, x_scale,
+                    x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == INT8:
+                multiply_panel(
+                    pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == FLOAT16:
+                multiply_panel(
+                    pointer(weights, np.uint16, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == FLOAT32:
+                multiply_panel(
+                    pointer(weights, np.float32, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
             column += width * LANES
         done += group
 
 
-def put(x: Any, offset: int, to: Any, to_offset: int, n: int) -> float:
-    """Bring float32 numbers to the precision of a product's inputs; returns their scale."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(put)
-def _put(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-    def as_bytes(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
+@njit
+def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> float:
+    """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale."""
+    if of_bytes:
         largest = constant(0.0)
         for index in range(0, n, LANES):
             largest = maximum(largest, absolute(load(x, offset + index)))
         most = highest(largest)
         factor = splat(np.float32(127) / most if most > 0 else np.float32(0))
         for index in range(0, n, LANES):
-            store_bytes(to, to_offset + index, load(x, offset + index) * factor)
+            store_bytes(pointer(to, np.uint8, to_offset), index, load(x, offset + index) * factor)
         return most / np.float32(127)
-
-    def as_it_is(x, offset, to, to_offset, n):  # type: ignore[no-untyped-def]
-        for index in range(0, n, LANES):
-            store(to, to_offset + index, load(x, offset + index))
-        return np.float32(1)
-
-    return as_bytes if to.dtype == types.uint8 else as_it_is
+    for index in range(0, n, LANES):
+        store(pointer(to, np.float32, to_offset), index, load(x, offset + index))
+    return np.float32(1)
 
 
-def put_gated(z: Any, to: Any, to_offset: int) -> None:
-    """The same for a vector of gated activations, which lie in (-1, 1) and so need no scale of their own."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(put_gated)
-def _put_gated(z, to, to_offset):  # type: ignore[no-untyped-def]
-    if to.dtype == types.uint8:
-        return lambda z, to, to_offset: store_bytes(to, to_offset, z * constant(127.0))
-    return lambda z, to, to_offset: store(to, to_offset, z)
+@njit
+def put_gated(h: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> None:
+    """Gate n filters with the n gates behind them. The results lie in (-1, 1) and so need no scale of their own."""
+    for index in range(0, n, LANES):
+        z = gate(load(h, offset + index), load(h, offset + n + index))
+        if of_bytes:
+            store_bytes(pointer(to, np.uint8, to_offset), index, z * constant(127.0))
+        else:
+            store(pointer(to, np.float32, to_offset), index, z)
 
 
 @njit
@@ -301,25 +324,21 @@ def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
 @kept
 def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
     """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
-    L, k, n = len(net.dilations), net.n_taps, n_streams
+    L, k, n = net.n_layers, net.n_taps, n_streams
     R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    convolution, projection, skips = pointers(net.convolution), pointers(net.projection), pointers(net.skip)
-    to_hidden, to_out = pointers(net.hidden), pointers(net.out)
-    ring, ring_scales, scales = pointer(memory.ring), pointer(memory.ring_scales), pointer(memory.scales)
-    x, h, z, z_scales = pointer(memory.x), pointer(memory.h), pointer(memory.z), pointer(memory.z_scales)
-    skip, skip_put = pointer(memory.skip), pointer(memory.skip_put)
-    hidden, hidden_put, out = pointer(memory.hidden), pointer(memory.hidden_put), pointer(memory.out)
+    x, h, z, z_scales = memory.x, memory.h, memory.z, memory.z_scales
     zero, one = np.int64(0), np.int64(1)
     for _ in range(n_steps):
         for layer in range(L):
             for tap in range(k):
-                multiply(convolution, layer * k + tap, ring, zero, R, ring_scales, zero, one, h, zero, H, n)
+                index = layer * k + tap
+                multiply(net.convolution, index, memory.ring, zero, R, memory.ring_scales, zero, one, h, zero, H, n)
             if layer < L - 1:
-                multiply(projection, layer, z, layer * G, L * G, z_scales, layer, L, x, zero, R, n)
+                multiply(net.projection, layer, z, layer * G, L * G, z_scales, layer, L, x, zero, R, n)
             if not net.is_gated:
-                multiply(skips, layer, z, layer * G, L * G, z_scales, layer, L, skip, zero, S, n)
+                multiply(net.skip, layer, z, layer * G, L * G, z_scales, layer, L, memory.skip, zero, S, n)
         if net.is_gated:
-            multiply(skips, zero, z, zero, L * G, z_scales, zero, L, skip, zero, S, n)
-        multiply(to_hidden, zero, skip_put, zero, S, scales, zero, one, hidden, zero, A, n)
-        multiply(to_out, zero, hidden_put, zero, A, scales, zero, one, out, zero, P, n)
+            multiply(net.skip, zero, z, zero, L * G, z_scales, zero, L, memory.skip, zero, S, n)
+        multiply(net.hidden, zero, memory.skip_put, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
+        multiply(net.out, zero, memory.hidden_put, zero, A, memory.scales, zero, one, memory.out, zero, P, n)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
 from wavegen.engines.base import check_call
-from wavegen.engines.packing import REDUCED, Matrices, Precision, pack, pad
+from wavegen.engines.packing import REDUCED, Matrices, Precision, addresses, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.progress import say
 from wavegen.sampling import Decoding
 
-NOTHING = np.zeros((0, 0, 0), dtype=np.float32)  # logits that nobody wants
+NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
 IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 MAX_COST = 0.01  # bits per sample
@@ -52,6 +52,7 @@ class NumbaEngine:
         self._weights = weights
         self._network = pack_network(weights, precision, simd.panel_vectors(-(-n_streams // n_groups)))
         self._memory = make_memory(self._network, n_streams, precision)
+        self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
         groups = np.array_split(np.arange(n_streams), n_groups)
         self._groups = [(int(group[0]), int(group[-1]) + 1) for group in groups]
         self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
@@ -80,16 +81,19 @@ class NumbaEngine:
         condition: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
+        if len(each) != self.n_streams:
+            raise InputError(f"decodings for {len(each)} streams are given; expected {self.n_streams}")
         for one in each:
             one.check_head("logistic-mixture" if self._weights.n_mixtures else "categorical")
-        made = np.full((*uniforms.shape[:2], 1), -1, dtype=np.int64) if codes is None else codes.copy()
-        self._run(uniforms[..., 0], each, made, condition, NOTHING)
+        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
+        self._run(uniforms[..., 0], each, made, condition)
         return made
 
     def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
         n_parameters = self._network.n_parameters
         logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
-        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, codes.copy(), condition, logits)
+        given = np.array(codes, dtype=np.int64, order="C")
+        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, logits)
         return logits[:, :, None]
 
     def snapshot(self) -> Snapshot:
@@ -106,22 +110,21 @@ class NumbaEngine:
 
     def run_products(self, n: int) -> None:
         """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
-        kernel.run_products(self._network, self._memory, self.n_streams, n)
+        kernel.run_products(self._network_at, self._memory_at, self.n_streams, n)
 
     def _compile(self) -> None:
-        """Have the step compiled for these types, or fetched from the disk, by making no step."""
-        variant = f"{self.precision}-kernel"
-        is_new = not compiled.is_kept(variant)
+        """Have the step compiled, or fetched from the disk, by making no step."""
+        is_new = not compiled.is_kept()
         if is_new:
-            say(f"compiling the {self.precision} engine for this CPU; about {COMPILE_S} s, the first time only")
-        nothing = np.zeros((self.n_streams, 0, 1))
+            say(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
+        nothing = np.zeros((self.n_streams, 0))
         try:
-            self._run(nothing[..., 0], [Decoding()] * self.n_streams, nothing.astype(np.int64), None, NOTHING)
+            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64)[..., None], None)
         except OSError as error:  # raised after it was compiled
             say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
             return
         if is_new:
-            compiled.note_kept(variant)
+            compiled.note_kept()
 
     def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Views (rows, B, R) and (rows, B)."""
@@ -136,25 +139,28 @@ class NumbaEngine:
         decoding: Sequence[Decoding],
         codes: NDArray[np.int64],
         condition: NDArray[np.float32] | None,
-        logits: NDArray[np.float32],
+        logits: NDArray[np.float32] | None = None,
     ) -> None:
-        """Move all streams on; fills the codes that are -1, and the logits if there is room for them."""
+        """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        frames = NOTHING if condition is None else self._padded(condition)
         n = codes.shape[1]
-        arguments = (
-            writable(uniforms, np.float64),
-            kernel.Choice(
-                np.array([one.temperature for one in decoding], dtype=np.float64),
-                np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
-                np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
-            ),
-            codes.reshape(self.n_streams, n),
-            self._padded_condition(condition),
-            logits,
+        call = kernel.Call(
+            n=n,
+            uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
+            temperature=np.array([one.temperature for one in decoding], dtype=np.float64),
+            top_k=np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
+            top_p=np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
+            codes=codes,
+            n_frames=0 if condition is None else frames.shape[1],
+            condition=frames,
+            wants_logits=logits is not None,
+            logits=NOTHING if logits is None else logits,
         )
+        call_at = addresses(call)  # `call` keeps the arrays alive
 
         def run(group: tuple[int, int]) -> None:
-            kernel.run(self._network, self._memory, *group, *arguments)
+            kernel.run(self._network_at, self._memory_at, call_at, *group)
 
         if self._pool is None:
             run(self._groups[0])
@@ -162,25 +168,20 @@ class NumbaEngine:
             list(self._pool.map(run, self._groups))
         self._memory.clock[0] += n
 
-    def _padded_condition(self, condition: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        """(B, frames, L, H) with filter and gate padded each; 0 frames where there is none."""
-        n_layers, width = len(self._weights.dilations), self._network.convolution.n_columns
-        if condition is None:
-            return np.zeros((self.n_streams, 0, n_layers, width), dtype=np.float32)
-        given = writable(condition, np.float32)
-        if given.shape[-1] != width:
-            given = _pad_halves(given, self._weights.is_gated, given.ndim - 1)
-        return given
+    def _padded(self, condition: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A condition with its filters and its gates padded to whole vectors each."""
+        expected = self._weights.convolution_bias.shape
+        if condition.shape[2:] != expected:
+            raise InputError(f"condition has layers and channels {condition.shape[2:]}; expected {expected}")
+        given = np.ascontiguousarray(condition, dtype=np.float32)
+        if given.shape[-1] == self._network.convolution.n_columns:
+            return given
+        return _pad_halves(given, self._weights.is_gated, given.ndim - 1)
 
 
 def _n_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def writable(array: NDArray[Any], kind: type) -> NDArray[Any]:
-    """The array as the kernel was compiled for: numba takes one that is read-only for another type."""
-    return np.require(array, dtype=kind, requirements=["C", "W"])
 
 
 def choose_precision(costs: Mapping[str, float]) -> Precision:
@@ -233,7 +234,8 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
         out=packed(weights.out.T[None]),
         out_bias=pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE),
         dilations=np.array(weights.dilations, dtype=np.int64),
-        first_rows=np.cumsum([0, *ring_rows[:-1]]),
+        first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),
+        n_layers=n_layers,
         n_taps=n_taps,
         n_classes=weights.n_classes,
         n_mixtures=weights.n_mixtures,
@@ -246,7 +248,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
 def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -> kernel.Memory:
     """State and room to work for some streams."""
     kind = np.uint8 if precision == "int8x8" else np.float32
-    n_layers = len(network.dilations)
+    n_layers = network.n_layers
     n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
     R, H, G = network.convolution.n_rows, network.convolution.n_columns, network.projection.n_rows
     S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
@@ -263,6 +265,7 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -
         ring_scales=numbers(n_rows),
         heard=np.full(n_streams, -1, dtype=np.int64),
         clock=np.zeros(1, dtype=np.int64),
+        n_streams=n_streams,
         x=numbers(R),
         h=numbers(H),
         z=inputs(n_layers * G),

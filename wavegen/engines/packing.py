@@ -1,16 +1,19 @@
 """Matrices laid out for `simd.multiply_panel`: in the precision and the order in which it reads them. numpy only."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["float32", "float16", "int8", "int8x8"]
 REDUCED: tuple[Precision, ...] = ("int8x8", "int8", "float16")  # fastest first
+FLOAT32, FLOAT16, INT8, INT8X8 = range(4)  # what compiled code knows them by
+NUMBERS: dict[Precision, int] = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int8x8": INT8X8}
+Tuple = TypeVar("Tuple", bound=NamedTuple)
 
 
 class Matrices(NamedTuple):
-    """Matrices of one shape; a tuple of arrays, so that compiled code can take it.
+    """Matrices of one shape; a tuple, so that compiled code can take it (`addresses`).
 
     `weights[i]` holds matrix i as panels: bands of outputs, `panel` vectors wide (the last ones half as wide, and so
     on), one after the other, each with its rows (one per input) in order. For int8x8 four rows lie together, so that
@@ -23,6 +26,22 @@ class Matrices(NamedTuple):
     n_rows: int
     n_columns: int
     panel: int  # vectors
+    precision: int  # FLOAT32 and so on
+
+
+def addresses(parts: Tuple) -> Tuple:
+    """The tuple with an address in place of every array: what compiled code takes, and what it takes fastest.
+
+    Whoever calls compiled code keeps the arrays alive, contiguous and of the types that are written beside them.
+    """
+
+    def address(part: Any) -> Any:
+        if isinstance(part, np.ndarray):
+            assert part.flags.c_contiguous
+            return part.ctypes.data
+        return addresses(part) if isinstance(part, tuple) else part  # type: ignore[type-var]
+
+    return type(parts)(*map(address, parts))
 
 
 def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel: int) -> Matrices:
@@ -40,7 +59,7 @@ def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel:
         if precision == "int8x8":
             band = band.reshape(n, n_rows // 4, 4, -1).swapaxes(2, 3)
         panels.append(band.reshape(n, -1))
-    return Matrices(np.concatenate(panels, axis=1), scales, starts, n_rows, n_columns, panel)
+    return Matrices(np.concatenate(panels, axis=1), scales, starts, n_rows, n_columns, panel, NUMBERS[precision])
 
 
 class Rounded(NamedTuple):

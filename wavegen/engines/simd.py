@@ -4,8 +4,8 @@ Numba compiles loops over arrays, but leaves to LLVM whether they become vector 
 product end up in memory. Here each primitive emits LLVM's portable vector instructions itself, as wide as the CPU that
 numba compiles for: 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON).
 
-Numbers in memory are addressed by a pointer and an offset in elements. A pointer is what `pointer(array)` gives; an
-array does as well, but numba counts the references to arrays, which a step has no time for.
+Numbers in memory are addressed by a pointer and an offset in elements. A pointer is what `pointer` makes of an address;
+an array does as well, but numba counts the references to arrays, which a step has no time for.
 """
 
 import operator
@@ -144,15 +144,16 @@ def splat(_typing: Any, value: Any) -> Any:
 
 
 @intrinsic
-def pointer(_typing: Any, array: Any) -> Any:
-    """Where an array's numbers begin. Whoever calls compiled code keeps the array alive."""
-    if not isinstance(array, types.Array):
+def pointer(_typing: Any, address: Any, kind: Any, offset: Any) -> Any:
+    """Where number `offset` of a kind (np.float32, say) lies after an address (`packing.addresses`)."""
+    if not isinstance(address, types.Integer) or not isinstance(kind, types.NumberClass):
         return None
+    result = types.CPointer(kind.instance_type)
 
-    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return context.make_array(signature.args[0])(context, builder, given[0]).data
+    def codegen(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.gep(builder.inttoptr(given[0], context.get_value_type(result)), [given[2]])
 
-    return types.CPointer(array.dtype)(array), codegen
+    return result(types.intp, kind, types.intp), codegen
 
 
 @intrinsic
@@ -313,61 +314,54 @@ def _tanh_parts(x: Any) -> Any:
 def multiply_panel(
     _typing: Any,
     weights: Any,
-    weights_offset: Any,
     n_rows: Any,
     scales: Any,
     starts: Any,
-    scales_offset: Any,
     x: Any,
-    x_offset: Any,
     x_stride: Any,
     x_scales: Any,
-    x_scales_offset: Any,
     x_scales_stride: Any,
     y: Any,
-    y_offset: Any,
     y_stride: Any,
     n_streams: Any,
     n_vectors: Any,
 ) -> Any:
     """y[b] += scale * (x[b] @ panel) for 8, 4, 2 or 1 streams b and 8, 4, 2 or 1 vectors of outputs.
 
-    `weights` holds the panel's rows (one per input) one after the other, as float32, float16 (in uint16) or int8; y
-    is float32 and `scales` (outputs) multiplies every sum. If x is float32, that is all. If x is uint8, it stands for
-    x_scales[b] * (x - 128); weights are int8 with rows in groups of four, the four of an output side by side, sums
-    are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the rows.
+    All arrays are pointers. `weights` holds the panel's rows (one per input) one after the other, as float32, float16
+    (in uint16) or int8; y is float32 and `scales` (outputs) multiplies every sum. If x is float32, that is all. If x is
+    uint8, it stands for x_scales[b] * (x - 128); weights are int8 with rows in groups of four, the four of an output
+    side by side, sums are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the
+    rows. Strides are in elements, from stream to stream.
 
-    The sums stay in registers, which `panel_vectors` sees to.
+    The sums stay in registers, which `panel_vectors` sees to. Where the CPU lacks the instructions nothing is emitted:
+    the engine refuses such a precision.
     """
     of_bytes = x.dtype == types.uint8
+    is_possible = can_multiply_bytes() if of_bytes else can_read_float16() or weights.dtype != types.uint16
 
-    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
         b = builder
-        kinds = dict(zip(_PANEL_ARGUMENTS, signature.args, strict=True))
-        values = dict(zip(_PANEL_ARGUMENTS, given, strict=True))
+        weights_at, rows, scales_at, starts_at, x_at, x_step, x_scales_at, x_scales_step, y_at, y_step, *size = given
+        if not is_possible:
+            return context.get_dummy_value()
 
-        def at(array: str, offset: Any) -> Any:
-            return _address(context, b, kinds[array], values[array], offset)
+        def beyond(base: Any, stride: Any, index: int) -> Any:
+            return b.gep(base, [b.mul(stride, ir.Constant(_I64, index))])
 
-        def element(array: str, offset: str, stride: str, index: int) -> Any:
-            return at(array, b.add(values[offset], b.mul(values[stride], ir.Constant(_I64, index))))
+        def vector_of(base: Any, index: int, kind: ir.Type) -> Any:
+            return _load(b, b.gep(base, [ir.Constant(_I64, index * LANES)]), kind, 4)
 
         def emit(streams: int, vectors: int) -> None:
-            row = vectors * LANES
-            panel = at("weights", values["weights_offset"])
-            inputs = [element("x", "x_offset", "x_stride", i) for i in range(streams)]
+            inputs = [beyond(x_at, x_step, i) for i in range(streams)]
             outputs = [
-                [b.gep(element("y", "y_offset", "y_stride", i), [ir.Constant(_I64, j * LANES)]) for j in range(vectors)]
+                [b.gep(beyond(y_at, y_step, i), [ir.Constant(_I64, j * LANES)]) for j in range(vectors)]
                 for i in range(streams)
             ]
-            scale = [
-                _load(b, b.gep(at("scales", values["scales_offset"]), [ir.Constant(_I64, j * LANES)]), _VECTOR, 4)
-                for j in range(vectors)
-            ]
+            scale = [vector_of(scales_at, j, _VECTOR) for j in range(vectors)]
             step, kind = (4, _INTEGERS) if of_bytes else (1, _VECTOR)
             if of_bytes:
-                first = at("starts", values["scales_offset"])
-                begin = [_load(b, b.gep(first, [ir.Constant(_I64, j * LANES)]), _INTEGERS, 4) for j in range(vectors)]
+                begin = [vector_of(starts_at, j, _INTEGERS) for j in range(vectors)]
             else:
                 begin = [_constant(_VECTOR, 0.0)] * vectors
 
@@ -380,7 +374,7 @@ def multiply_panel(
             for i in range(streams):
                 for j in range(vectors):
                     sums[i][j].add_incoming(begin[j], before)
-            base = b.gep(panel, [b.mul(index, ir.Constant(_I64, row))])
+            base = b.gep(weights_at, [b.mul(index, ir.Constant(_I64, vectors * LANES))])
             columns = [
                 _load_weights(b, b.gep(base, [ir.Constant(_I64, j * LANES * step)]), weights.dtype, of_bytes)
                 for j in range(vectors)
@@ -398,13 +392,13 @@ def multiply_panel(
                     sums[i][j] = made
             following = b.add(index, ir.Constant(_I64, step))
             index.add_incoming(following, body)
-            b.cbranch(b.icmp_signed("<", following, values["n_rows"]), body, after)
+            b.cbranch(b.icmp_signed("<", following, rows), body, after)
 
             b.position_at_end(after)
             for i in range(streams):
                 if of_bytes:
-                    factor = b.load(element("x_scales", "x_scales_offset", "x_scales_stride", i))
-                    factors = [b.fmul(own, _splat(b, factor, _VECTOR)) for own in scale]
+                    factor = _splat(b, b.load(beyond(x_scales_at, x_scales_step, i)), _VECTOR)
+                    factors = [b.fmul(own, factor) for own in scale]
                 else:
                     factors = scale
                 for j in range(vectors):
@@ -414,8 +408,7 @@ def multiply_panel(
 
         end = b.append_basic_block("multiplied")
         nowhere = b.append_basic_block("no_such_panel")
-        case = b.add(b.mul(values["n_streams"], ir.Constant(_I64, 16)), values["n_vectors"])
-        switch = b.switch(case, nowhere)
+        switch = b.switch(b.add(b.mul(size[0], ir.Constant(_I64, 16)), size[1]), nowhere)
         for streams in STREAM_GROUPS:
             vectors = panel_vectors(streams)
             while vectors:
@@ -432,16 +425,9 @@ def multiply_panel(
 
     integer = types.intp
     signature = types.void(
-        weights, integer, integer, scales, starts, integer, x, integer, integer, x_scales, integer, integer, y,
-        integer, integer, integer, integer,
+        weights, integer, scales, starts, x, integer, x_scales, integer, y, integer, integer, integer
     )  # fmt: skip
     return signature, codegen
-
-
-_PANEL_ARGUMENTS = (
-    "weights", "weights_offset", "n_rows", "scales", "starts", "scales_offset", "x", "x_offset", "x_stride",
-    "x_scales", "x_scales_offset", "x_scales_stride", "y", "y_offset", "y_stride", "n_streams", "n_vectors",
-)  # fmt: skip
 
 
 def _load_weights(builder: Any, pointer: Any, dtype: Any, of_bytes: bool) -> Any:
