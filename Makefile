@@ -1,6 +1,6 @@
 # make demo       train a network on a sine and hear what it learnt
-# make test       lint, type-check and test
-# make test-all   the same with the tests that take minutes
+# make test       lint and test
+# make test-all   the same with the tests that take minutes, and types checked
 # Each makes its own virtual environment first; nothing else needs to be installed but Python 3.11 or newer.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 unexport PYTHONDONTWRITEBYTECODE  # modules are compiled when they are first imported, instead of all by pip
 
-.PHONY: demo check test test-all clean
+.PHONY: demo lint test test-all clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("wavegen needs Python 3.11 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
@@ -22,15 +22,15 @@ demo: $(VENV)/installed
 	$(BIN)/wavegen generate runs/sine --seconds 10 --seed 0 --out demo/sine.wav --plot
 	@echo 'Listen to demo/sine.wav, look at demo/sine.png; play it live with: $(BIN)/wavegen play runs/sine'
 
-check: $(VENV)/installed
+lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 
-test: check
+test: lint
 	$(BIN)/python -m pytest
 
-test-all: check
+test-all: lint
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -m ''
 
 clean:

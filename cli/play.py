@@ -1,25 +1,35 @@
 """wavegen play"""
 
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.live import Live as Screen
+from rich.table import Table
 
+from wavegen import files
+from wavegen.data import audio
+from wavegen.errors import InputError
 from wavegen.generation import n_samples
-from wavegen.playback import Player, sounddevice_opener
-from wavegen.progress import say
-from wavegen.session import Wish
+from wavegen.live import BLOCKSIZE, Live
+from wavegen.playback import Card, Player, output_devices, resampled
+from wavegen.progress import console, say
+from wavegen.session import Session, Wish
 
+from . import keys
 from .options import (
     MAX_SECONDS,
     Device,
     EngineName,
     Labels,
-    Model,
     PrecisionName,
     Prime,
     Seed,
@@ -29,37 +39,65 @@ from .options import (
     open_session,
     parse_labels,
 )
+from .osc import listening
+from .stage import Stage
 
-TRIAL_S = 0.5  # how long the engine is timed before playing
+TRIAL_S = 0.3  # how long the engine is timed before playing
+PICTURES_PER_S = 12
+SWITCH_S = 0.001  # between threads: the sound card's waits no longer than this for the one that draws
+
+Blocks = Iterator[NDArray[np.float32]]
 
 
 def play(
-    model: Model,
+    model: Annotated[
+        Path, typer.Argument(help="a run folder, a .safetensors file, or the name of a model that ships")
+    ] = Path("speech"),
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until Ctrl-C)"),
+        typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until q or Ctrl-C)"),
     ] = None,
     seed: Seed = None,
     prime: Prime = None,
     labels: Labels = None,
-    output: Annotated[str | None, typer.Option(help="sound card, by name or number (default: the system's)")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="voices at once, mixed")] = 1,
+    spread: Annotated[bool, typer.Option("--spread", help="one voice to a channel instead of mixing them")] = False,
+    output: Annotated[
+        str | None, typer.Option(help="sound card, by name or number, or - for raw samples to a pipe")
+    ] = None,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="list the sound cards and end")] = False,
+    record: Annotated[Path | None, typer.Option(help="also write everything to this WAV file")] = None,
+    latency: Annotated[
+        float, typer.Option(min=5, max=5000, help="ms from the engine to the card; more is safer, less obeys sooner")
+    ] = 60,
     blocksize: Annotated[
-        int, typer.Option(min=16, help="samples per block; larger is safer, smaller responds sooner")
-    ] = 512,
-    prefill: Annotated[int, typer.Option(min=1, help="blocks made before the first is played")] = 8,
+        int, typer.Option(min=0, help="samples that the card asks for at a time (0: as it likes)")
+    ] = 0,
+    osc: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="obey Open Sound Control messages to this port of the machine")
+    ] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="no picture and no keys")] = False,
     engine: EngineName = "auto",
     precision: PrecisionName = "auto",
     device: Device = "auto",
 ) -> None:
-    """Play a model on the sound card while it is making the sound.
+    """Play a model on the sound card while it is making the sound; keys change it while it plays.
 
     Examples:
-        wavegen play runs/sine --temperature 0.8
-        wavegen play runs/speech --seconds 10 --output pulse
+        wavegen play --temperature 0.8
+        wavegen play runs/speech --seconds 10 --output pulse --record take.wav
+        wavegen play --output - | aplay -f S16_LE -r 16000
     """
+    if list_devices:
+        _list_devices()
+        return
+    if record is not None:
+        if record.suffix.lower() != ".wav" or record.is_dir():
+            raise InputError(f"--record is {record}; expected the name of a .wav file")
+        files.check_writable(record.absolute().parent)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
@@ -67,33 +105,131 @@ def play(
         seed=seed,
         labels=parse_labels(labels),
         prime=prime,
+        n=n,
         engine=engine,
         device=device,
         precision=precision,
     )
+    n_channels = n if spread else 1
     session = open_session(model, wish)
     rate = session.description.sample_rate
-    opener = sounddevice_opener(rate, blocksize, int(output) if output and output.isdigit() else output)
-    factor = _times_real_time(session.blocks(None, 32), rate)
+    card = None if output == "-" else Card(int(output) if output and output.isdigit() else output, rate, n_channels)
+    _say_whether_it_keeps_up(session)
+    live = Live(session, wish.labels or {})
+    sound = _voices(live.blocks(), spread)
+    if seconds is not None:
+        sound = _first(sound, n_samples(seconds, rate))
+    with contextlib.ExitStack() as stack:
+        if osc is not None:
+            stack.enter_context(listening(live, osc))
+        if record is not None:
+            sound = _recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
+            stack.callback(say, f"Wrote {record}")
+        if card is None:
+            say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
+            _write_raw(sound)
+        else:
+            _play(live, sound, card, latency / 1000, blocksize, None if headless else f"{model} on {card.name}")
+
+
+def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: int, title: str | None) -> None:
+    """Play until the sound ends, q or Ctrl-C; with a picture if it has a title and there is a terminal."""
+    rate = live.session.description.sample_rate
+    if card.sample_rate != rate:
+        say(f"{card.name} plays {card.sample_rate} Hz; the sound is resampled from {rate} Hz")
+        sound = resampled(sound, rate, card.sample_rate, card.n_channels)
+    capacity = max(2 * blocksize, round(latency_s * card.sample_rate), 2 * BLOCKSIZE * card.sample_rate // rate)
+    player = Player(sound, card.n_channels, capacity, card.opener(blocksize, latency_s / 2))
+    say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            if title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+                player.run()
+            else:
+                _perform(player, Stage(live, player, rate, title))
+    finally:
+        sys.setswitchinterval(before)
+        counts = player.counts
+        say(
+            f"Played {counts.n_played / card.sample_rate:.1f} s; {counts.n_dropouts} drop-outs "
+            f"({counts.n_silent / card.sample_rate:.2f} s of silence), {counts.n_underflows} underflows reported"
+        )
+
+
+def _perform(player: Player, stage: Stage) -> None:
+    """Play with a picture and keys."""
+    with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
+        drawn_at = 0.0
+
+        def tick() -> None:
+            nonlocal drawn_at
+            for key in newest():
+                stage.press(key)
+            if time.monotonic() - drawn_at >= 1 / PICTURES_PER_S:
+                drawn_at = time.monotonic()
+                screen.update(stage.screen(), refresh=True)
+
+        player.run(tick)
+
+
+def _say_whether_it_keeps_up(session: Session) -> None:
+    rate = session.description.sample_rate
+    factor = _times_real_time(session.blocks(None, BLOCKSIZE), rate)
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
-        say("That is too slow to play without drop-outs; `wavegen generate` renders to a file first")
-    n_wanted = None if seconds is None else n_samples(seconds, rate)
-    player = Player((block[0] for block in session.blocks(n_wanted, blocksize)), prefill, opener)
-    say(f"Playing, {1000 * blocksize * prefill / rate:.0f} ms buffered; Ctrl-C stops")
-    with contextlib.suppress(KeyboardInterrupt):
-        player.run()
-    counts = player.counts
-    say(
-        f"Played {counts.n_played * blocksize / rate:.1f} s; {counts.n_dropped} drop-outs "
-        f"({counts.n_dropped * blocksize / rate:.1f} s of silence), {counts.n_underflows} underflows reported"
-    )
+        smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
+        say(
+            "That is too slow to play without drop-outs. A smaller model would do"
+            f"{smaller}; `wavegen generate` renders to a file first"
+        )
 
 
-def _times_real_time(blocks: Iterator[NDArray[np.float32]], rate: int) -> float:
+def _times_real_time(blocks: Blocks, rate: int) -> float:
     """Seconds of sound made per second of work, measured for a moment."""
     next(blocks)  # whatever happens only once
     n, began = 0, time.perf_counter()
     while time.perf_counter() - began < TRIAL_S:
         n += next(blocks).shape[1]
     return n / rate / (time.perf_counter() - began)
+
+
+def _voices(blocks: Blocks, spread: bool) -> Blocks:
+    """(T, voices) -> (T, channels): as they are, or mixed at the loudness of one."""
+    for block in blocks:
+        yield block if spread else block.sum(axis=1, keepdims=True) / np.sqrt(block.shape[1], dtype=np.float32)
+
+
+def _first(blocks: Blocks, n: int) -> Blocks:
+    """The first n samples."""
+    for block in blocks:
+        yield block[:n]
+        n -= len(block)
+        if n <= 0:
+            return
+
+
+def _recorded(blocks: Blocks, write: Callable[[NDArray[np.float32]], None]) -> Blocks:
+    for block in blocks:
+        write(block)
+        yield block
+
+
+def _write_raw(blocks: Blocks) -> None:
+    """Samples to stdout until they end, Ctrl-C, or nobody reads any more."""
+    try:
+        for block in blocks:
+            sys.stdout.buffer.write((np.clip(block, -1, 1) * 32767).round().astype("<i2").tobytes())
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:  # what else is buffered has nobody to go to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass
+
+
+def _list_devices() -> None:
+    table = Table("", "name", "channels", "Hz", "", box=None)
+    for number, name, n_channels, rate, is_default in output_devices():
+        table.add_row(str(number), name, str(n_channels), str(rate), "default" if is_default else "")
+    Console(markup=False).print(table)

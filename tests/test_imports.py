@@ -34,6 +34,7 @@ ALLOWED = {
     "pretrained": set(),
     "beam": {"engines", "generation", "sampling"},
     "session": {"beam", "checkpoint", "codec", "conditioning", "data", "engines", "generation", "sampling"},
+    "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},
     "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
@@ -46,7 +47,7 @@ ONLY_IN = {
     "matplotlib": {"plots"},
     "sounddevice": {"playback"},
     "soundfile": {"data", "doctor"},
-    "soxr": {"data"},
+    "soxr": {"data", "playback"},
     "numba": {"engines"},
     "llvmlite": {"engines"},
     "onnx": {"bench"},

@@ -1,12 +1,11 @@
-"""Blocks of sound -> a bounded queue -> the sound card.
+"""Blocks of sound -> a ring of samples -> the sound card.
 
-Three parts that know nothing of each other: an engine yields blocks, a thread puts them into the queue, and the
-sound card's callback copies one block out. The callback never waits, allocates, logs or takes a lock of ours beyond the
-queue's; when the queue is empty it plays silence and counts it.
+Three parts that know nothing of each other: an engine yields blocks, a thread puts them into the ring, and the sound
+card's callback copies out what it wants. The callback never waits, takes a lock, logs or keeps memory; when the ring
+is empty it plays silence and counts it.
 """
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,11 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 
-Block = NDArray[np.float32]
+Samples = NDArray[np.float32]  # (T, channels) in [-1, 1]
 GIVE_UP_S = 2.0  # how long to wait for the engine's thread when playing stops
+SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone
+TICK_S = 0.02  # between two looks at the keyboard
+PAUSE_S = 0.002  # between two looks whether the ring has room
 
 
 class OutputStream(Protocol):
@@ -30,151 +32,246 @@ class OutputStream(Protocol):
     def close(self) -> None: ...
 
 
+OpenStream = Callable[[Callable[..., None], Callable[[], None]], OutputStream]
+
+
+class Ring:
+    """Samples on their way from one thread, which writes, to one other, which reads; neither ever waits.
+
+    `n_written` and `n_read` count samples from the beginning. Each is moved by one side only, and only once the samples
+    that it speaks of have been copied, so no lock is needed.
+    """
+
+    def __init__(self, capacity: int, n_channels: int) -> None:
+        self._samples = np.zeros((capacity, n_channels), dtype=np.float32)
+        self.n_written = 0
+        self.n_read = 0
+
+    @property
+    def capacity(self) -> int:
+        return len(self._samples)
+
+    @property
+    def n_ready(self) -> int:
+        return self.n_written - self.n_read
+
+    def write(self, samples: Samples) -> int:
+        """Take as many as there is room for; returns how many."""
+        n = min(len(samples), self.capacity - self.n_ready)
+        begin = self.n_written % self.capacity
+        first = min(n, self.capacity - begin)
+        self._samples[begin : begin + first] = samples[:first]
+        self._samples[: n - first] = samples[first:n]
+        self.n_written += n
+        return n
+
+    def read_into(self, out: Samples) -> int:
+        """Fill as much of `out` as there is; returns how much. The rest of it is left alone."""
+        n = min(len(out), self.n_ready)
+        begin = self.n_read % self.capacity
+        first = min(n, self.capacity - begin)
+        out[:first] = self._samples[begin : begin + first]
+        out[first:n] = self._samples[: n - first]
+        self.n_read += n
+        return n
+
+
 @dataclass
 class Counts:
-    """What the sound card was given: blocks of sound, and blocks of silence because none was ready."""
+    """What the sound card was given, in samples, and how often it had to wait."""
 
     n_played: int = 0
-    n_dropped: int = 0
+    n_silent: int = 0  # because none were ready
+    n_dropouts: int = 0  # stretches of such silence
     n_underflows: int = 0  # gaps that the sound system itself reports
+    n_asked: int = 0  # calls
 
 
 class Player:
-    """Plays mono blocks as long as the sound card's own (the last may be shorter), made as fast as they are wanted.
+    """Plays blocks (T, channels) of any length, made as fast as they are wanted.
 
-    `open_stream(callback, finished)` opens the sound card: by default with sounddevice, in tests a fake. The card
-    starts once `prefill` blocks are ready. Exceptions of the producer surface in `run`.
+    `capacity`: samples in the ring; they are the latency between the engine and the card, and the card starts once they
+    are there. `open_stream(callback, finished)` opens the card: with sounddevice, or in tests a fake. Exceptions of
+    whoever makes the blocks surface in `run`.
     """
 
-    def __init__(
-        self,
-        blocks: Iterator[Block],
-        prefill: int,
-        open_stream: Callable[[Callable[..., None], Callable[[], None]], OutputStream],
-    ) -> None:
+    def __init__(self, blocks: Iterator[Samples], n_channels: int, capacity: int, open_stream: OpenStream) -> None:
         self.counts = Counts()
-        self._blocks, self._prefill = blocks, prefill
-        self._open_stream = open_stream
-        self._queue: queue.Queue[Block | None] = queue.Queue(maxsize=max(1, prefill) + 1)
+        self.ring = Ring(capacity, n_channels)
+        self._blocks, self._open_stream = blocks, open_stream
+        self._has_ended = False
+        self._is_silent = False
         self._is_stopping = threading.Event()
         self._is_ready = threading.Event()
         self._is_over = threading.Event()
         self._failure: BaseException | None = None
 
-    def run(self) -> Counts:
-        """Play until the blocks end or the card stops; KeyboardInterrupt passes through once all is put away."""
+    def run(self, tick: Callable[[], None] = lambda: None) -> Counts:
+        """Play until the blocks end, `stop` is called or the card goes; `tick` is called all the while.
+
+        KeyboardInterrupt passes through once all is put away.
+
+        Raises: InputError if the card is gone.
+        """
         producer = threading.Thread(target=self._produce, name="wavegen-engine", daemon=True)
         producer.start()
         stream = None
         try:
-            _wait(self._is_ready)
+            _wait(self._is_ready, tick)
             stream = self._open_stream(self._callback, self._is_over.set)
             stream.start()
-            _wait(self._is_over)
+            _wait(self._is_over, self._watched(tick))
         finally:
             self._is_stopping.set()
             if stream is not None:
                 stream.stop()
                 stream.close()
-            self._unblock(producer)
+            producer.join(GIVE_UP_S)  # one in the midst of something long is left to end with the program
         if self._failure is not None:
             raise self._failure
         return self.counts
 
+    def stop(self) -> None:
+        """End playing soon; may be called from anywhere."""
+        self._is_ready.set()
+        self._is_over.set()
+
     def _produce(self) -> None:
         try:
-            for n_made, block in enumerate(self._blocks, start=1):
-                if self._is_stopping.is_set():
-                    return
-                self._queue.put(block)
-                if n_made >= self._prefill:
-                    self._is_ready.set()
+            for block in self._blocks:
+                n_put = 0
+                while n_put < len(block):
+                    if self._is_stopping.is_set():
+                        return
+                    n_put += self.ring.write(block[n_put:])
+                    if self.ring.n_ready == self.ring.capacity:
+                        self._is_ready.set()
+                        time.sleep(PAUSE_S)
         except BaseException as error:
             self._failure = error
         finally:
+            self._has_ended = True
             self._is_ready.set()
-            self._queue.put(None)
 
-    def _callback(self, out: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
+    def _callback(self, out: Samples, frames: int, when: Any, status: Any) -> None:
         """Fill one block (frames, channels) of the sound card; runs on PortAudio's thread."""
+        counts = self.counts
+        counts.n_asked += 1
         if status and status.output_underflow:
-            self.counts.n_underflows += 1
-        try:
-            block = self._queue.get_nowait()
-        except queue.Empty:
-            out.fill(0)
-            self.counts.n_dropped += 1
+            counts.n_underflows += 1
+        has_ended = self._has_ended  # asked before the ring is, which may be written in between
+        n = self.ring.read_into(out)
+        counts.n_played += n
+        if n == frames:
+            self._is_silent = False
             return
-        if block is None:
-            out.fill(0)
-            raise StopPlaying
-        out[: len(block)] = block[:, None]
-        out[len(block) :] = 0
-        self.counts.n_played += 1
+        out[n:] = 0
+        if has_ended:
+            if n == 0:
+                raise StopPlaying
+            return
+        counts.n_silent += frames - n
+        counts.n_dropouts += not self._is_silent
+        self._is_silent = True
 
-    def _unblock(self, producer: threading.Thread) -> None:
-        """Empty the queue so that a producer waiting for room sees that it should stop.
+    def _watched(self, tick: Callable[[], None]) -> Callable[[], None]:
+        """The tick, with an eye on whether the card is still there."""
+        seen, since = -1, time.monotonic()
 
-        A producer in the midst of something long (a priming recording) is left to end with the program.
-        """
-        give_up_at = time.monotonic() + GIVE_UP_S
-        while producer.is_alive() and time.monotonic() < give_up_at:
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        def watched() -> None:
+            nonlocal seen, since
+            if self.counts.n_asked != seen:
+                seen, since = self.counts.n_asked, time.monotonic()
+            elif time.monotonic() - since > SILENT_CARD_S:
+                raise InputError(f"the sound card has asked for nothing in {SILENT_CARD_S:g} s; it seems to be gone")
+            tick()
+
+        return watched
+
+
+def resampled(blocks: Iterator[Samples], rate: int, to_rate: int, n_channels: int) -> Iterator[Samples]:
+    """The same sound at another rate (Hz), block by block (soxr's high quality, whose delay is some ms)."""
+    import soxr
+
+    stream = soxr.ResampleStream(rate, to_rate, n_channels, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block).reshape(-1, n_channels)
+    yield stream.resample_chunk(np.zeros((0, n_channels), dtype=np.float32), last=True).reshape(-1, n_channels)
 
 
 class StopPlaying(Exception):  # noqa: N818 - the name of what it asks for, as PortAudio's CallbackStop
     """Raised by the callback when the blocks have ended; the opener translates it for its sound library."""
 
 
-def sounddevice_opener(
-    sample_rate: int, blocksize: int, device: str | int | None
-) -> Callable[[Callable[..., None], Callable[[], None]], OutputStream]:
-    """How to open a real sound card at `sample_rate` Hz, `blocksize` samples per block, mono.
+class Card:
+    """A sound card (`device`: its name or number, None for the system's), asked whether it can play.
 
-    Raises: InputError if PortAudio is not installed, the device does not exist, or it refuses the rate.
+    `sample_rate` is the wanted rate, or the card's own where it refuses that one.
+
+    Raises: InputError if PortAudio is not installed, there is no such card, or it has too few channels.
     """
-    sounddevice = import_sounddevice()
-    try:
-        sounddevice.check_output_settings(device=device, channels=1, samplerate=sample_rate, dtype="float32")
-    except (sounddevice.PortAudioError, ValueError) as error:
-        names = [one["name"] for one in sounddevice.query_devices() if one["max_output_channels"] > 0]
-        there_are = f"there are {'; '.join(names)}" if names else "there is no sound card on this machine"
+
+    def __init__(self, device: str | int | None, sample_rate: int, n_channels: int) -> None:
+        self._sounddevice = import_sounddevice()
+        self._device, self.n_channels = device, n_channels
         wanted = "the default output" if device is None else f"the output {device!r}"
-        raise InputError(
-            f"{wanted} cannot play {sample_rate} Hz ({error}); {there_are}. `wavegen generate` writes a file instead"
-        ) from error
-
-    def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
-        def translated(out: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
-            try:
-                callback(out, frames, when, status)
-            except StopPlaying:
-                raise sounddevice.CallbackStop from None
-
         try:
-            stream = sounddevice.OutputStream(
-                samplerate=sample_rate,
-                blocksize=blocksize,
-                device=device,
-                channels=1,
-                dtype="float32",
-                callback=translated,
-                finished_callback=finished,
+            found = self._sounddevice.query_devices(device, "output")
+        except (self._sounddevice.PortAudioError, ValueError) as error:
+            reason = str(error).replace("\n", " ")
+            raise InputError(f"{wanted} is not there ({reason}); {_there_are(self._sounddevice)}") from error
+        self.name = found["name"]
+        self.sample_rate = sample_rate
+        failure = self._refusal()
+        if failure is not None:
+            self.sample_rate = round(found["default_samplerate"])
+            if self._refusal() is not None:
+                raise InputError(
+                    f"{wanted} cannot play {n_channels} channels at {sample_rate} Hz ({failure}); "
+                    f"{_there_are(self._sounddevice)}"
+                ) from failure
+
+    def _refusal(self) -> Exception | None:
+        try:
+            self._sounddevice.check_output_settings(
+                device=self._device, channels=self.n_channels, samplerate=self.sample_rate, dtype="float32"
             )
-        except sounddevice.PortAudioError as error:
-            raise InputError(f"the sound card does not open: {error}") from error
-        return _Card(stream, sounddevice.PortAudioError)
+        except (self._sounddevice.PortAudioError, ValueError) as error:
+            return error
+        return None
 
-    return open_stream
+    def opener(self, blocksize: int, latency_s: float) -> OpenStream:
+        """How to open it; `blocksize` samples at a time (0: as it likes), with a buffer of its own of `latency_s`."""
+
+        def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
+            def translated(out: Samples, frames: int, when: Any, status: Any) -> None:
+                try:
+                    callback(out, frames, when, status)
+                except StopPlaying:
+                    raise self._sounddevice.CallbackStop from None
+
+            try:
+                stream = self._sounddevice.OutputStream(
+                    samplerate=self.sample_rate,
+                    blocksize=blocksize,
+                    device=self._device,
+                    channels=self.n_channels,
+                    dtype="float32",
+                    latency=latency_s,
+                    callback=translated,
+                    finished_callback=finished,
+                )
+            except self._sounddevice.PortAudioError as error:
+                raise InputError(f"the sound card does not open: {error}") from error
+            return _Stream(stream, self._sounddevice.PortAudioError)
+
+        return open_stream
 
 
-class _Card:
+class _Stream:
     """A PortAudio stream whose failures are sentences for the user."""
 
-    def __init__(self, stream: OutputStream, failure: type[Exception]) -> None:
+    def __init__(self, stream: Any, failure: type[Exception]) -> None:
         self._stream, self._failure = stream, failure
 
     def start(self) -> None:
@@ -192,6 +289,26 @@ class _Card:
             self._stream.close()
 
 
+def output_devices() -> list[tuple[int, str, int, int, bool]]:
+    """Sound cards: number, name, channels, rate in Hz, and whether it is the one that is taken by default.
+
+    Raises: InputError if PortAudio is not installed.
+    """
+    sounddevice = import_sounddevice()
+    default = sounddevice.default.device[1]
+    return [
+        (number, one["name"], one["max_output_channels"], round(one["default_samplerate"]), number == default)
+        for number, one in enumerate(sounddevice.query_devices())
+        if one["max_output_channels"] > 0
+    ]
+
+
+def _there_are(sounddevice: Any) -> str:
+    names = [one["name"] for one in sounddevice.query_devices() if one["max_output_channels"] > 0]
+    there_are = f"there are {'; '.join(names)}" if names else "there is no sound card on this machine"
+    return f"{there_are}. `wavegen generate` writes a file instead, and --output - raw samples to a pipe"
+
+
 def import_sounddevice() -> Any:
     """The sounddevice module; it needs the PortAudio library.
 
@@ -207,7 +324,7 @@ def import_sounddevice() -> Any:
     return sounddevice
 
 
-def _wait(event: threading.Event) -> None:
+def _wait(event: threading.Event, tick: Callable[[], None]) -> None:
     """Wait in steps, so that Ctrl-C is heard on every system."""
-    while not event.wait(0.1):
-        pass
+    while not event.wait(TICK_S):
+        tick()

@@ -81,14 +81,23 @@ class Session:
         self.engine_title, self.engine = make_engine(
             wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
         )
-        rows = conditioning.label_indices(described.labels, wish.labels or {})
-        self.condition: NDArray[np.float32] | None = None
-        if described.labels:
-            n_layers = described.architecture["n_blocks"] * described.architecture["layers_per_block"]
-            self.condition = conditioning.project_labels(
-                loaded.weights, list(described.labels), [rows] * n_streams, n_layers
-            )
+        self._weights = loaded.weights
+        self.condition = self.condition_of(wish.labels or {})
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
+
+    def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
+        """What the engine reads for these labels, the same for every stream; None for a model that has none.
+
+        Raises: InputError for a label or a value that the model does not know.
+        """
+        rows = conditioning.label_indices(self.description.labels, labels)
+        architecture = self.description.architecture
+        return conditioning.project_labels(
+            self._weights,
+            list(self.description.labels),
+            [rows] * self.engine.n_streams,
+            architecture["n_blocks"] * architecture["layers_per_block"],
+        )
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.

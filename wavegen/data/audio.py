@@ -3,8 +3,8 @@
 import io
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.errors import InputError
+from wavegen.errors import DiskError, InputError
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
@@ -124,13 +124,32 @@ def to_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
 
 
 def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
-    """Write a mono 16-bit WAV file; it appears whole or not at all.
+    """Write a waveform (T,) or (T, channels) as a 16-bit WAV file; it appears whole or not at all.
 
     Raises: InputError if the folder cannot be written to.
     """
     encoded = io.BytesIO()
     soundfile.write(encoded, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
     files.write(path, encoded.getvalue())
+
+
+@contextmanager
+def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callable[[NDArray[np.float32]], None]]:
+    """Yield what writes blocks (T, channels) to a 16-bit WAV file; however the block ends, what was written is kept.
+
+    Raises: InputError if the folder cannot be written to, DiskError if the disk is full.
+    """
+    failure: BaseException | None = None
+    with files.atomic(path) as partial:
+        try:
+            with soundfile.SoundFile(partial, "w", sample_rate, n_channels, "PCM_16", format="WAV") as file:
+                yield lambda samples: file.write(np.clip(samples, -1, 1))
+        except soundfile.LibsndfileError as error:
+            failure = DiskError(f"cannot write on to {path} ({error}); it holds what was written before")
+        except BaseException as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def _check_whole(file: Path | IO[bytes]) -> None:

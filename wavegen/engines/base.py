@@ -29,10 +29,12 @@ class Engine(Protocol):
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
         condition: NDArray[np.float32] | None = None,
+        logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Make n steps: uniforms (B, n, draws) -> codes (B, n, C).
 
-        Where `codes` (B, n, C) is given and not -1 it is taken instead of drawn: priming, correcting a stream.
+        Where `codes` (B, n, C) is given and not -1 it is taken instead of drawn: priming, correcting a stream. If
+        `logits` (B, n, C, parameters) is given, it is filled with what every code was drawn from.
         """
         ...
 

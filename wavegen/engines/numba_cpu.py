@@ -79,6 +79,7 @@ class NumbaEngine:
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
         condition: NDArray[np.float32] | None = None,
+        logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
         if len(each) != self.n_streams:
@@ -86,7 +87,7 @@ class NumbaEngine:
         for one in each:
             one.check_head("logistic-mixture" if self._weights.n_mixtures else "categorical")
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
-        self._run(uniforms[..., 0], each, made, condition)
+        self._run(uniforms[..., 0], each, made, condition, logits)
         return made
 
     def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
@@ -145,6 +146,10 @@ class NumbaEngine:
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
         frames = NOTHING if condition is None else self._padded(condition)
         n = codes.shape[1]
+        if logits is not None and (
+            logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
+        ):
+            raise InputError(f"room for logits is {logits.shape} of {logits.dtype}; expected float32 for every code")
         call = kernel.Call(
             n=n,
             uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),

@@ -43,6 +43,7 @@ class ReferenceEngine:
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
         condition: NDArray[np.float32] | None = None,
+        logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
         made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
@@ -51,12 +52,16 @@ class ReferenceEngine:
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
             last = min(first + CHUNK, n_given)
-            self._run(made[:, first:last], _frames(condition, first, last))
+            chunk = self._run(made[:, first:last], _frames(condition, first, last))
+            if logits is not None:
+                logits[:, first:last] = chunk
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
-            logits = self._run(held, _frames(condition, step, step + 1))[:, 0, 0]
-            drawn = self._model.head.draw(logits, uniforms[:, step, 0], decoding)
+            parameters = self._run(held, _frames(condition, step, step + 1))[:, 0, 0]
+            if logits is not None:
+                logits[:, step, 0] = parameters
+            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
             made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
             self._state = self._model.observe(self._state, self._tensor(made[:, step]))
         return made

@@ -1,0 +1,48 @@
+"""Keys as they are pressed, from a terminal."""
+
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+ARROWS = {"[A": "up", "[B": "down", "[C": "right", "[D": "left"}
+ESCAPE = "\x1b"
+
+
+@contextmanager
+def pressed() -> Iterator[Callable[[], list[str]]]:
+    """While the block runs, keys need no Enter and are not shown; yields what tells the keys pressed since last asked.
+
+    Ctrl-C works as ever. Without a terminal there are none.
+    """
+    if not sys.stdin.isatty():
+        yield lambda: []
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def newest() -> list[str]:
+        text = ""
+        while select.select([terminal], [], [], 0)[0] and (read := os.read(terminal, 64)):
+            text += read.decode(errors="ignore")
+        return split(text)
+
+    try:
+        tty.setcbreak(terminal)
+        yield newest
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def split(text: str) -> list[str]:
+    """What a terminal sends, as keys: characters, and the names of arrows."""
+    keys = []
+    while text:
+        arrow = ARROWS.get(text[1:3]) if text[0] == ESCAPE else None
+        keys.append(arrow or text[0])
+        text = text[3 if arrow else 1 :]
+    return [key for key in keys if key != ESCAPE]

@@ -1,0 +1,63 @@
+"""Controls of `wavegen play` by Open Sound Control (OSC 1.0), from other music software."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wavegen.errors import InputError
+from wavegen.live import Live
+from wavegen.progress import say
+
+HOST = "127.0.0.1"  # other machines may not reach it: OSC knows no passwords
+
+
+def actions(live: Live) -> dict[str, Callable[..., None]]:
+    """What each address does with its arguments."""
+    return {
+        "/temperature": lambda value: live.change(temperature=float(value)),
+        "/top_p": lambda value: live.change(top_p=float(value)),
+        "/top_k": lambda value: live.change(top_k=int(value)),
+        "/gain": lambda value: live.change(gain=float(value)),
+        "/label": lambda name, value: live.change(labels={**live.controls.labels, str(name): str(value)}),
+        "/freeze": lambda value: live.change(is_frozen=bool(value)),
+        "/restart": lambda seed: live.restart(int(seed)),
+    }
+
+
+@contextmanager
+def listening(live: Live, port: int) -> Iterator[None]:
+    """Obey OSC messages to a UDP port of this machine while the block runs. One that makes no sense is told.
+
+    Raises: InputError if python-osc is not installed or the port is taken.
+    """
+    try:
+        from pythonosc.dispatcher import Dispatcher
+        from pythonosc.osc_server import BlockingOSCUDPServer
+    except ImportError as error:
+        raise InputError("--osc needs the package python-osc: pip install 'wavegen[osc]'") from error
+    known = actions(live)
+
+    def obey(address: str, *values: Any) -> None:
+        try:
+            known[address](*values)
+        except KeyError:
+            say(f"OSC {address}: expected one of {', '.join(known)}")
+        except (InputError, TypeError, ValueError) as error:
+            say(f"OSC {address} {' '.join(map(str, values))}: {error}")
+
+    dispatcher = Dispatcher()
+    dispatcher.set_default_handler(obey)
+    try:
+        server = BlockingOSCUDPServer((HOST, port), dispatcher)
+    except OSError as error:
+        raise InputError(f"cannot listen for OSC at port {port}: {error.strerror}") from error
+    thread = threading.Thread(target=server.serve_forever, name="wavegen-osc", daemon=True)
+    thread.start()
+    say(f"Listening for OSC at {HOST}:{port}: {', '.join(known)}")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,147 @@
+"""What `wavegen play` shows while it plays, and what its keys do."""
+
+import itertools
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from wavegen.data import audio
+from wavegen.errors import InputError
+from wavegen.live import Live
+from wavegen.playback import Player
+
+SHADES = " ░▒▓█"
+ROWS, COLUMNS = 10, 64  # of the spectrogram
+FLOOR_DB = -70
+COLUMN_S = 0.05  # of sound to a column
+FFT = 512
+KEYS = "up/down temperature   p/P top-p   -/+ gain   l/L label   r restart   f freeze   w write take   q quit"
+
+
+class Stage:
+    """A live model, its player and the terminal."""
+
+    def __init__(self, live: Live, player: Player, rate: int, title: str) -> None:
+        self._live, self._player, self._rate, self._title = live, player, rate, title
+        self._columns: deque[str] = deque([" " * ROWS] * COLUMNS, maxlen=COLUMNS)
+        self._next_column = time.monotonic()
+        self._note = ""
+        self._n_takes = 0
+        self._actions: dict[str, Callable[[], str]] = {
+            "up": lambda: self._temperature(0.05),
+            "down": lambda: self._temperature(-0.05),
+            "p": lambda: self._top_p(-0.05),
+            "P": lambda: self._top_p(0.05),
+            "-": lambda: self._gain(1 / 1.25),
+            "+": lambda: self._gain(1.25),
+            "=": lambda: self._gain(1.25),
+            "l": lambda: self._label(1),
+            "L": lambda: self._label(-1),
+            "r": self._restart,
+            "f": self._freeze,
+            "w": self._write_take,
+            "q": self._quit,
+        }
+
+    def press(self, key: str) -> None:
+        """Do what a key stands for; what the model cannot do is told on the screen."""
+        if key in self._actions:
+            try:
+                self._note = self._actions[key]()
+            except InputError as error:
+                self._note = str(error)
+
+    def screen(self) -> RenderableType:
+        """The picture of this moment."""
+        live, counts, ring = self._live, self._player.counts, self._player.ring
+        sound = live.newest(max(FFT, round(COLUMN_S * self._rate)))
+        while time.monotonic() >= self._next_column:
+            self._columns.append(spectrum(sound))
+            self._next_column += COLUMN_S
+        now, meter = live.controls, live.meter
+        decoding = now.decoding
+        surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
+        labels = "".join(f"   {name} {value or 'unknown'}" for name, value in now.labels.items())
+        frozen = "   frozen" if now.is_frozen else ""
+        lines = [
+            self._title,
+            *("".join(column[row] for column in self._columns) for row in range(ROWS - 1, -1, -1)),
+            f"level {level_bar(sound)}",
+            f"temperature {decoding.temperature:.2f}   top-p {decoding.top_p or 1:.2f}   gain {now.gain:.2f}"
+            f"   seed {now.seed}{labels}{frozen}",
+            f"{meter.times_real_time:.1f} x real time   ring {ring.n_ready / ring.capacity:4.0%}"
+            f"   drop-outs {counts.n_dropouts}{surprise}",
+            KEYS,
+            self._note,
+        ]
+        return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
+
+    def _temperature(self, by: float) -> str:
+        wanted = round(max(0.0, self._live.controls.decoding.temperature + by), 2)
+        self._live.change(temperature=wanted)
+        return f"temperature {wanted:.2f}"
+
+    def _top_p(self, by: float) -> str:
+        wanted = round(min(max((self._live.controls.decoding.top_p or 1.0) + by, 0.05), 1.0), 2)
+        self._live.change(top_p=wanted)
+        return f"top-p {wanted:.2f}"
+
+    def _gain(self, factor: float) -> str:
+        self._live.change(gain=self._live.controls.gain * factor)
+        return f"gain {self._live.controls.gain:.2f}"
+
+    def _label(self, by: int) -> str:
+        """The next value of the first label."""
+        known = self._live.session.description.labels
+        if not known:
+            return "this model has no labels"
+        name, values = next(iter(known.items()))
+        every = [None, *values]
+        labels = dict(self._live.controls.labels)
+        labels[name] = every[(every.index(labels.get(name)) + by) % len(every)]
+        self._live.change(labels=labels)
+        return f"{name} {labels[name] or 'unknown'}"
+
+    def _restart(self) -> str:
+        self._live.restart(secrets.randbelow(2**32))
+        return "a new beginning"
+
+    def _freeze(self) -> str:
+        self._live.change(is_frozen=not self._live.controls.is_frozen)
+        return "frozen; f lets it go on" if self._live.controls.is_frozen else "it goes on"
+
+    def _write_take(self) -> str:
+        self._n_takes += 1
+        path = Path(f"take-{self._live.controls.seed}-{self._n_takes}.wav")
+        audio.write(path, self._live.take(), self._rate)
+        return f"wrote {path}"
+
+    def _quit(self) -> str:
+        self._player.stop()
+        return "stopping"
+
+
+def spectrum(sound: NDArray[np.float32]) -> str:
+    """One column of a spectrogram, the lowest band first: ROWS shades, of bands that widen upwards."""
+    if len(sound) < FFT:
+        return " " * ROWS
+    power = np.abs(np.fft.rfft(sound[-FFT:] * np.hanning(FFT))) ** 2 / (FFT / 4) ** 2
+    edges = np.unique(np.geomspace(2, len(power), ROWS + 1).astype(int))
+    bands = [power[low:high].max() for low, high in itertools.pairwise(edges)]
+    shades = ((10 * np.log10(np.maximum(bands, 1e-12)) - FLOOR_DB) / -FLOOR_DB * len(SHADES)).astype(int)
+    return "".join(SHADES[min(max(shade, 0), len(SHADES) - 1)] for shade in shades).ljust(ROWS)
+
+
+def level_bar(sound: NDArray[np.float32], width: int = 40) -> str:
+    """A bar of the loudness of some samples, with its figure in dB of full scale."""
+    power = float(np.mean(np.square(sound))) if len(sound) else 0.0
+    level = 10 * np.log10(max(power, 1e-7))
+    filled = round(min(max(1 + level / 70, 0.0), 1.0) * width)
+    return "█" * filled + "·" * (width - filled) + f" {level:5.1f} dB"

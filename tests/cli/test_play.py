@@ -1,0 +1,197 @@
+"""`wavegen play` with a fake sound card: what it plays, writes and shows, and what its keys do."""
+
+import io
+import os
+import pty
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tests.conftest import tiny_checkpoint
+from tests.test_playback import FakeCard
+from wavegen.cli import keys, osc, stage
+from wavegen.cli import play as command
+from wavegen.cli.main import app
+from wavegen.errors import InputError
+from wavegen.live import Live
+from wavegen.playback import Player
+from wavegen.session import Session, Wish
+
+
+class FakeOutput:
+    """Stands for `playback.Card`."""
+
+    name = "a fake"
+
+    def __init__(self, device, sample_rate, n_channels):
+        self.n_channels = n_channels
+        self.sample_rate = 16000 if device == "fast" else sample_rate
+
+    def opener(self, blocksize, latency_s):
+        return FakeCard
+
+
+@pytest.fixture(autouse=True)
+def _fake_card(monkeypatch):
+    monkeypatch.setattr(command, "Card", FakeOutput)
+    monkeypatch.setattr(command, "TRIAL_S", 0.01)
+
+
+def play(*words):
+    result = CliRunner().invoke(app, ["play", *map(str, words)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_what_is_played_is_recorded_and_is_the_sound_of_its_seed(tiny_run, tmp_path):
+    shown = play(tiny_run, "--seconds", "0.1", "--seed", 3, "--headless", "--record", tmp_path / "x.wav").stderr
+    assert "times real time" in shown
+    assert "Played 0.1 s" in shown
+    words = ["generate", str(tiny_run), "--seconds", "0.1", "--seed", "3", "--out", str(tmp_path / "y.wav")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    np.testing.assert_array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("x.wav", "y.wav")))
+
+
+def test_another_rate_and_more_voices_are_played(tiny_run, tmp_path):
+    assert "plays 16000 Hz" in play(tiny_run, "--seconds", "0.05", "--output", "fast").stderr
+    words = (tiny_run, "--seconds", "0.05", "--n", 3, "--record")
+    play(*words, tmp_path / "mixed.wav")
+    assert soundfile.info(tmp_path / "mixed.wav").channels == 1
+    play(*words, tmp_path / "spread.wav", "--output", "-", "--spread")
+    assert soundfile.info(tmp_path / "spread.wav").channels == 3
+
+
+def test_raw_samples_go_to_a_pipe(tiny_run):
+    result = play(tiny_run, "--seconds", "0.05", "--seed", 3, "--output", "-")
+    assert len(result.stdout_bytes) == 2 * 400
+    assert "16 bits, signed, little-endian, 8000 Hz, 1 channels" in result.stderr
+
+
+def test_a_record_that_is_no_wav_file_is_refused_before_anything_sounds(tiny_run, tmp_path):
+    with pytest.raises(InputError, match=r"--record is x\.mp3; expected the name of a \.wav file"):
+        play(tiny_run, "--record", "x.mp3")
+
+
+def test_a_card_that_goes_leaves_the_take(tiny_run, tmp_path, monkeypatch):
+    class Gone(FakeOutput):
+        def opener(self, blocksize, latency_s):
+            def open_stream(callback, finished):
+                raise InputError("the sound card does not open: it is gone")
+
+            return open_stream
+
+    monkeypatch.setattr(command, "Card", Gone)
+    with pytest.raises(InputError, match="it is gone"):
+        play(tiny_run, "--record", tmp_path / "kept.wav")
+    assert soundfile.info(tmp_path / "kept.wav").frames > 0
+
+
+@pytest.fixture
+def scene():
+    checkpoint = tiny_checkpoint(labels={"who": 2})
+    live = Live(Session(checkpoint, Wish(seed=3)), {})
+    blocks = live.blocks()
+    for _ in range(3):
+        next(blocks)
+    player = Player(blocks, 1, 64, FakeCard)
+    return live, player, stage.Stage(live, player, 8000, "tiny on a fake")
+
+
+def shown(scene) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(scene[2].screen())
+    return console.file.getvalue()
+
+
+def test_keys_change_the_sound(scene, tmp_path, monkeypatch):
+    live, player, at = scene
+    monkeypatch.chdir(tmp_path)
+    for key in ("up", "up", "down", "p", "p", "P", "+", "l", "l", "L", "?", "f"):
+        at.press(key)
+    now = live.controls
+    assert now.decoding.temperature == pytest.approx(1.05)
+    assert now.decoding.top_p == pytest.approx(0.95)
+    assert now.gain == pytest.approx(1.25)
+    assert now.labels == {"who": "0"}
+    assert now.is_frozen
+    at.press("r")
+    assert live.controls.seed != 3
+    assert not live.controls.is_frozen
+    at.press("w")
+    (written,) = tmp_path.glob("take-*.wav")
+    assert soundfile.info(written).frames == 768
+    at.press("q")
+    player.run()  # ends at once
+
+
+def test_the_screen_tells_what_sounds(scene):
+    text = shown(scene)
+    for words in (
+        "tiny on a fake",
+        "temperature 1.00",
+        "seed 3",
+        "x real time",
+        "ring",
+        "drop-outs 0",
+        "surprise",
+        "dB",
+    ):
+        assert words in text
+    scene[2].press("up")
+    assert "temperature 1.05" in shown(scene)
+
+
+def test_a_spectrogram_column_is_dark_where_the_sound_is():
+    tone = np.sin(np.arange(512) * 2 * np.pi * 0.25).astype(np.float32)
+    column = stage.spectrum(tone)
+    assert len(column) == stage.ROWS
+    assert column[7] in "▓█"
+    assert column[0] == " "
+    assert stage.spectrum(np.zeros(512, dtype=np.float32)) == " " * stage.ROWS
+    assert stage.level_bar(np.zeros(9, dtype=np.float32)).endswith("-70.0 dB")
+
+
+def test_keys_are_split():
+    assert keys.split("q\x1b[Ar\x1b[B\x1b") == ["q", "up", "r", "down"]
+    assert keys.split("") == []
+
+
+def test_keys_come_from_a_terminal_without_enter(monkeypatch):
+    leader, follower = pty.openpty()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(follower))
+    with keys.pressed() as newest:
+        os.write(leader, b"r\x1b[A")
+        deadline, found = time.monotonic() + 5, []
+        while len(found) < 2 and time.monotonic() < deadline:
+            found += newest()
+        assert found == ["r", "up"]
+    os.close(leader)
+
+
+def test_osc_messages_change_the_sound(scene, capsys):
+    live = scene[0]
+    known = osc.actions(live)
+    known["/temperature"](0.5)
+    known["/label"]("who", "1")
+    known["/freeze"](1)
+    assert live.controls.decoding.temperature == 0.5
+    assert live.controls.labels == {"who": "1"}
+    assert live.controls.is_frozen
+    known["/restart"](7)
+    assert live.controls.seed == 7
+    client = pytest.importorskip("pythonosc.udp_client")
+    with osc.listening(live, 9123):
+        sender = client.SimpleUDPClient(osc.HOST, 9123)
+        sender.send_message("/gain", 0.25)
+        sender.send_message("/loudness", 1)
+        deadline = time.monotonic() + 5
+        while live.controls.gain != 0.25 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert live.controls.gain == 0.25

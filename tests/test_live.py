@@ -1,0 +1,99 @@
+"""A model played live: the sound of `generate` as long as nothing is changed, and changes without a click."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests.conftest import tiny_checkpoint
+from wavegen.errors import InputError
+from wavegen.live import BLOCKSIZE, Live
+from wavegen.session import Session, Wish
+
+
+def live(wish: Wish | None = None, **changes) -> Live:
+    wish = wish or Wish(seed=3)
+    return Live(Session(tiny_checkpoint(**changes), wish), wish.labels or {})
+
+
+def test_unchanged_it_is_the_sound_that_generate_makes():
+    for wish in (Wish(seed=3, n=2), Wish(seed=3, prime=np.linspace(-0.5, 0.5, 700))):
+        playing = live(wish)
+        made = np.concatenate(list(itertools.islice(playing.blocks(), 3)))
+        expected = np.concatenate(list(Session(tiny_checkpoint(), wish).blocks(3 * BLOCKSIZE)), axis=1)
+        np.testing.assert_array_equal(made, expected.T)
+        np.testing.assert_array_equal(playing.take(), made)
+        np.testing.assert_array_equal(playing.newest(300), made[-300:, 0])
+    assert playing.meter.times_real_time > 0
+    assert 0 < playing.meter.surprise < 8
+
+
+def test_a_mixture_plays_without_surprise():
+    playing = live(head="logistic-mixture", n_mixtures=3)
+    next(playing.blocks())
+    assert playing.meter.surprise is None
+    with pytest.raises(InputError, match="top_k and top_p need a categorical head"):
+        playing.change(top_p=0.5)
+
+
+def test_temperature_and_labels_act_from_the_next_block_on():
+    playing = live(Wish(seed=3, labels={"who": "0"}), labels={"who": 2})
+    blocks, alone = playing.blocks(), live(Wish(seed=3, labels={"who": "0"}), labels={"who": 2}).blocks()
+    np.testing.assert_array_equal(next(blocks), next(alone))
+    playing.change(labels={"who": "1"})
+    assert (next(blocks) != next(alone)).any()
+    playing.change(temperature=0.1)
+    assert playing.controls.decoding.temperature == 0.1
+    for wrong in ({"temperature": -1}, {"labels": {"who": "9"}}, {"labels": {"mood": "9"}}):
+        with pytest.raises(InputError):
+            playing.change(**wrong)
+    assert playing.controls.labels == {"who": "1"}
+
+
+def test_gain_is_faded():
+    playing, blocks = live(), live().blocks()
+    loud = playing.blocks()
+    np.testing.assert_array_equal(next(loud), next(blocks))
+    playing.change(gain=0.0)
+    faded, whole = next(loud), next(blocks)
+    np.testing.assert_allclose(faded, whole * np.linspace(1, 0, BLOCKSIZE)[:, None], atol=1e-6)
+    assert not next(loud).any()
+
+
+def test_a_new_beginning_is_the_sound_of_its_seed_faded_into():
+    playing = live()
+    blocks = playing.blocks()
+    next(blocks)
+    playing.restart(8)
+    first, second = next(blocks), next(blocks)
+    other = live(Wish(seed=8)).blocks()
+    expected = next(other)
+    assert (first != expected).any()
+    np.testing.assert_allclose(first[-1], expected[-1], atol=1e-5)
+    np.testing.assert_array_equal(second, next(other))
+    assert len(playing.take()) == 2 * BLOCKSIZE
+
+
+def test_frozen_it_repeats_itself_without_making_more_and_goes_on_where_it_was():
+    playing, alone = live(), live().blocks()
+    blocks = playing.blocks()
+    for _ in range(4):
+        np.testing.assert_array_equal(next(blocks), next(alone))
+    playing.change(is_frozen=True)
+    next(alone)  # one more block is made to fade from
+    heard = np.concatenate([next(blocks) for _ in range(13)])[BLOCKSIZE:, 0]
+    period = 4 * BLOCKSIZE - BLOCKSIZE
+    np.testing.assert_array_equal(heard[:period], heard[period : 2 * period])
+    playing.change(is_frozen=False)
+    next(blocks)
+    next(alone)
+    np.testing.assert_array_equal(next(blocks), next(alone))
+
+
+def test_the_same_beginning_after_a_recording_needs_no_second_hearing():
+    playing = live(Wish(seed=3, prime=np.linspace(-0.5, 0.5, 700)))
+    blocks = playing.blocks()
+    first = np.concatenate([next(blocks) for _ in range(3)])
+    playing.restart(3)
+    again = np.concatenate([next(blocks) for _ in range(3)])
+    np.testing.assert_array_equal(again[BLOCKSIZE:], first[BLOCKSIZE:])
