@@ -40,6 +40,7 @@ def test_rivals_refuse_networks_they_are_not_written_for():
         rivals.CachedTorch(stack_weights(tiny_checkpoint(residual=False)), 1)
 
 
+@pytest.mark.exhaustive
 def test_training_is_timed_side_by_side():
     tiny = recipe.parse(TINY_RECIPE, "tiny")
     with bar("Timing", 2) as running:
@@ -50,6 +51,7 @@ def test_training_is_timed_side_by_side():
     assert 0 <= report.waiting < 1
 
 
+@pytest.mark.exhaustive
 def test_generation_is_timed_side_by_side(monkeypatch):
     monkeypatch.setattr(generation, "PRECISIONS", ("float32",))
     speeds = generation.time_generation(tiny_checkpoint(kernel_size=2), (1, 3), 2)

@@ -122,6 +122,7 @@ def test_a_finished_run_knows_what_precisions_cost_it(tiny_run):
     assert all(abs(cost) < 1 for cost in costs.values())
 
 
+@pytest.mark.exhaustive
 def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     training.train(tiny("training.steps=1", "training.accumulate=2"), tmp_path / "two")
     lines = metrics.read_metrics(tmp_path / "two")
@@ -212,6 +213,7 @@ def test_a_damaged_training_state_is_named(tmp_path):
         training.train(tiny(), tmp_path, resume=True)
 
 
+@pytest.mark.exhaustive
 def test_resume_refuses_a_corpus_that_has_changed(tmp_path):
     write_recordings(tmp_path / "in")
     changed = (
@@ -275,6 +277,7 @@ def test_16_bit_sound_is_trained_saved_and_generated(tmp_path):
         wavegen.load(tmp_path / "run").generate(0.01, beam=3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("setting", ["training.input_noise=2", "training.scheduled_sampling=0.5"])
 def test_hearing_other_codes_than_it_predicts_changes_training_and_resumes_exactly(tmp_path, tiny_run, setting):
     training.train(tiny(setting), tmp_path / "whole")
@@ -309,6 +312,7 @@ def test_every_parameter_has_one_optimizer(tmp_path):
         assert sorted(held) == sorted(id(parameter) for parameter in run.model.parameters())
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_stops_a_run_that_resumes_to_the_same_bits_once_there_is_space(tmp_path, tiny_recipe, tiny_run):
     folder = tmp_path / "run"
     words = ("train", tiny_recipe, "--out", folder, "--resume")

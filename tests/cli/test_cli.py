@@ -115,6 +115,7 @@ def test_evaluate_keeps_what_precisions_cost_in_the_model(tmp_path, tiny_run):
     assert "cost of precisions" in run("models", "inspect", folder).stdout
 
 
+@pytest.mark.exhaustive
 def test_evaluate_refuses_a_corpus_that_may_have_been_heard(tmp_path, tiny_recipe):
     write_recordings(tmp_path / "in", n=12)
     data = "data={corpus: folder, sample_rate: 8000, source: " + str(tmp_path / "in") + "}"
@@ -219,6 +220,7 @@ def test_mistakes_in_a_shell_end_without_a_traceback(tmp_path):
     assert "MODEL" in result.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_leaves_no_half_of_a_sound(tmp_path, tiny_run):
     words = ("generate", tiny_run, "--seconds", 1, "--out", tmp_path / "x.wav")
     result = run_on_full_disk(10_000, *words, stores=tmp_path / "stores")

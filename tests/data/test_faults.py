@@ -90,6 +90,7 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path):
     assert sum(report.levels.values()) == len(good)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident sizes are read as Linux tells them")
 def test_the_command_stays_small_and_shows_no_traceback(tmp_path):
     write_mixed_folder(tmp_path / "in")
@@ -144,6 +145,7 @@ def test_an_entry_that_swells_beyond_measure_is_left_out(tmp_path, monkeypatch):
         assert "unpacks to more than" in report.left_out["bomb.wav"]
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_leaves_no_store_and_one_sentence(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(3):

@@ -23,7 +23,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=["tiny", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("relu", "speech"))])
 def loaded(request):
     return MODELS[request.param]()
 
