@@ -22,7 +22,7 @@ ROWS, COLUMNS = 10, 64  # of the spectrogram
 FLOOR_DB = -70
 COLUMN_S = 0.05  # of sound to a column
 FFT = 512
-KEYS = "up/down temperature   p/P top-p   -/+ gain   l/L label   r restart   f freeze   w write take   q quit"
+KEYS = "up/down temperature   p/P top-p   -/+ gain   l/L k/K labels   r restart   f freeze   w write take   q quit"
 
 
 class Stage:
@@ -31,7 +31,7 @@ class Stage:
     def __init__(self, live: Live, player: Player, rate: int, title: str) -> None:
         self._live, self._player, self._rate, self._title = live, player, rate, title
         self._columns: deque[str] = deque([" " * ROWS] * COLUMNS, maxlen=COLUMNS)
-        self._next_column = time.monotonic()
+        self._began, self._n_columns = time.monotonic(), 0
         self._note = ""
         self._n_takes = 0
         self._actions: dict[str, Callable[[], str]] = {
@@ -42,8 +42,10 @@ class Stage:
             "-": lambda: self._gain(1 / 1.25),
             "+": lambda: self._gain(1.25),
             "=": lambda: self._gain(1.25),
-            "l": lambda: self._label(1),
-            "L": lambda: self._label(-1),
+            "l": lambda: self._label(0, 1),
+            "L": lambda: self._label(0, -1),
+            "k": lambda: self._label(1, 1),
+            "K": lambda: self._label(1, -1),
             "r": self._restart,
             "f": self._freeze,
             "w": self._write_take,
@@ -62,20 +64,20 @@ class Stage:
         """The picture of this moment."""
         live, counts, ring = self._live, self._player.counts, self._player.ring
         sound = live.newest(max(FFT, round(COLUMN_S * self._rate)))
-        while time.monotonic() >= self._next_column:
-            self._columns.append(spectrum(sound))
-            self._next_column += COLUMN_S
-        now, meter = live.controls, live.meter
-        decoding = now.decoding
+        n_due = int((time.monotonic() - self._began) / COLUMN_S)
+        self._columns.extend([spectrum(sound)] * min(COLUMNS, n_due - self._n_columns))
+        self._n_columns = n_due
+        controls, meter = live.controls, live.meter
+        decoding = controls.decoding
         surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
-        labels = "".join(f"   {name} {value or 'unknown'}" for name, value in now.labels.items())
-        frozen = "   frozen" if now.is_frozen else ""
+        labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
+        frozen = "   frozen" if controls.is_frozen else ""
         lines = [
             self._title,
             *("".join(column[row] for column in self._columns) for row in range(ROWS - 1, -1, -1)),
             f"level {level_bar(sound)}",
-            f"temperature {decoding.temperature:.2f}   top-p {decoding.top_p or 1:.2f}   gain {now.gain:.2f}"
-            f"   seed {now.seed}{labels}{frozen}",
+            f"temperature {decoding.temperature:.2f}   top-p {decoding.top_p or 1:.2f}   gain {controls.gain:.2f}"
+            f"   seed {controls.seed}{labels}{frozen}",
             f"{meter.times_real_time:.1f} x real time   ring {ring.n_ready / ring.capacity:4.0%}"
             f"   drop-outs {counts.n_dropouts}{surprise}",
             KEYS,
@@ -97,12 +99,12 @@ class Stage:
         self._live.change(gain=self._live.controls.gain * factor)
         return f"gain {self._live.controls.gain:.2f}"
 
-    def _label(self, by: int) -> str:
-        """The next value of the first label."""
+    def _label(self, number: int, by: int) -> str:
+        """The next value of a label."""
         known = self._live.session.description.labels
-        if not known:
-            return "this model has no labels"
-        name, values = next(iter(known.items()))
+        if number >= len(known):
+            return f"this model has {len(known)} labels"
+        name, values = list(known.items())[number]
         every = [None, *values]
         labels = dict(self._live.controls.labels)
         labels[name] = every[(every.index(labels.get(name)) + by) % len(every)]

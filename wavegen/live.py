@@ -57,7 +57,8 @@ class Live:
         self._engine = session.engine
         self._condition = session.condition_of(labels)
         self._rate = session.description.sample_rate
-        self._taken: deque[NDArray[np.float32]] = deque(maxlen=max(1, TAKE_S * self._rate // BLOCKSIZE))
+        self._taken = self._empty(TAKE_S)
+        self._recent = self._empty(LOOP_S)
         self._n_made = 0
         self._primed: Any = None
 
@@ -82,20 +83,19 @@ class Live:
 
     def take(self) -> NDArray[np.float32]:
         """The sound since the last beginning, (T, streams), of which the newest `TAKE_S` are kept."""
-        blocks = list(self._taken)
+        blocks = self._taken.copy()  # in one go, for the engine's thread adds to it
         return np.concatenate(blocks) if blocks else np.zeros((0, self._engine.n_streams), dtype=np.float32)
 
     def newest(self, n: int) -> NDArray[np.float32]:
-        """The newest n samples of the first stream, or as many as there are."""
-        blocks = [self._taken[-number] for number in range(min(-(-n // BLOCKSIZE), len(self._taken)), 0, -1)]
-        return np.concatenate(blocks)[-n:, 0] if blocks else np.zeros(0, dtype=np.float32)
+        """The newest n samples of the first stream as they are heard, or as many of the last `LOOP_S` as there are."""
+        blocks = self._recent.copy()
+        return np.concatenate(blocks)[-n:, 0] * self.controls.gain if blocks else np.zeros(0, dtype=np.float32)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Waveforms (T, streams), endless."""
         now = self.controls
         self._begin()
         loop: _Loop | None = None
-        recent: deque[NDArray[np.float32]] = deque(maxlen=max(1, round(LOOP_S * self._rate / BLOCKSIZE)))
         while True:
             wanted = self.controls
             if wanted.labels != now.labels:
@@ -103,22 +103,26 @@ class Live:
             if wanted.take != now.take:
                 before = self._make(now) if loop is None else loop.read()
                 loop = None
-                self._taken.clear()
+                self._taken = self._empty(TAKE_S)
                 self._begin()
                 block = _cross(before, self._make(wanted))
-            elif wanted.is_frozen and loop is None and recent:
-                loop = _Loop(np.concatenate(list(recent)))
+            elif wanted.is_frozen and loop is None and self._recent:
+                loop = _Loop(np.concatenate(self._recent))
                 block = _cross(self._make(wanted), loop.read())
             elif loop is not None and not wanted.is_frozen:
                 block = _cross(loop.read(), self._make(wanted))
                 loop = None
             else:
                 block = self._make(wanted) if loop is None else loop.read()
-            recent.append(block)
+            self._recent.append(block)
             block = block * np.linspace(now.gain, wanted.gain, len(block), dtype=np.float32)[:, None]
             self._taken.append(block)
             now = wanted
             yield block
+
+    def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
+        """Room for the newest blocks of some seconds."""
+        return deque(maxlen=max(1, round(seconds * self._rate / BLOCKSIZE)))
 
     def _begin(self) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""

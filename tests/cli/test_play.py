@@ -113,7 +113,7 @@ def shown(scene) -> str:
 def test_keys_change_the_sound(scene, tmp_path, monkeypatch):
     live, player, at = scene
     monkeypatch.chdir(tmp_path)
-    for key in ("up", "up", "down", "p", "p", "P", "+", "l", "l", "L", "?", "f"):
+    for key in ("up", "up", "down", "p", "p", "P", "+", "l", "l", "L", "k", "?", "f"):
         at.press(key)
     now = live.controls
     assert now.decoding.temperature == pytest.approx(1.05)
@@ -152,7 +152,7 @@ def test_a_spectrogram_column_is_dark_where_the_sound_is():
     tone = np.sin(np.arange(512) * 2 * np.pi * 0.25).astype(np.float32)
     column = stage.spectrum(tone)
     assert len(column) == stage.ROWS
-    assert column[7] in "▓█"
+    assert column[8] in "▓█"
     assert column[0] == " "
     assert stage.spectrum(np.zeros(512, dtype=np.float32)) == " " * stage.ROWS
     assert stage.level_bar(np.zeros(9, dtype=np.float32)).endswith("-70.0 dB")
