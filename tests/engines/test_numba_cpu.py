@@ -69,6 +69,18 @@ def test_steps_allocate_nothing():
     assert n_allocations(2000) == n_allocations(10)
 
 
+def test_weights_that_float16_holds_are_read_as_such_and_give_the_very_same_logits(monkeypatch):
+    loaded = tiny_checkpoint()
+    for name, array in loaded.weights.items():
+        loaded.weights[name] = array.astype(np.float16).astype(np.float32)
+    codes = np.random.default_rng(0).integers(32, size=(2, 50, 1))
+    halves = NumbaEngine(stack_weights(loaded), 2)
+    monkeypatch.setattr(simd, "can_read_float16", lambda: False)
+    whole = NumbaEngine(stack_weights(loaded), 2)
+    assert halves.n_bytes < whole.n_bytes
+    np.testing.assert_array_equal(halves.logits(codes), whole.logits(codes))
+
+
 def test_auto_takes_the_fastest_precision_that_costs_next_to_nothing():
     assert choose_precision({}) == "float32"
     assert choose_precision({"int8x8": 0.5, "int8": 0.02, "float16": 0.0099}) == "float16"
