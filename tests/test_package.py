@@ -22,6 +22,7 @@ def wheel(tmp_path_factory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.exhaustive
 def test_a_wheel_holds_every_module_recipe_and_model(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "wavegen").rglob("*.py")}

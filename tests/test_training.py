@@ -152,6 +152,7 @@ def test_compiled_training_is_the_same_but_for_rounding(tmp_path):
         assert np.median(np.abs(compiled[name] - array)) < 1e-4
 
 
+@pytest.mark.exhaustive
 def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch, capsys):
     def fail(function):
         def broken(*arguments):
@@ -226,6 +227,7 @@ def test_resume_refuses_a_corpus_that_has_changed(tmp_path):
         training.train(tiny(*changed), tmp_path / "run", resume=True)
 
 
+@pytest.mark.exhaustive
 def test_fine_tuning_begins_with_the_weights_of_the_model(tiny_run, tmp_path):
     training.train(tiny("training.steps=1", "training.learning_rate=1e-9"), tmp_path / "on", start_from=tiny_run)
     tuned, source = checkpoint.load(tmp_path / "on").weights, checkpoint.load(tiny_run).weights
@@ -235,6 +237,7 @@ def test_fine_tuning_begins_with_the_weights_of_the_model(tiny_run, tmp_path):
         training.train(tiny("model.skip_channels=32"), tmp_path / "other", start_from=tiny_run)
 
 
+@pytest.mark.exhaustive
 def test_labels_are_trained_and_kept(tmp_path):
     write_recordings(tmp_path / "in")
     data = "data={corpus: folder, source: " + str(tmp_path / "in") + ", sample_rate: 8000, labels_from_folders: pitch}"
@@ -244,6 +247,7 @@ def test_labels_are_trained_and_kept(tmp_path):
     assert loaded.weights["labels.pitch.weight"].shape[0] == 3  # with a row for "unknown"
 
 
+@pytest.mark.exhaustive
 def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
     training.train(tiny(), tmp_path / "run")
     path = tmp_path / "run" / "metrics.jsonl"
@@ -263,6 +267,7 @@ def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     assert before.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_16_bit_sound_is_trained_saved_and_generated(tmp_path):
     settings = ["data.codec=linear", "data.n_classes=65536", "model.head=logistic-mixture", "model.n_mixtures=4"]
     training.train(tiny(*settings), tmp_path / "run")

@@ -80,6 +80,7 @@ def test_generate_continues_a_recording_of_another_rate(tiny_run, tmp_path):
     assert not np.array_equal(continued, free)
 
 
+@pytest.mark.exhaustive
 def test_labels_are_obeyed_and_wrong_ones_name_the_right_ones(labelled_run, tmp_path):
     def sound(*labels: str) -> np.ndarray:
         options = [option for label in labels for option in ("--label", label)]
@@ -105,6 +106,7 @@ def test_evaluate_prints_bits_beside_histograms(tiny_run):
         run("evaluate", tiny_run, "--split", "dev")
 
 
+@pytest.mark.exhaustive
 def test_evaluate_keeps_what_precisions_cost_in_the_model(tmp_path, tiny_run):
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     loaded = checkpoint.load(folder)
@@ -210,6 +212,7 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_2(tmp_path, tiny_run, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.exhaustive
 def test_mistakes_in_a_shell_end_without_a_traceback(tmp_path):
     result = run_in_shell("train", "sinus", cwd=tmp_path)
     assert result.returncode == 2
@@ -228,6 +231,7 @@ def test_a_full_disk_leaves_no_half_of_a_sound(tmp_path, tiny_run):
     assert not list(tmp_path.glob("*x.wav*"))
 
 
+@pytest.mark.exhaustive
 def test_beam_search_and_drift_are_commands(tiny_run, tmp_path):
     run("generate", tiny_run, "--seconds", "0.01", "--beam", "3", "--out", tmp_path / "x.wav")
     assert soundfile.info(tmp_path / "x.wav").frames == 80
