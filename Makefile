@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LIBRARIES = $(VENV)/lib/python*/site-packages
 
 unexport PYTHONDONTWRITEBYTECODE  # modules are compiled when they are first imported, instead of all by pip
 
@@ -15,6 +16,8 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("wavegen needs Python 3.11 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	# torchaudio's compiled part wants CUDA; beside a torch without, its Python part, which is what is used, does alone
+	ls $(LIBRARIES)/torch/lib/libc10_cuda.so >/dev/null 2>&1 || rm -f $(LIBRARIES)/torchaudio/lib/*.so
 	touch $@
 
 demo: $(VENV)/installed

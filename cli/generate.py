@@ -8,8 +8,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from wavegen import files
-from wavegen.errors import InputError
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 from wavegen.session import Wish
@@ -26,6 +24,7 @@ from .options import (
     Temperature,
     TopK,
     TopP,
+    check_wav,
     open_session,
     parse_labels,
 )
@@ -108,8 +107,5 @@ def generate(
 
 
 def _paths(out: Path, n: int) -> list[Path]:
-    """The files to write, checked before work goes into their contents."""
-    if out.suffix.lower() != ".wav" or out.is_dir():
-        raise InputError(f"--out is {out}; expected the name of a .wav file")
-    files.check_writable(out.absolute().parent)
+    check_wav("--out", out)
     return [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wavegen import checkpoint
+from wavegen import checkpoint, files
 from wavegen.errors import InputError
 from wavegen.progress import say
 from wavegen.session import Session, Wish
@@ -62,6 +62,13 @@ def parse_labels(given: list[str] | None) -> dict[str, str | None]:
             raise InputError(f"--label {one}: expected NAME=VALUE, such as speaker=118")
         labels[name] = value
     return labels
+
+
+def check_wav(option: str, path: Path) -> None:
+    """Raises: InputError if `path` cannot become a sound, so that it is known before work goes into its contents."""
+    if path.suffix.lower() != ".wav" or path.is_dir():
+        raise InputError(f"{option} is {path}; expected the name of a .wav file")
+    files.check_writable(path.absolute().parent)
 
 
 def open_session(model: Path, wish: Wish) -> Session:

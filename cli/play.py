@@ -15,9 +15,7 @@ from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
-from wavegen import files
 from wavegen.data import audio
-from wavegen.errors import InputError
 from wavegen.generation import n_samples
 from wavegen.live import BLOCKSIZE, Live
 from wavegen.playback import Card, Player, output_devices, resampled
@@ -36,6 +34,7 @@ from .options import (
     Temperature,
     TopK,
     TopP,
+    check_wav,
     open_session,
     parse_labels,
 )
@@ -95,9 +94,7 @@ def play(
         _list_devices()
         return
     if record is not None:
-        if record.suffix.lower() != ".wav" or record.is_dir():
-            raise InputError(f"--record is {record}; expected the name of a .wav file")
-        files.check_writable(record.absolute().parent)
+        check_wav("--record", record)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
@@ -115,7 +112,7 @@ def play(
     rate = session.description.sample_rate
     card = None if output == "-" else Card(int(output) if output and output.isdigit() else output, rate, n_channels)
     _say_whether_it_keeps_up(session)
-    live = Live(session, wish.labels or {})
+    live = Live(session)
     sound = _voices(live.blocks(), spread)
     if seconds is not None:
         sound = _first(sound, n_samples(seconds, rate))

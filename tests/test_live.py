@@ -13,7 +13,7 @@ from wavegen.session import Session, Wish
 
 def live(wish: Wish | None = None, **changes) -> Live:
     wish = wish or Wish(seed=3)
-    return Live(Session(tiny_checkpoint(**changes), wish), wish.labels or {})
+    return Live(Session(tiny_checkpoint(**changes), wish))
 
 
 def test_unchanged_it_is_the_sound_that_generate_makes():

@@ -46,16 +46,14 @@ class Live:
 
     With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature or
     top-p bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
-
-    Raises: InputError for labels that the model does not have.
     """
 
-    def __init__(self, session: Session, labels: Mapping[str, str | None]) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.meter = Meter()
-        self.controls = Controls(session.decoding, session.seed, labels=dict(labels))
+        self.controls = Controls(session.decoding, session.seed, labels=session.labels)
         self._engine = session.engine
-        self._condition = session.condition_of(labels)
+        self._condition = session.condition
         self._rate = session.description.sample_rate
         self._taken = self._empty(TAKE_S)
         self._recent = self._empty(LOOP_S)

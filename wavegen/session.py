@@ -82,7 +82,8 @@ class Session:
             wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
         )
         self._weights = loaded.weights
-        self.condition = self.condition_of(wish.labels or {})
+        self.labels = dict(wish.labels or {})
+        self.condition = self.condition_of(self.labels)
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:

@@ -96,7 +96,7 @@ def test_a_card_that_goes_leaves_the_take(tiny_run, tmp_path, monkeypatch):
 @pytest.fixture
 def scene():
     checkpoint = tiny_checkpoint(labels={"who": 2})
-    live = Live(Session(checkpoint, Wish(seed=3)), {})
+    live = Live(Session(checkpoint, Wish(seed=3)))
     blocks = live.blocks()
     for _ in range(3):
         next(blocks)
