@@ -126,12 +126,16 @@ def endless() -> Iterator[np.ndarray]:
         yield np.ones((4, 1), dtype=np.float32)
 
 
-def test_a_card_that_ends_or_a_word_of_the_user_ends_an_endless_engine():
+def test_a_card_that_ends_by_itself_is_told():
     def opener(callback: Callable[..., None], finished: Callable[[], None]) -> FakeCard:
         threading.Timer(0.05, finished).start()  # as if the card had been unplugged
         return FakeCard(callback, finished)
 
-    Player(endless(), 1, 8, opener).run()
+    with pytest.raises(InputError, match="has stopped by itself; it seems to be gone"):
+        Player(endless(), 1, 8, opener).run()
+
+
+def test_a_word_of_the_user_ends_an_endless_engine():
     ticks: list[int] = []
     player = Player(endless(), 1, 8, FakeCard)
     player.run(lambda: player.stop() if ticks.append(1) or len(ticks) > 2 else None)

@@ -6,10 +6,12 @@ is empty it plays silence and counts it.
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,6 +106,7 @@ class Player:
         self._is_stopping = threading.Event()
         self._is_ready = threading.Event()
         self._is_over = threading.Event()
+        self._may_end = False  # all is played, or nobody wants more
         self._failure: BaseException | None = None
 
     def run(self, tick: Callable[[], None] = lambda: None) -> Counts:
@@ -118,21 +121,26 @@ class Player:
         stream = None
         try:
             _wait(self._is_ready, tick)
-            stream = self._open_stream(self._callback, self._is_over.set)
-            stream.start()
+            with _without_chatter():
+                stream = self._open_stream(self._callback, self._is_over.set)
+                stream.start()
             _wait(self._is_over, self._watched(tick))
         finally:
             self._is_stopping.set()
             if stream is not None:
-                stream.stop()
-                stream.close()
+                with _without_chatter():
+                    stream.stop()
+                    stream.close()
             producer.join(GIVE_UP_S)  # one in the midst of something long is left to end with the program
         if self._failure is not None:
             raise self._failure
+        if not self._may_end:
+            raise InputError("the sound card has stopped by itself; it seems to be gone")
         return self.counts
 
     def stop(self) -> None:
         """End playing soon; may be called from anywhere."""
+        self._may_end = True
         self._is_ready.set()
         self._is_over.set()
 
@@ -168,6 +176,7 @@ class Player:
         out[n:] = 0
         if has_ended:
             if n == 0:
+                self._may_end = True
                 raise StopPlaying
             return
         counts.n_silent += frames - n
@@ -322,6 +331,19 @@ def import_sounddevice() -> Any:
             "macOS: brew install portaudio), or use `wavegen generate`, which needs no sound card"
         ) from error
     return sounddevice
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep what PortAudio and ALSA print on stderr from the terminal; the exceptions say it."""
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _wait(event: threading.Event, tick: Callable[[], None]) -> None:

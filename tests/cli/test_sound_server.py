@@ -1,0 +1,94 @@
+"""`wavegen play` through PortAudio to a real sound server, whose monitor hears what arrives."""
+
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests import sound_server
+
+SECONDS = 30
+
+
+@pytest.fixture
+def server(tmp_path):
+    reason = sound_server.missing()
+    if reason:
+        pytest.skip(reason)
+    stop = sound_server.longest_stop()
+    if stop > sound_server.STILL_S:
+        pytest.skip(f"this machine stands still for {1000 * stop:.0f} ms at a time, longer than a sound can wait")
+    running = sound_server.SoundServer(tmp_path)
+    yield running
+    running.stop()
+
+
+def test_what_the_engine_makes_arrives_without_a_gap_bit_by_bit(server, tmp_path):
+    with server.heard() as listener:
+        words = ("speech", "--temperature", 0.8, "--seed", 3, "--seconds", SECONDS, "--record", tmp_path / "take.wav")
+        process = sound_server.play(server, *words, cwd=tmp_path)
+        _, shown = process.communicate()
+        time.sleep(0.5)  # for what is on its way to the monitor
+    assert process.returncode == 0, shown
+    assert f"Played {SECONDS}.0 s; 0 drop-outs (0.00 s of silence), 0 underflows reported" in shown
+    made, rate = soundfile.read(tmp_path / "take.wav", dtype="int16")
+    assert len(made) == SECONDS * rate
+    # The take is written in 16 bits, the monitor hears float32.
+    heard = np.round(np.clip(listener.samples, -1, 1) * 32767).astype(np.int16)
+    begin = sound_server.place_of(made[:rate], heard)
+    assert begin >= 0
+    np.testing.assert_array_equal(heard[begin : begin + len(made)], made)
+
+
+@pytest.mark.parametrize("end", ["remove_sink", "stop"])
+def test_a_card_that_goes_while_playing_is_told_and_the_take_is_kept(server, tmp_path, end):
+    with server.heard() as listener:
+        process = sound_server.play(server, "--seed", 3, "--record", tmp_path / "take.wav", cwd=tmp_path)
+        while not listener.samples.any():
+            time.sleep(0.01)
+            assert process.poll() is None
+        time.sleep(0.5)
+        getattr(server, end)()
+        _, shown = process.communicate(timeout=30)
+    assert process.returncode == 2, shown
+    assert "Traceback" not in shown
+    last = shown.splitlines()[-1]
+    assert last.startswith("wavegen: the sound card") and "gone" in last
+    assert soundfile.info(tmp_path / "take.wav").frames > 4000
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="not installed: tmux")
+def test_keys_pressed_in_a_terminal_change_what_is_shown_and_heard(server, tmp_path):
+    socket = str(tmp_path / "tmux")
+
+    def tmux(*words):
+        command = ["tmux", "-S", socket, *words]
+        return subprocess.run(command, env=server.environment, capture_output=True, text=True, check=True).stdout
+
+    def wait_for(text):
+        began = time.monotonic()
+        while text not in tmux("capture-pane", "-p"):
+            assert time.monotonic() - began < 30, tmux("capture-pane", "-p")
+            time.sleep(0.05)
+
+    command = f"{sound_server.sys.executable} -m wavegen.cli.main play --output pulse --temperature 0.8 --seed 3"
+    tmux("new-session", "-d", "-x", "110", "-y", "24", "-c", str(tmp_path), f"{command}; sleep 30")
+    try:
+        with server.heard() as listener:
+            wait_for("temperature 0.80")
+            tmux("send-keys", "Up")
+            wait_for("temperature 0.85")
+            tmux("send-keys", "w")
+            wait_for("wrote take-3-1.wav")
+            tmux("send-keys", "-" * 40)
+            wait_for("gain 0.00")
+            time.sleep(1)
+            assert np.abs(listener.samples[-2000:]).max() < 1e-3
+            tmux("send-keys", "q")
+            wait_for("0 drop-outs")
+    finally:
+        tmux("kill-server")
+    assert soundfile.info(tmp_path / "take-3-1.wav").samplerate == 16000
