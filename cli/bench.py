@@ -26,11 +26,14 @@ def bench(
         Path | None, typer.Argument(help="a model to time (default: random weights)", metavar="[MODEL]")
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="time training instead of generation")] = False,
+    image: Annotated[bool, typer.Option("--image", help="time drawing images instead of generating sound")] = False,
     size: Annotated[
         str,
         typer.Option(help="without MODEL: small or full, the networks of the LibriSpeech recipes, or large: 40 layers"),
     ] = "full",
-    streams: Annotated[list[int] | None, typer.Option(min=1, help="streams side by side; repeat for more")] = None,
+    streams: Annotated[
+        list[int] | None, typer.Option(min=1, help="streams (or images) side by side; repeat for more")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="how often each is timed; the median counts")] = 25,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
     device: Device = "auto",
@@ -44,12 +47,16 @@ def bench(
         wavegen bench
         wavegen bench speech --streams 1
         wavegen bench --training --size small
+        wavegen bench --image
     """
     from wavegen.recipe import load
 
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
     recipe = load(recipes.find(SIZES[size]), LARGE if size == "large" else [])
+    if image:
+        _images(model, streams or [1, 16], rounds, as_json)
+        return
     if training:
         if model is not None:
             raise InputError(f"training is timed for a --size, and a model is given: {model}; leave out one of the two")
@@ -60,11 +67,7 @@ def bench(
 
     if device == "cuda":
         raise InputError("generation is timed on the CPU, and device cuda is wanted")
-    timed = (
-        checkpoint.load(model)
-        if model
-        else with_random_weights(recipe.model.architecture(256, {}), recipe.data.sample_rate)
-    )
+    timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), recipe.data.sample_rate)
     chosen = streams or [1, 8]
     say("Timing on one core; kernels that are new here are compiled first")
     with bar("Timing", rounds * len(chosen)) as running:
@@ -107,3 +110,37 @@ def _training(recipe: "Recipe", size: str, rounds: int, device: str, as_json: bo
         table.add_row(timing.name, f"{speed:,.0f}", f"{speed / rate:.3g}", f"{timing.share_of_best:.1%}")
     Console(markup=False).print(table)
     print(f"our training loop waited for data {report.waiting:.2%} of its time")
+
+
+def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool) -> None:
+    """Time a model that draws, or the network of the MNIST recipe."""
+    from wavegen.bench import generation, images
+    from wavegen.models.build import with_random_weights
+    from wavegen.recipe import load
+
+    if model is None:
+        recipe = load(recipes.find("mnist"))
+        timed = with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
+    else:
+        timed = checkpoint.load(model)
+    if not timed.description.shape:
+        raise InputError(f"{timed.path} makes sound; leave out --image")
+    say("Timing on one core; kernels that are new here are compiled first")
+    with bar("Timing", rounds * len(n_images)) as running:
+        speeds = images.time_images(timed, n_images, rounds, running)
+    if as_json:
+        print(json.dumps({"machine": generation.machine(), "speeds": [speed._asdict() for speed in speeds]}, indent=1))
+        return
+    height, width, n_colours = timed.description.shape
+    n_parameters = checkpoint.measure(timed).n_parameters
+    title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
+    table = Table("", "images at once", "images per second", "ms an image", "times the naive way", title=title)
+    for speed in speeds:
+        table.add_row(
+            speed.name,
+            str(speed.n_images),
+            f"{speed.images_per_s:,.3g}",
+            f"{speed.ms_per_image:,.3g}",
+            f"{speed.times_naive:,.3g}",
+        )
+    Console(markup=False).print(table)

@@ -1,5 +1,6 @@
 """wavegen data"""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from wavegen.data.audio import Sound
+from wavegen.data.images import Pictures
 from wavegen.errors import InputError
 from wavegen.progress import say
 
-FOLDER_RATE = 16000  # Hz, as in recipes/folder.yaml
+FOLDER_FORMS = {"folder": Sound(16000), "images": Pictures(28, 28, 1)}  # as in recipes/folder.yaml and images.yaml
 
 app = typer.Typer(no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
 
@@ -31,13 +34,13 @@ def list_corpora() -> None:
     for corpus in NAMED.values():
         parts = ", ".join(part + "*" * (part in corpus.default_parts) for part in corpus.parts)
         known.add_row(corpus.name, corpus.about, parts, corpus.home)
-    prepared = Table("store", "recordings", "hours", "left out", "from", title=f"Prepared in {store.root()}")
+    prepared = Table("store", "recordings or images", "", "left out", "from", title=f"Prepared in {store.root()}")
     for folder, facts in store.prepared():
         left_out = len((folder / "left_out.jsonl").read_text().splitlines())
         prepared.add_row(
             folder.name,
             f"{facts['n_recordings']:,}",
-            f"{facts['seconds'] / 3600:.2f}",
+            facts.get("amount", ""),
             str(left_out),
             facts["source"],
         )
@@ -59,7 +62,11 @@ def prepare(
         list[str] | None, typer.Option("--part", help="a part to fetch, see `wavegen data list`; repeat for more")
     ] = None,
     sample_rate: Annotated[
-        int | None, typer.Option(min=1, help="Hz (default: the corpus' own, of a folder 16000)")
+        int | None, typer.Option(min=1, help="of sound, Hz (default: the corpus' own, of a folder 16000)")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="of images, HEIGHTxWIDTH or HEIGHTxWIDTHx3 for colour (default: the corpus' own, 28x28)"),
     ] = None,
 ) -> None:
     """Decode a corpus once, into one file that training can map into memory; fetch it first if need be.
@@ -78,15 +85,34 @@ def prepare(
 
     if source is not None and parts:
         raise InputError("--part chooses what to fetch, and --from names what is there; expected one of them")
-    if name == corpora.FOLDER:
+    if name in corpora.FOLDERS:
         if source is None:
             raise InputError("a folder of your own cannot be fetched; name it with --from FOLDER")
-        sample_rate = sample_rate or FOLDER_RATE
+        form = _form(FOLDER_FORMS[name], sample_rate, size)
     else:
         corpus = find_corpus(name)
-        sample_rate = sample_rate or corpus.sample_rate
+        form = _form(corpus.form, sample_rate, size)
         source = source or corpora.fetch_named(corpus, parts or [])
-    path, report = corpora.prepare(name, source, sample_rate)
+    path, report = corpora.prepare(name, source, form)
     for line in report.lines(most=1000) if report else [f"{source} is prepared already and has not changed"]:
         say(line)
     print(path)
+
+
+def _form(own: Sound | Pictures, sample_rate: int | None, size: str | None) -> Sound | Pictures:
+    """A corpus' own form, or the one that is asked for.
+
+    Raises: InputError for a rate of images, a size of sound, or a size that is none.
+    """
+    if isinstance(own, Sound):
+        if size is not None:
+            raise InputError(f"--size is {size}, and these are recordings; expected --sample-rate")
+        return Sound(sample_rate) if sample_rate else own
+    if sample_rate is not None:
+        raise InputError(f"--sample-rate is {sample_rate}, and these are images; expected --size")
+    if size is None:
+        return own
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?", size)
+    if match is None:
+        raise InputError(f"--size is {size}; expected HEIGHTxWIDTH or HEIGHTxWIDTHx3, such as 28x28")
+    return Pictures(int(match[1]), int(match[2]), int(match[3] or own.n_colours))

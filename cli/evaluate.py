@@ -16,6 +16,7 @@ from wavegen.errors import InputError
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 
+from .corpus import open_split
 from .options import MAX_SECONDS, Device, Model, Settings
 
 if TYPE_CHECKING:
@@ -55,45 +56,28 @@ def evaluate(
         wavegen evaluate runs/speech --precisions
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
-    from wavegen import recipe
-    from wavegen.data import corpora, splits
     from wavegen.devices import choose_device
     from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows, precision_costs
     from wavegen.models.build import from_checkpoint
 
-    if split not in splits.SPLITS:
-        raise InputError(f"unknown split {split!r}; expected one of {', '.join(splits.SPLITS)}")
     loaded = checkpoint.load(model)
     described = loaded.description
-    data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
-    store, _ = corpora.open_corpus(data)
-    if (data.sample_rate, data.codec, data.n_classes) != (described.sample_rate, described.codec, described.n_classes):
-        raise InputError(
-            f"{loaded.path} takes {described.sample_rate} Hz and {described.n_classes} {described.codec} classes; "
-            f"the data are asked for at {data.sample_rate} Hz with {data.n_classes} {data.codec} classes"
-        )
-    if store.fingerprint != described.corpus_fingerprint:
-        if not settings:
-            raise InputError(
-                f"the corpus {store.corpus} here is not the one that {loaded.path} was trained on, so its {split} "
-                "split may hold what it has heard; name an unheard corpus with --set data.source=..."
-            )
-        say("This is not the corpus of the training: whether the model has heard it is for you to know")
-    segments = splits.split(data, store.recordings)
-    chosen = segments[split]
-    if not chosen:
-        raise InputError(f"the {split} split of {store.corpus} is empty here")
-    n_free = 0 if free_running is None else n_samples(free_running, store.sample_rate)
+    if described.shape:
+        raise InputError(f"{loaded.path} draws images; `wavegen image evaluate` measures it")
+    store, train, chosen = open_split(loaded, split, settings)
+    rate = described.sample_rate
+    n_free = 0 if free_running is None else n_samples(free_running, rate)
     examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
     codec = described.make_codec()
     total = sum(segment.n_samples for segment in chosen)
-    say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {total / store.sample_rate / 60:.1f} min")
-    with bar("Evaluating", min(total, (seconds or float("inf")) * store.sample_rate)) as running:
+    say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.form.amount(total)}")
+    n_most = total if seconds is None else round(seconds * rate)
+    with bar("Evaluating", min(total, n_most)) as running:
         bits = bits_per_sample(
-            network.to(choose_device(device)), store, chosen, codec, described.labels, seconds, running
+            network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running
         )
-    order_0, order_1 = histogram_bits(store, segments["train"], chosen, codec)
+    order_0, order_1 = histogram_bits(store, train, chosen, codec)
 
     table = Table("", "bits per sample", title=f"{loaded.path}, step {described.step}, {split} split")
     table.add_row("this model", f"{bits:.3f}")
@@ -115,7 +99,7 @@ def evaluate(
         rows = label_rows(examples, described.labels, network.device)
         with bar("Running free", n_free) as running:
             found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)
-        Console(markup=False).print(_drift_table(found, len(examples), n_free / store.sample_rate))
+        Console(markup=False).print(_drift_table(found, len(examples), n_free / rate))
 
 
 def _drift_table(found: "Drift", n_sounds: int, seconds: float) -> Table:

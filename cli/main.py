@@ -6,7 +6,7 @@ import typer
 
 from wavegen.errors import InputError
 
-from . import bench, data, doctor, evaluate, generate, models, play, recipes, train
+from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train
 
 app = typer.Typer(
     name="wavegen",
@@ -20,13 +20,14 @@ app = typer.Typer(
 
 @app.callback()
 def _wavegen() -> None:
-    """Train a WaveNet on any folder of recordings, and generate sound from it, sample by sample."""
+    """Train a WaveNet on any folder of recordings, and generate sound from it, sample by sample; or draw images."""
 
 
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("play")(play.play)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(image.app, name="image")
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

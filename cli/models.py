@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
+from wavegen.checkpoint import Description
 from wavegen.errors import InputError
 
 from .options import Model
@@ -29,7 +30,7 @@ def list_models() -> None:
         described = loaded.description
         table.add_row(
             name,
-            f"{described.corpus}, {described.sample_rate} Hz",
+            f"{described.corpus}, {_form(described)}",
             ", ".join(described.labels) or "-",
             ", ".join(f"{bits:.2f} ({split})" for split, bits in described.bits.items()),
             f"{checkpoint.measure(loaded).n_parameters:,}",
@@ -68,7 +69,6 @@ def inspect(model: Model) -> None:
     loaded = checkpoint.load(model)
     described = loaded.description
     size = checkpoint.measure(loaded)
-    rate = described.sample_rate
     table = Table("", "", title=str(loaded.path), show_header=False)
     table.add_row("kind", described.kind)
     table.add_row("trained", f"{described.step:,} steps on {described.corpus}")
@@ -76,13 +76,17 @@ def inspect(model: Model) -> None:
     if described.precision_costs:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
         table.add_row("cost of precisions", costs)
-    table.add_row("sound", f"{rate} Hz, {described.codec} codec with {described.n_classes} classes")
+    table.add_row("form", f"{_form(described)}, {described.codec} codec with {described.n_classes} classes")
     table.add_row("parameters", f"{size.n_parameters:,}")
-    table.add_row("receptive field", f"{size.receptive_field} samples, {1000 * size.receptive_field / rate:.1f} ms")
-    table.add_row(
-        "multiply-adds",
-        f"{size.multiply_adds:,} a sample, {size.multiply_adds * rate / 1e9:.2f} G a second of sound",
-    )
+    if described.shape:
+        n_codes = int(np.prod(described.shape))
+        table.add_row("receptive field", f"{size.receptive_field // int(np.prod(described.shape[1:]))} rows")
+        per = f"{size.multiply_adds:,} a code, {size.multiply_adds * n_codes / 1e9:.2f} G an image"
+    else:
+        rate = described.sample_rate
+        table.add_row("receptive field", f"{size.receptive_field} samples, {1000 * size.receptive_field / rate:.1f} ms")
+        per = f"{size.multiply_adds:,} a sample, {size.multiply_adds * rate / 1e9:.2f} G a second of sound"
+    table.add_row("multiply-adds", per)
     for name, value in described.architecture.items():
         if name not in ("n_classes", "labels"):
             table.add_row(name.replace("_", " "), str(value))
@@ -91,3 +95,11 @@ def inspect(model: Model) -> None:
     if described.credit:
         table.add_row("credit", described.credit)
     Console(markup=False).print(table)
+
+
+def _form(described: Description) -> str:
+    """What a model makes, for people."""
+    if described.shape:
+        height, width, n_colours = described.shape
+        return f"{height} x {width} pixels, {'grey' if n_colours == 1 else 'colour'}"
+    return f"{described.sample_rate} Hz"

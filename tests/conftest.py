@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.models.wavenet import WaveNet
@@ -115,4 +116,15 @@ def write_recordings(folder: Path, n: int = 6, rate: int = 8000, seconds: float 
         path.parent.mkdir(parents=True, exist_ok=True)
         tone = np.sin(2 * np.pi * (200 + 100 * (number % 2)) * np.arange(round(rate * seconds)) / rate)
         soundfile.write(path, 0.5 * tone + 0.01 * random.standard_normal(len(tone)), rate)
+    return folder
+
+
+def write_images(folder: Path, n: int = 12, size: tuple[int, int] = (8, 6)) -> Path:
+    """A folder of colour images in two sub-folders, of which one is dark and one is light."""
+    random = np.random.default_rng(0)
+    for number in range(n):
+        path = folder / ("light" if number % 2 else "dark") / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shades = random.integers(0, 60, (*size, 3)) + 190 * (number % 2)
+        Image.fromarray(shades.astype(np.uint8)).save(path)
     return folder

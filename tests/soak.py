@@ -60,7 +60,7 @@ def main() -> None:
 
 def full_size(path: Path) -> Path:
     recipe = load(recipes.find("librispeech"))
-    model = with_random_weights(recipe.model.architecture(256, {}), recipe.data.sample_rate)
+    model = with_random_weights(recipe.architecture({}), recipe.data.sample_rate)
     checkpoint.save(path, model.description, model.weights, "")
     return path
 

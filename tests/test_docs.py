@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import REPOSITORY
 from tests.data.test_corpora import write_librispeech
+from tests.data.test_images import write_mnist
 from wavegen import checkpoint, recipe
 from wavegen.cli.main import app
 
@@ -60,13 +62,12 @@ def test_commands_of_the_pages_exist_with_their_options(page, command):
 TINY = [
     "training.steps=2",
     "training.batch_size=1",
-    "training.window=400",
     "training.compile=false",
-    "training.sample_seconds=0.01",
-    "training.validation_seconds=1",
     "model.n_blocks=1",
     "model.layers_per_block=3",
 ]
+TINY_SOUND = [*TINY, "training.window=400", "training.sample_seconds=0.01", "training.validation_seconds=1"]
+IMAGE_RECIPES = ("images", "mnist")
 
 
 @pytest.mark.exhaustive
@@ -79,6 +80,12 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, 0.1 * np.random.default_rng(number).standard_normal(8000), 16000)
     soundfile.write("hello.wav", np.zeros(2000), 16000)
+    for number in range(12):
+        path = tmp_path / "photos" / ("wren" if number % 2 else "robin") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 20 * number, dtype=np.uint8)).save(path)
+    write_mnist(tmp_path / "mnist", shape=(28, 28))
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save("seven.png")
     write_librispeech(tmp_path / "source")
     (tmp_path / "Downloads").mkdir()
     with tarfile.open("Downloads/train-clean-100.tar.gz", "w:gz") as archive:
@@ -90,7 +97,8 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
         if name != page.name or words[0] in ("play", "bench") or is_download or is_elsewhere:
             continue
         if words[0] == "train":
-            words += [word for setting in TINY for word in ("--set", setting)]
+            tiny = TINY if words[1] in IMAGE_RECIPES else TINY_SOUND
+            words += [word for setting in tiny for word in ("--set", setting)]
             if "--resume" not in words:
                 shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
         if words[0] == "generate":

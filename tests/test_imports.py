@@ -18,7 +18,9 @@ ALLOWED = {
     "progress": set(),
     "codec": set(),
     "sampling": set(),
-    "conditioning": set(),
+    "conditioning": {"checkpoint"},
+    "drawing": {"checkpoint", "conditioning", "data", "engines", "files", "sampling"},
+    "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "generation", "plots"},
     "devices": set(),
     "recipe": set(),
     "plots": {"files"},
@@ -37,20 +39,22 @@ ALLOWED = {
     "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},
-    "training": {"checkpoint", "codec", "conditioning", "data", "devices", "engines", "evaluation", "files"}
-    | {"metrics", "muon", "generation", "models", "plots", "progress", "recipe", "sampling"},
-    "bench": {"checkpoint", "devices", "engines", "models", "progress", "recipe", "sampling", "training"},
+    "training": {"checkpoint", "codec", "data", "devices", "evaluation", "files", "metrics", "models", "muon"}
+    | {"preview", "progress", "recipe", "sampling"},
+    "bench": {"checkpoint", "devices", "drawing", "engines", "models", "progress", "recipe", "sampling", "training"},
 }
 
 # Heavy or optional libraries, each with the only modules that may import it.
 ONLY_IN = {
     "matplotlib": {"plots"},
+    "PIL": {"data"},
     "sounddevice": {"playback"},
     "soundfile": {"data", "doctor"},
     "soxr": {"data", "playback"},
     "numba": {"engines"},
     "llvmlite": {"engines"},
     "onnx": {"bench"},
+    "threadpoolctl": {"bench"},
     "onnxruntime": {"bench"},
     "triton": {"engines"},
     "safetensors": {"checkpoint"},

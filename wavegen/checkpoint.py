@@ -26,16 +26,18 @@ MODEL_FILE = "model.safetensors"
 PRETRAINED = Path(__file__).parent / "pretrained"
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
 RANGES = {  # of the numbers in a description
-    "sample_rate": (1, 1_000_000),
     "n_classes": (2, 65536),
     "step": (0, 10**12),
     "n_blocks": (1, 1000),
     "layers_per_block": (1, 20),
-    "kernel_size": (2, 1024),
     "residual_channels": (1, 65536),
     "gate_channels": (1, 65536),
     "skip_channels": (1, 65536),
     "head_channels": (1, 65536),
+}
+RANGES_OF_KIND = {
+    "wavenet": {"sample_rate": (1, 1_000_000), "kernel_size": (2, 1024)},
+    "pixelcnn": {"width": (1, 65536), "n_colours": (1, 3), "reach": (1, 99)},
 }
 
 
@@ -47,13 +49,14 @@ class Description:
     `bits` the bits per sample by split, `step` the training step that the weights come from, `corpus_fingerprint` the
     hash of the prepared corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
+    `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
     """
 
     kind: str
     architecture: Mapping[str, Any]
     codec: str
     n_classes: int
-    sample_rate: int
+    sample_rate: int = 0
     labels: Mapping[str, list[str]] = field(default_factory=dict)
     decoding: Mapping[str, Any] = field(default_factory=dict)
     corpus: str = ""
@@ -62,6 +65,13 @@ class Description:
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
     precision_costs: Mapping[str, float] = field(default_factory=dict)
+    shape: list[int] = field(default_factory=list)
+
+    @property
+    def n_conditions(self) -> int:
+        """Layers that labels reach: of a PixelCNN those of both stacks, `above` first."""
+        n_layers: int = self.architecture["n_blocks"] * self.architecture["layers_per_block"]
+        return 2 * n_layers if self.kind == "pixelcnn" else n_layers
 
     @property
     def head(self) -> str:
@@ -158,20 +168,25 @@ class Size(NamedTuple):
 
 
 def measure(checkpoint: Checkpoint) -> Size:
-    """Sizes of a WaveNet: parameters, receptive field in samples, multiply-adds per generated sample.
+    """Sizes of a network: parameters, receptive field in codes, multiply-adds per generated code.
 
-    Every matrix costs one multiply-add per weight and sample; embeddings are looked up, and conditions are projected
-    once per change, so neither counts.
+    Every matrix costs one multiply-add per weight and code (those above an image's row, per pixel); embeddings are
+    looked up, and conditions are projected once per change, so neither counts.
     """
     shape = checkpoint.description.architecture
     per_block = 2 ** shape["layers_per_block"] - 1 if shape.get("dilated", True) else shape["layers_per_block"]
-    free = ("embed.", "labels.", "project_labels.")
+    dilations = shape["n_blocks"] * per_block
+    is_image = checkpoint.description.kind == "pixelcnn"
+    matrices = {name: weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1}
+    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour")
+    above = sum(size for name, size in matrices.items() if name.startswith(("above.", "enter.")))
+    by_code = sum(size for name, size in matrices.items() if not name.startswith((*free, "above.", "enter.")))
     return Size(
         n_parameters=sum(weight.size for weight in checkpoint.weights.values()),
-        receptive_field=1 + (shape["kernel_size"] - 1) * shape["n_blocks"] * per_block,
-        multiply_adds=sum(
-            weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1 and not name.startswith(free)
-        ),
+        receptive_field=(dilations + 2) * shape["width"] * shape["n_colours"]
+        if is_image
+        else 1 + (shape["kernel_size"] - 1) * dilations,
+        multiply_adds=by_code + above // shape.get("n_colours", 1),
     )
 
 
@@ -180,17 +195,26 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
     shape = described.architecture
     if not isinstance(shape, dict):
         return f"its architecture is {type(shape).__name__}, expected a mapping"
+    if not isinstance(described.kind, str):
+        return "its kind is no text"
     numbers = {**shape, "sample_rate": described.sample_rate, "step": described.step}
-    for name, (lowest, highest) in RANGES.items():
+    for name, (lowest, highest) in {**RANGES, **RANGES_OF_KIND.get(described.kind, {})}.items():
         value = numbers.get(name)
         if type(value) is not int or not lowest <= value <= highest:
             return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
     if described.n_classes != shape["n_classes"]:
         return f"the codec has n_classes {described.n_classes}, the network {shape['n_classes']}"
-    remembered = (shape["kernel_size"] - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"]
+    if not isinstance(described.shape, list):
+        return f"its shape is {described.shape!r}, expected height, width and colours"
+    width = shape.get("width", 1)
+    if described.kind == "pixelcnn" and described.shape[1:] != [width, shape["n_colours"]]:
+        return f"its shape is {described.shape}, and the network's rows have {width} x {shape['n_colours']} codes"
+    if described.kind == "pixelcnn" and not (type(described.shape[0]) is int and 0 < described.shape[0] <= 65536):
+        return f"the height of its images is {described.shape[0]!r}, expected an integer from 1 to 65,536"
+    remembered = (shape.get("kernel_size", 2) - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"] * width
     if remembered * shape["residual_channels"] > MAX_REMEMBERED:
         return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"
-    for name in ("kind", "codec", "corpus", "corpus_fingerprint", "credit"):
+    for name in ("codec", "corpus", "corpus_fingerprint", "credit"):
         if not isinstance(getattr(described, name), str):
             return f"its {name} is no text"
     if not isinstance(described.bits, dict) or not all(isinstance(b, int | float) for b in described.bits.values()):
@@ -206,7 +230,7 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
         return "its labels are no lists of values by name"
     if shape.get("labels", {}) != {name: len(values) for name, values in labels.items()}:
         return f"the network has labels {shape.get('labels')}, the description {', '.join(labels) or 'none'}"
-    n_layers = shape["n_blocks"] * shape["layers_per_block"]
+    n_layers = described.n_conditions
     n_found = sum(name.endswith(".conv.weight") for name in weights)
     if n_found != n_layers:
         return f"{shape['n_blocks']} x {shape['layers_per_block']} layers, but the weights of {n_found}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 
 
@@ -34,6 +35,16 @@ def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | 
             shown = ", ".join(values[:12]) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
             raise InputError(f"label {name} has no value {value!r}; it knows {shown}")
     return indices
+
+
+def condition_of(checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]]) -> NDArray[np.float32] | None:
+    """The condition of the labels of each stream; see `project_labels`.
+
+    Raises: InputError for a label or a value that the model does not know.
+    """
+    described = checkpoint.description
+    rows = [label_indices(described.labels, labels) for labels in streams]
+    return project_labels(checkpoint.weights, list(described.labels), rows, described.n_conditions)
 
 
 def project_labels(

@@ -1,6 +1,6 @@
 """Bits per sample: how many bits a network needs for the next sample it has not seen, and what to compare that with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.rounded import in_precision
 from wavegen.errors import InputError
 from wavegen.generation import generate
+from wavegen.models.build import Model
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding
@@ -23,7 +24,7 @@ from wavegen.sampling import Decoding
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
 DRIFT_CHUNK = 4000  # the same where more streams are heard at once
-COST_SECONDS = 20.0  # of sound on which precisions are compared
+COST_CODES = 320_000  # on which precisions are compared: 20 s at 16 kHz
 BLOCK = 1 << 22  # codes counted at a time
 SMOOTHING = 0.01  # count given to every pair that a histogram has never seen
 MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cells
@@ -31,35 +32,36 @@ MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cell
 
 @torch.inference_mode()
 def bits_per_sample(
-    model: WaveNet,
+    model: Model,
     store: Store,
     segments: Sequence[Segment],
     codec: Codec,
     label_values: Mapping[str, Sequence[str]],
-    max_seconds: float | None = None,
+    max_codes: int | None = None,
     bar: Bar | None = None,
 ) -> float:
     """Mean -log2 p(code) over segments, each predicted from everything before it in its recording.
 
     A segment that begins with its recording counts from its first code; one that begins later counts from where the
-    receptive field is filled. `max_seconds` bounds the work: see `excerpt`.
+    receptive field is filled. `max_codes` bounds the work: see `excerpt`.
 
     Raises: InputError if nothing counts.
     """
     device, field = model.device, model.receptive_field
-    if max_seconds is not None:
-        segments = excerpt(segments, round(max_seconds * store.sample_rate), field)
+    if max_codes is not None:
+        segments = excerpt(segments, max_codes, field)
     ordered = sorted((s for s in segments if s.n_counted(field)), key=lambda segment: segment.n_samples)
     if not ordered:
         raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")
     coder = Coder(store, codec)
     total_bits, total_codes = 0.0, 0
-    for group in (ordered[first : first + STREAMS] for first in range(0, len(ordered), STREAMS)):
+    chunk = CHUNK // model.row_length * model.row_length
+    for group in _side_by_side(ordered):
         condition = model.condition(label_rows(group, label_values, device))
         state = None
         longest = group[-1].n_samples
-        for start in range(0, longest, CHUNK):
-            width = min(CHUNK, longest - start)
+        for start in range(0, longest, chunk):
+            width = min(chunk, longest - start)
             codes = np.full((len(group), width), codec.silence, dtype=np.int64)
             counted = np.zeros((len(group), width), dtype=bool)
             for row, segment in enumerate(group):
@@ -77,24 +79,49 @@ def bits_per_sample(
     return total_bits / total_codes
 
 
+def _side_by_side(ordered: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+    """Segments, shortest first, in groups that are heard at once: of short ones more."""
+    first = 0
+    while first < len(ordered):
+        n = max(STREAMS, STREAMS * CHUNK // ordered[min(first + STREAMS, len(ordered)) - 1].n_samples)
+        yield ordered[first : first + n]
+        first += n
+
+
 def precision_costs(
-    model: WaveNet,
+    model: Model,
     store: Store,
     segments: Sequence[Segment],
     codec: Codec,
     label_values: Mapping[str, Sequence[str]],
-    max_seconds: float = COST_SECONDS,
+    max_codes: int = COST_CODES,
     bar: Bar | None = None,
 ) -> dict[str, float]:
     """Bits per sample that the reduced precisions of the CPU engine cost a model: its bits in each, less in float32."""
     costs = {}
-    exact = bits_per_sample(model, store, segments, codec, label_values, max_seconds)
+    exact = bits_per_sample(model, store, segments, codec, label_values, max_codes)
     for number, precision in enumerate(REDUCED, start=1):
         rounded = in_precision(model, precision)
-        costs[precision] = bits_per_sample(rounded, store, segments, codec, label_values, max_seconds) - exact
+        costs[precision] = bits_per_sample(rounded, store, segments, codec, label_values, max_codes) - exact
         if bar is not None:
             bar.update(number)
     return {precision: round(cost, 6) for precision, cost in costs.items()}
+
+
+@torch.inference_mode()
+def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """-log2 p(everything) of each of n recordings or images under each value of the model's one label.
+
+    Shapes: codes (n, T), each from its beginning -> (n, n_values).
+    """
+    ((name, embedding),) = model.labels.items()
+    given = torch.from_numpy(codes).to(model.device)
+    found = []
+    for value in range(embedding.num_embeddings - 1):  # the last row is "unknown"
+        rows = torch.full((len(codes),), value, device=model.device)
+        parameters, _ = model(given, None, model.condition({name: rows}))
+        found.append(model.head.bits(parameters, given).double().sum(dim=1).cpu().numpy())
+    return np.stack(found, axis=1)
 
 
 class Drift(NamedTuple):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from wavegen.errors import InputError
 
+SOUND_ONLY = ("window", "true_starts", "validation_seconds", "sample_seconds")  # keys of the training section
+IMAGES_ONLY = ("validation_images",)
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -99,30 +101,95 @@ class MusicData(NamedData):
     )
 
 
-CORPORA: dict[str, type[AudioData]] = {
+class ImageData(Section):
+    """What every corpus of images has in common."""
+
+    corpus: str
+    source: Path | None = Field(None, description="folder or archive; null uses what `wavegen data prepare` made")
+    size: tuple[PositiveInt, PositiveInt] = Field(
+        description="height and width, pixels; images of other sizes are cropped around their middle and resized"
+    )
+    colours: Literal["grey", "rgb"] = Field("grey", description="what images are converted to")
+    n_classes: int = Field(256, ge=2, le=256, description="number of codes, levels of brightness; 256 is 8 bits")
+    is_binary: bool = Field(
+        False,
+        description="make every pixel black or white, white with a probability of its brightness, drawn once for all; "
+        "n_classes is 2 then",
+    )
+    mirrored: bool = Field(False, description="let every second image that trains be mirrored, left to right")
+
+    @property
+    def codec(self) -> str:
+        """Brightness is quantised evenly."""
+        return "linear"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of colours."""
+        return (*self.size, 1 if self.colours == "grey" else 3)
+
+    @model_validator(mode="after")
+    def _two_codes_if_binary(self) -> "ImageData":
+        if self.is_binary and (self.n_classes != 2 or self.colours != "grey"):
+            raise ValueError(f"data.is_binary goes with colours grey and n_classes 2, not {self.n_classes}")
+        return self
+
+
+class MnistData(ImageData):
+    """MNIST: 60,000 handwritten digits to train on, the last 5,000 of which validate, and 10,000 to test on."""
+
+    corpus: Literal["mnist"]
+    size: tuple[PositiveInt, PositiveInt] = Field((28, 28), description="height and width, pixels")
+    labels: list[Literal["digit"]] = Field([], description="labels that condition the network")
+    split: Literal["official"] = Field("official", description="as the authors split it")
+
+
+class Cifar10Data(ImageData):
+    """CIFAR-10, or any part of it in the layout train/cat/NAME.png; one in twenty of those for training validates."""
+
+    corpus: Literal["cifar10"]
+    size: tuple[PositiveInt, PositiveInt] = Field((32, 32), description="height and width, pixels")
+    colours: Literal["grey", "rgb"] = Field("rgb", description="what images are converted to")
+    labels: list[Literal["object"]] = Field([], description="labels that condition the network")
+    split: Literal["official"] = Field("official", description="as the authors split it")
+
+
+class ImageFolderData(ImageData):
+    """Any folder of images, in every format that Pillow reads, sub-folders included."""
+
+    corpus: Literal["images"]
+    labels_from_folders: str | None = Field(
+        None, description="name of a label whose values are the names of the first sub-folders; null for none"
+    )
+
+
+CORPORA: dict[str, type[AudioData] | type[ImageData]] = {
     "sine": SineData,
     "folder": FolderData,
     "librispeech": LibriSpeechData,
     "digits": DigitsData,
     "music": MusicData,
+    "images": ImageFolderData,
+    "mnist": MnistData,
+    "cifar10": Cifar10Data,
 }
-Data = Annotated[SineData | FolderData | LibriSpeechData | DigitsData | MusicData, Field(discriminator="corpus")]
+Data = Annotated[
+    SineData | FolderData | LibriSpeechData | DigitsData | MusicData | ImageFolderData | MnistData | Cifar10Data,
+    Field(discriminator="corpus"),
+]
 
 
-class WaveNetModel(Section):
-    """Sizes of a WaveNet (models/wavenet.py)."""
+class ModelSizes(Section):
+    """What every network has in common."""
 
-    kind: Literal["wavenet"]
     n_blocks: PositiveInt = Field(description="how often the dilations 1, 2, 4, ... repeat")
     layers_per_block: int = Field(gt=0, le=20, description="dilations in a block; the last is 2^(this - 1)")
-    kernel_size: int = Field(2, ge=2, description="taps of each convolution")
     residual_channels: PositiveInt = Field(description="channels between the layers")
     gate_channels: PositiveInt = Field(description="channels of the gated activation inside a layer")
     skip_channels: PositiveInt = Field(description="channels of the sum over layers")
     head_channels: PositiveInt = Field(description="channels of the hidden layer behind the sum")
     activation: Literal["gated", "relu"] = Field("gated", description="tanh * sigmoid, or a plain ReLU")
-    residual: bool = Field(True, description="false: layers without the connection around them")
-    dilated: bool = Field(True, description="false: every dilation is 1")
+    dropout: Share = Field(0.0, description="share of a layer's activations that training zeroes, against overfitting")
     label_channels: PositiveInt = Field(16, description="size of each label's embedding")
     head: Literal["categorical", "logistic-mixture"] = Field(
         "categorical",
@@ -131,9 +198,31 @@ class WaveNetModel(Section):
     )
     n_mixtures: PositiveInt = Field(10, description="distributions in the mixture")
 
-    def architecture(self, n_classes: int, labels: dict[str, int]) -> dict[str, Any]:
-        """The keyword arguments of the network's class."""
-        return {**self.model_dump(exclude={"kind"}), "n_classes": n_classes, "labels": labels}
+
+class WaveNetModel(ModelSizes):
+    """Sizes of a WaveNet (models/wavenet.py), which makes sound."""
+
+    kind: Literal["wavenet"]
+    kernel_size: int = Field(2, ge=2, description="taps of each convolution")
+    residual: bool = Field(True, description="false: layers without the connection around them")
+    dilated: bool = Field(True, description="false: every dilation is 1")
+
+
+class PixelCNNModel(ModelSizes):
+    """Sizes of a PixelCNN (models/pixelcnn.py), which draws images."""
+
+    kind: Literal["pixelcnn"]
+    reach: int = Field(3, ge=1, description="pixels of the row above that a layer sees, an odd number")
+
+    @field_validator("reach")
+    @classmethod
+    def _is_odd(cls, reach: int) -> int:
+        if reach % 2 == 0:
+            raise ValueError(f"model.reach is {reach}; expected an odd number: the pixel above, as many on each side")
+        return reach
+
+
+MODELS: dict[str, type[ModelSizes]] = {"wavenet": WaveNetModel, "pixelcnn": PixelCNNModel}
 
 
 class Training(Section):
@@ -142,7 +231,9 @@ class Training(Section):
     steps: PositiveInt = Field(description="updates of the weights")
     batch_size: PositiveInt = Field(description="windows per forward pass")
     accumulate: PositiveInt = Field(1, description="forward passes per update, for batches that exceed memory")
-    window: PositiveInt = Field(description="samples per window; must exceed the receptive field")
+    window: PositiveInt | None = Field(
+        None, description="samples per window; must exceed the receptive field (an image is always a window of its own)"
+    )
     true_starts: float = Field(
         0.1,
         ge=0,
@@ -193,6 +284,7 @@ class Training(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="of the initial weights and of the order of the data")
     validate_every: PositiveInt = Field(500, description="steps between validations; each also saves")
     validation_seconds: float = Field(60, gt=0, description="how much of the validation split is heard each time")
+    validation_images: PositiveInt = Field(1000, description="how many images of it are looked at each time")
     sample_every: PositiveInt | None = Field(
         None, description="steps between free-running samples; null for only one at the end"
     )
@@ -211,7 +303,7 @@ class Recipe(Section):
     """Everything needed to repeat a result, and nothing else."""
 
     data: Data = Field(description="the corpus; see above")
-    model: WaveNetModel = Field(description="the network; see above")
+    model: WaveNetModel | PixelCNNModel = Field(discriminator="kind", description="the network; see above")
     training: Training = Field(description="the training; see above")
     decoding: DecodingDefaults = Field(DecodingDefaults(), description="how codes are drawn; see above")
     credit: str = Field("", description="whom to credit for the data, and its licence; travels with the model")
@@ -229,6 +321,41 @@ class Recipe(Section):
                 f"data.codec is {self.data.codec} with {n:,} codes; beyond {MAX_CATEGORICAL:,} take linear"
             )
         return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Recipe":
+        is_sound = isinstance(self.data, AudioData)
+        wanted = "wavenet" if is_sound else "pixelcnn"
+        if self.model.kind != wanted:
+            raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {wanted}")
+        if is_sound and self.training.window is None:
+            raise ValueError("the key 'training.window' is missing")
+        for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
+            if getattr(self.training, name) != Training.model_fields[name].default:
+                raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
+        return self
+
+    def architecture(self, labels: dict[str, int]) -> dict[str, Any]:
+        """The keyword arguments of the network's class; `labels` are their numbers of values."""
+        sizes = {**self.model.model_dump(exclude={"kind"}), "n_classes": self.data.n_classes, "labels": labels}
+        if isinstance(self.data, ImageData):
+            sizes.update(width=self.data.shape[1], n_colours=self.data.shape[2])
+        return sizes
+
+    @property
+    def window(self) -> int:
+        """Codes in a window: what the training section says of sound; a whole image."""
+        if isinstance(self.data, ImageData):
+            height, width, n_colours = self.data.shape
+            return height * width * n_colours
+        assert self.training.window is not None  # see _parts_fit
+        return self.training.window
+
+    @property
+    def validation_amount(self) -> float:
+        """How much of the validation split is predicted each time: s of sound, or images."""
+        settings = self.training
+        return settings.validation_images if isinstance(self.data, ImageData) else settings.validation_seconds
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
@@ -298,7 +425,7 @@ def _explain(error: ValidationError) -> str:
     """The first fault of a recipe as one sentence."""
     fault = error.errors()[0]
     location = [str(part) for part in fault["loc"]]
-    path = [part for part in location if part not in CORPORA]  # pydantic names the chosen corpus as a level
+    path = [part for part in location if part not in (*CORPORA, *MODELS)]  # pydantic names what was chosen as a level
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
         known = list(_section_at(location[:-1]).model_fields)
@@ -307,10 +434,12 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {key!r}; {meant}"
     if fault["type"] == "missing":
         return f"the key {key!r} is missing"
-    if fault["type"] == "union_tag_not_found":
-        return f"the key '{key}.corpus' is missing; expected one of {', '.join(CORPORA)}"
-    if fault["type"] == "union_tag_invalid":
-        return f"{key}.corpus is {fault['ctx']['tag']!r}; expected one of {', '.join(CORPORA)}"
+    if fault["type"].startswith("union_tag"):
+        tag, known = ("kind", MODELS) if key == "model" else ("corpus", CORPORA)
+        found = (
+            f"{key}.{tag} is {fault['ctx']['tag']!r}" if "tag" in fault["ctx"] else f"the key '{key}.{tag}' is missing"
+        )
+        return f"{found}; expected one of {', '.join(known)}"
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     return f"{key} is {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -320,7 +449,7 @@ def _section_at(location: list[str]) -> type[BaseModel]:
     """The schema at a location such as ["data", "sine"] or ["training"]."""
     section: type[BaseModel] = Recipe
     for part in location:
-        annotation = CORPORA.get(part) or section.model_fields[part].annotation
+        annotation = CORPORA.get(part) or MODELS.get(part) or section.model_fields[part].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             section = annotation
     return section
@@ -331,7 +460,7 @@ def sections() -> dict[str, type[BaseModel]]:
     corpora = {f"data, corpus: {name}": section for name, section in CORPORA.items()}
     return {
         **corpora,
-        "model, kind: wavenet": WaveNetModel,
+        **{f"model, kind: {name}": section for name, section in MODELS.items()},
         "training": Training,
         "decoding": DecodingDefaults,
         "the whole": Recipe,

@@ -64,6 +64,8 @@ class Session:
 
     def __init__(self, loaded: Checkpoint, wish: Wish) -> None:
         described = loaded.description
+        if described.shape:
+            raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = described
         self.codec: Codec = described.make_codec()
         self.decoding: Decoding = described.make_decoding(
@@ -81,7 +83,7 @@ class Session:
         self.engine_title, self.engine = make_engine(
             wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
         )
-        self._weights = loaded.weights
+        self._loaded = loaded
         self.labels = dict(wish.labels or {})
         self.condition = self.condition_of(self.labels)
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
@@ -91,14 +93,7 @@ class Session:
 
         Raises: InputError for a label or a value that the model does not know.
         """
-        rows = conditioning.label_indices(self.description.labels, labels)
-        architecture = self.description.architecture
-        return conditioning.project_labels(
-            self._weights,
-            list(self.description.labels),
-            [rows] * self.engine.n_streams,
-            architecture["n_blocks"] * architecture["layers_per_block"],
-        )
+        return conditioning.condition_of(self._loaded, [labels] * self.engine.n_streams)
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.

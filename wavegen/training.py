@@ -8,7 +8,7 @@ A run folder holds
     training.pt         everything needed to go on: raw and averaged weights, optimiser, step
     metrics.jsonl       a line per logged step
     recipe.yaml         the recipe as run, every default written out
-    sample.wav, .png    the newest free-running sound, beside a recording of the validation split
+    sample.wav, .png    the newest free-running sound (or images), beside a recording of the validation split
     loss.png            the loss curve
 """
 
@@ -29,29 +29,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavegen import checkpoint, files, metrics
+from wavegen import checkpoint, files, metrics, preview
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
-from wavegen.conditioning import label_indices, project_labels
-from wavegen.data import audio, corpora, splits
-from wavegen.data.windows import Batch, Coder, WindowRule, Windows
+from wavegen.data import corpora, splits
+from wavegen.data.windows import Batch, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
-from wavegen.engines import make_engine
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation import bits_per_sample, precision_costs
-from wavegen.generation import generate, n_samples
 from wavegen.metrics import Metrics
-from wavegen.models.build import build, load_weights
-from wavegen.models.wavenet import WaveNet
+from wavegen.models.build import Model, build, load_weights
 from wavegen.muon import Muon
 from wavegen.progress import Bar, bar, say
-from wavegen.recipe import Recipe, Training
+from wavegen.recipe import ImageData, Recipe, Training
 from wavegen.recipe import parse as parse_recipe
 from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
 RECIPE_FILE = "recipe.yaml"
-SAMPLE_FILE = "sample.wav"
 FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
@@ -110,7 +105,7 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     if run.step < settings.steps:
         run.save()
         say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
-    elif not (folder / SAMPLE_FILE).exists():  # a kill between the last save and the last sound
+    elif not (folder / preview.PICTURE).exists():  # a kill between the last save and the last sound
         run.write_sample()
 
 
@@ -133,7 +128,7 @@ def learning_rate(settings: Training, step: int) -> float:
     return settings.learning_rate * warm * (final + (1 - final) * cosine)
 
 
-def make_optimizers(model: WaveNet, settings: Training) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Model, settings: Training) -> list[torch.optim.Optimizer]:
     """What the recipe asks for; between them they hold every parameter once."""
     hidden = model.hidden_matrices() if settings.optimizer == "muon" else []
     held = {id(parameter) for parameter in hidden}
@@ -208,16 +203,14 @@ class Run:
 
         settings = self.recipe.training
         torch.manual_seed(settings.seed)
-        architecture = self.recipe.model.architecture(
-            self.codec.n_classes, {name: len(values) for name, values in self.label_values.items()}
-        )
+        architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
         self.model = build(self.recipe.model.kind, architecture).to(self.device)
         self.description = Description(
             kind=self.recipe.model.kind,
             architecture=architecture,
             codec=self.codec.kind,
             n_classes=self.codec.n_classes,
-            sample_rate=self.recipe.data.sample_rate,
+            **self.store.form.described,
             labels=self.label_values,
             decoding=self.recipe.decoding.model_dump(),
             corpus=self.store.corpus,
@@ -228,16 +221,18 @@ class Run:
             source = checkpoint.load(start_from)
             _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
-        self.averaged: WaveNet = copy.deepcopy(self.model).requires_grad_(False)
-        field = self.model.receptive_field
+        self.averaged: Model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        is_image = isinstance(recipe.data, ImageData)
+        field = 0 if is_image else self.model.receptive_field  # an image has no context before it
         rule = WindowRule(
-            settings.window,
+            recipe.window,
             field,
             settings.true_starts,
             settings.label_dropout,
             settings.balance,
             settings.input_noise,
             settings.seed,
+            recipe.data.shape if isinstance(recipe.data, ImageData) and recipe.data.mirrored else None,
         )
         self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values)
         if not any(segment.n_counted(field) for segment in self.segments["validation"]):
@@ -258,6 +253,8 @@ class Run:
     def update(self, batches: Iterator[Prepared]) -> float:
         """One update of the weights; returns the bits per sample that it saw."""
         settings = self.recipe.training
+        if self.recipe.model.dropout:
+            torch.manual_seed(settings.seed + self.step)  # so that a resumed run drops what this one would have
         rate = learning_rate(settings, self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -350,15 +347,10 @@ class Run:
 
     def validate(self) -> None:
         """Measure the averaged weights on the validation split; draw the loss curve."""
-        settings = self.recipe.training
+        n = self.store.form.n_values(self.recipe.validation_amount)
         with self.autocast():
             self.bits["validation"] = bits_per_sample(
-                self.averaged,
-                self.store,
-                self.segments["validation"],
-                self.codec,
-                self.label_values,
-                settings.validation_seconds,
+                self.averaged, self.store, self.segments["validation"], self.codec, self.label_values, n
             )
         self._metrics.write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
         recent = metrics.read_metrics(self.folder)
@@ -366,8 +358,8 @@ class Run:
         speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
         mean = f"{np.mean(trained):.3f}" if trained else "?"
         say(
-            f"step {self.step}/{settings.steps}  training {mean}  validation {self.bits['validation']:.3f} bits per "
-            f"sample  {np.mean(speed or [0]):,.0f} samples/s"
+            f"step {self.step}/{self.recipe.training.steps}  training {mean}  validation "
+            f"{self.bits['validation']:.3f} bits per sample  {np.mean(speed or [0]):,.0f} samples/s"
         )
         metrics.plot_losses(self.folder)
         self.speed.reset()
@@ -379,28 +371,9 @@ class Run:
         )
 
     def write_sample(self) -> None:
-        """Let the averaged weights run free; write the sound, and a picture of it beside a real recording."""
-        from wavegen import plots
-
-        n = n_samples(self.recipe.training.sample_seconds, self.recipe.data.sample_rate)
+        """Let the averaged weights run free; write the sound or the images, and a picture of them beside real ones."""
         model = Checkpoint(self.description, self._weights(), "", self.folder / MODEL_FILE)
-        _, engine = make_engine("auto", model)
-        condition = None
-        if self.label_values:
-            example = self.segments["train"][0].labels
-            rows = label_indices(self.label_values, example)
-            condition = project_labels(model.weights, list(self.label_values), [rows], len(self.averaged.dilations))
-        decoding = self.description.make_decoding()
-        codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
-        waveform = self.codec.decode(codes[0])
-        audio.write(self.folder / SAMPLE_FILE, waveform, self.recipe.data.sample_rate)
-        real = max(self.segments["validation"], key=lambda segment: segment.n_samples)
-        recorded = self.codec.decode(Coder(self.store, self.codec).codes(real.start, min(n, real.n_samples)))
-        plots.sounds(
-            self.folder / "sample.png",
-            {f"generated, step {self.step}": waveform, f"recorded, {Path(real.name).name}": recorded},
-            self.recipe.data.sample_rate,
-        )
+        preview.write(self.folder, model, self.store, self.segments, self.recipe.training.sample_seconds, self.step)
         self.speed.reset()
 
     def save(self) -> None:
@@ -465,12 +438,12 @@ class Run:
         n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         field = self.model.receptive_field
         n_samples = {name: sum(s.n_samples for s in part) for name, part in self.segments.items()}
-        minutes = ", ".join(f"{n / self.store.sample_rate / 60:.1f} min {name}" for name, n in n_samples.items())
+        form = self.store.form
+        amounts = ", ".join(f"{form.amount(n)} {name}" for name, n in n_samples.items())
         precision = "bfloat16" if self.precision is torch.bfloat16 else "float32"
-        say(f"{self.store.corpus}: {minutes}")
+        say(f"{self.store.corpus}, {form.title}: {amounts}")
         say(
-            f"{n_parameters:,} parameters, receptive field {field} samples "
-            f"({1000 * field / self.store.sample_rate:.0f} ms), {precision} on {self.device.type}, "
+            f"{n_parameters:,} parameters, receptive field {form.extent(field)}, {precision} on {self.device.type}, "
             f"steps {self.step} to {self.recipe.training.steps}, into {self.folder}"
         )
 
@@ -484,7 +457,7 @@ class Run:
             yield
 
 
-def mean_counted_bits(model: WaveNet, tensors: Tensors) -> Tensor:
+def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
     """Mean -log2 p(code) over the codes of a batch that count."""
     parameters, _ = model(tensors.heard, None, model.condition(tensors.labels))
     bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
@@ -528,7 +501,7 @@ def _check_free(folder: Path, recipe: Recipe) -> None:
 
 def _check_same_sound(source: Checkpoint, description: Description) -> None:
     """Raises: InputError if a model to start from was made for other codes, another rate or other labels."""
-    for name in ("sample_rate", "codec", "n_classes", "labels"):
+    for name in ("sample_rate", "shape", "codec", "n_classes", "labels"):
         theirs, ours = getattr(source.description, name), getattr(description, name)
         if theirs != ours:
             raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")

@@ -14,6 +14,7 @@ import soundfile
 
 from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen.data import corpora, sources, store
+from wavegen.data.audio import Sound
 from wavegen.errors import InputError
 
 RATE = 16000
@@ -77,13 +78,13 @@ def write_mixed_folder(folder: Path) -> tuple[set[str], dict[str, str]]:
 
 def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path):
     good, bad = write_mixed_folder(tmp_path / "in")
-    path, report = corpora.prepare("folder", tmp_path / "in", RATE)
+    path, report = corpora.prepare("folder", tmp_path / "in", Sound(RATE))
     assert {recording.name for recording in store.load(path).recordings} == good
     assert set(report.left_out) == set(bad)
     for name, word in bad.items():
         assert word in report.left_out[name], (name, report.left_out[name])
     assert set(report.clipped) == {"over.wav"}
-    assert (report.n_resampled, report.n_mixed_down) == (4, 2)
+    assert report.changed == {"resampled": 4, "mixed down to mono": 2}
     text = "\n".join(report.lines(most=1000))
     for name in bad:
         assert f"left out {name}: " in text
@@ -121,7 +122,7 @@ def test_what_may_not_be_read_is_named(tmp_path):
     (folder / "secret.wav").chmod(0)
     (folder / "locked").chmod(0)
     try:
-        _, report = corpora.prepare("folder", folder, RATE)
+        _, report = corpora.prepare("folder", folder, Sound(RATE))
         assert set(report.left_out) == {"secret.wav", "locked"}
         assert "may not be read" in report.left_out["locked"]
     finally:
@@ -140,7 +141,7 @@ def test_an_entry_that_swells_beyond_measure_is_left_out(tmp_path, monkeypatch):
         for name in ("bomb.wav", "0.wav", "1.wav"):
             tar.add(tmp_path / name, name)
     for archive in ("x.zip", "x.tar.gz"):
-        _, report = corpora.prepare("folder", tmp_path / archive, RATE)
+        _, report = corpora.prepare("folder", tmp_path / archive, Sound(RATE))
         assert report.n_recordings == 2
         assert "unpacks to more than" in report.left_out["bomb.wav"]
 
@@ -166,13 +167,13 @@ def test_damaged_and_encrypted_archives_are_one_sentence(tmp_path):
         path = tmp_path / f"{number}.zip"
         path.write_bytes(damage)
         with pytest.raises(InputError, match="is damaged or incomplete"):
-            corpora.prepare("folder", path, RATE)
+            corpora.prepare("folder", path, Sound(RATE))
     encrypted = bytearray(whole)
     encrypted[6] |= 1  # the flag in the local header, and in the directory
     encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "locked.zip").write_bytes(encrypted)
     with pytest.raises(InputError, match="encrypted"):
-        corpora.prepare("folder", tmp_path / "locked.zip", RATE)
+        corpora.prepare("folder", tmp_path / "locked.zip", Sound(RATE))
 
 
 def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
@@ -181,6 +182,6 @@ def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
     alive = tmp_path / "stores" / f"folder-16000-abc.{os.getpid()}.partial"
     for folder in (abandoned, alive):
         folder.mkdir(parents=True)
-    corpora.prepare("folder", tmp_path / "a.wav", RATE)
+    corpora.prepare("folder", tmp_path / "a.wav", Sound(RATE))
     assert alive.exists()
     assert not abandoned.exists()

@@ -113,7 +113,7 @@ def test_bits_are_minus_log2_of_the_probability():
 
 
 def test_an_untrained_network_needs_about_all_bits():
-    model = build("wavenet", {**recipe.parse(TINY_RECIPE, "tiny").model.architecture(256, {})})
+    model = build("wavenet", recipe.parse(TINY_RECIPE, "tiny").architecture({}))
     codes = torch.randint(256, (2, 200))
     bits = model.head.bits(model(codes)[0], codes).mean().item()
     assert abs(bits - 8) < 0.5

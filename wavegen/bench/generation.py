@@ -55,7 +55,7 @@ def time_generation(model: Checkpoint, n_streams: Sequence[int], rounds: int, ba
         multiply_adds = checkpoint.measure(model).multiply_adds
         everyone = [(n, contestants(model, n)) for n in n_streams]
         for number, (n, each) in enumerate(everyone):
-            seconds = _interleave(each, rounds, number * rounds, bar)
+            seconds = interleave(each, rounds, number * rounds, bar)
             of_products = {name.removeprefix(PRODUCTS): s for name, s in seconds.items() if name.startswith(PRODUCTS)}
             for one in each:
                 if one.name.startswith(PRODUCTS):
@@ -118,7 +118,7 @@ def _draws(n_streams: int, n: int) -> NDArray[np.float64]:
     return np.stack([uniforms(0, stream, 0, n) for stream in range(n_streams)])
 
 
-def _interleave(each: Sequence[Contestant], rounds: int, done: int, bar: Bar | None) -> dict[str, float]:
+def interleave(each: Sequence[Contestant], rounds: int, done: int, bar: Bar | None) -> dict[str, float]:
     """Seconds per step of everyone: medians over rounds in which each has its turn."""
     n_steps = {}
     for one in each:

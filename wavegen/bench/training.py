@@ -43,7 +43,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
     compiled, and batches are cut to about 30,000 samples, so that a round takes seconds.
     """
     sine = SineData(corpus="sine", sample_rate=recipe.data.sample_rate, frequencies=[440], seconds=30, n_recordings=3)
-    batch_size = max(1, min(recipe.training.batch_size, MAX_BATCH // recipe.training.window))
+    batch_size = max(1, min(recipe.training.batch_size, MAX_BATCH // recipe.window))
     training = recipe.training.model_copy(update={"compile": False, "batch_size": batch_size})
     recipe = recipe.model_copy(update={"data": sine, "training": training})
     chosen = choose_device(device)
@@ -66,7 +66,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
             waiting = _share_of_waiting(run, batches, rounds)
-    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.training.window), waiting)
+    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting)
 
 
 def conv1d(model: WaveNet, codes: Tensor) -> Tensor:

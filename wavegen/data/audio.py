@@ -1,13 +1,14 @@
 """Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
 
 import io
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import soundfile
@@ -15,9 +16,11 @@ import soxr
 from numpy.typing import NDArray
 
 from wavegen import files
+from wavegen.data.form import Notes, Source
 from wavegen.errors import DiskError, InputError
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
+BAND_DB = 6  # of the histogram of levels
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
 
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
@@ -104,6 +107,61 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
         # Of other formats libsndfile's count is an estimate, or what it has read; of a streamed FLAC it is enormous.
         if sound.format == "FLAC" and n_frames < sound.frames < MAX_FRAMES:
             raise InputError(f"it is cut short: {n_frames:,} of {sound.frames:,} frames are there")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The form (form.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz."""
+
+    sample_rate: int
+    values = "samples.i16"
+    items = "recordings"
+    suffixes = SUFFIXES
+    changes = ("resampled", "mixed down to mono")
+
+    @property
+    def name(self) -> str:
+        return str(self.sample_rate)
+
+    @property
+    def title(self) -> str:
+        return f"{self.sample_rate} Hz"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"sample_rate": self.sample_rate}
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {"sample_rate": self.sample_rate}
+
+    def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.int16]]:
+        """See `decode` below, and form.py."""
+        assert not isinstance(file, np.ndarray)
+        facts = Facts()
+        yield from decode(file, self.sample_rate, facts)
+        changed = (facts.sample_rate != self.sample_rate, facts.n_channels > 1)
+        notes.changes = [change for change, is_done in zip(self.changes, changed, strict=True) if is_done]
+        notes.n_values, notes.n_clipped, notes.band = facts.n_samples, facts.n_clipped, _band(facts)
+
+    def amount(self, n_values: int) -> str:
+        minutes = n_values / self.sample_rate / 60
+        return f"{minutes / 60:.2f} h" if minutes >= 60 else f"{minutes:.1f} min"
+
+    def extent(self, n_values: int) -> str:
+        return f"{n_values} samples ({1000 * n_values / self.sample_rate:.0f} ms)"
+
+    def n_values(self, amount: float) -> int:
+        return round(amount * self.sample_rate)
+
+
+def _band(facts: Facts) -> str:
+    """The band of levels (RMS, dB of full scale) that a recording falls into."""
+    power = facts.sum_of_squares / facts.n_samples / 32768**2
+    if power == 0:
+        return "silent"
+    band = BAND_DB * math.floor(10 * math.log10(power) / BAND_DB)
+    return f"{band} to {band + BAND_DB}"
 
 
 def read(path: Path, sample_rate: int) -> NDArray[np.float32]:

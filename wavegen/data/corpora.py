@@ -6,28 +6,33 @@ from pathlib import Path
 import numpy as np
 
 from wavegen.data import download, sources, store
+from wavegen.data.audio import Sound
+from wavegen.data.form import Form
+from wavegen.data.images import Pictures
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
 from wavegen.progress import bar, say
-from wavegen.recipe import AudioData, FolderData, NamedData, SineData
+from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, SineData
 
-FOLDER = "folder"  # the corpus that is any folder of recordings
+FOLDERS = ("folder", "images")  # the corpora that are any folder, of recordings or of images
 
 
-def prepare(corpus: str, source: Path, sample_rate: int) -> tuple[Path, Report | None]:
-    """Prepare a named corpus, or any part of it, or "folder", from a folder or archives; returns where, and the report.
+def prepare(corpus: str, source: Path, form: Form) -> tuple[Path, Report | None]:
+    """Prepare a named corpus, or any part of it, or "folder" or "images", from a folder or archives.
+
+    Returns where it lies, and the report.
 
     The report is None if this source was prepared before and has not changed.
     """
     source = source.expanduser()
-    items = _folder_items if corpus == FOLDER else find_corpus(corpus).items
     fingerprint = sources.fingerprint(source)
-    path = store.folder_of(corpus, sample_rate, source, fingerprint)
+    path = store.folder_of(corpus, form, source, fingerprint)
     if store.read_facts(path) is not None:
         return path, None
     with bar(f"Preparing {corpus}", sources.n_bytes(source)) as running:
-        return store.prepare(corpus, items(source), sample_rate, source, fingerprint, running)
+        items = _folder_items(source, form) if corpus in FOLDERS else find_corpus(corpus).items(source)
+        return store.prepare(corpus, items, form, source, fingerprint, running)
 
 
 def fetch_named(corpus: NamedCorpus, parts: Sequence[str]) -> Path:
@@ -55,40 +60,48 @@ def downloads(corpus: NamedCorpus) -> Path:
     return store.root() / "downloads" / corpus.name
 
 
-def open_corpus(data: AudioData) -> tuple[Store, Report | None]:
+def form_of(data: AudioData | ImageData) -> Sound | Pictures:
+    """What a recipe wants a corpus to be brought to."""
+    return Sound(data.sample_rate) if isinstance(data, AudioData) else Pictures(*data.shape, is_binary=data.is_binary)
+
+
+def open_corpus(data: AudioData | ImageData) -> tuple[Store, Report | None]:
     """The store of a recipe's corpus, made or prepared first where need be; the report tells of a preparation.
 
     Raises: InputError if the corpus is neither prepared nor to be found.
     """
     if isinstance(data, SineData):
         return _sine(data), None
-    assert isinstance(data, NamedData | FolderData)  # the recipe knows no other corpus
+    assert isinstance(data, NamedData | FolderData | ImageData)  # the recipe knows no other corpus
+    form = form_of(data)
     if data.source is not None:
-        path, report = prepare(data.corpus, data.source, data.sample_rate)
+        path, report = prepare(data.corpus, data.source, form)
         return store.load(path), report
-    if isinstance(data, FolderData):
-        raise InputError("the recipe names no folder of recordings; add --set data.source=FOLDER")
-    return store.load(_only_prepared(data.corpus, data.sample_rate)), None
+    if data.corpus in FOLDERS:
+        raise InputError(f"the recipe names no folder of {form.items}; add --set data.source=FOLDER")
+    elsewhere = {facts["source"] for _, facts in store.prepared(data.corpus)}
+    if len(elsewhere) == 1 and not store.prepared(data.corpus, form):  # in another form, at another rate
+        path, report = prepare(data.corpus, Path(elsewhere.pop()), form)
+        return store.load(path), report
+    return store.load(_only_prepared(data.corpus, form)), None
 
 
-def _only_prepared(corpus: str, sample_rate: int) -> Path:
+def _only_prepared(corpus: str, form: Form) -> Path:
     """The one store of a named corpus."""
-    found = store.prepared(corpus, sample_rate)
+    found = store.prepared(corpus, form)
     if not found:
         raise InputError(
-            f"the corpus {corpus} is not prepared at {sample_rate} Hz; `wavegen data prepare {corpus}` fetches it from "
+            f"the corpus {corpus} is not prepared at {form.title}; `wavegen data prepare {corpus}` fetches it from "
             f"{find_corpus(corpus).home} and prepares it, or takes what you have with --from ARCHIVE_OR_FOLDER"
         )
     if len(found) > 1:
         places = " or ".join(f"data.source={facts['source']}" for _, facts in found)
-        raise InputError(
-            f"{corpus} is prepared from {len(found)} sources at {sample_rate} Hz; choose with --set {places}"
-        )
+        raise InputError(f"{corpus} is prepared from {len(found)} sources at {form.title}; choose with --set {places}")
     return found[0][0]
 
 
-def _folder_items(source: Path) -> Iterator[Item]:
-    for name, file, n_bytes, fault in sources.recordings_in(source):
+def _folder_items(source: Path, form: Form) -> Iterator[Item]:
+    for name, file, n_bytes, fault in sources.items_in(source, form):
         labels = {"folder": name.parts[0]} if len(name.parts) > 1 else {}
         yield Item(str(name), file, n_bytes, labels, "", fault)
 

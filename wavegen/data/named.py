@@ -1,12 +1,18 @@
 """The corpora that wavegen knows by name: what they are, where they come from, and how their files are laid out."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wavegen.data import sources
+from wavegen.data.audio import Sound
 from wavegen.data.download import RemoteFile
+from wavegen.data.images import Pictures, read_idx
 from wavegen.data.store import Item
 from wavegen.errors import InputError
 
@@ -15,29 +21,41 @@ from wavegen.errors import InputError
 class NamedCorpus:
     """A corpus that `wavegen data prepare NAME` knows.
 
-    `pattern` matches the paths of its recordings; its named groups become labels, but for `subset`, the official
-    subset, and `index`, from which `subset_of` tells it. `parts` are what can be fetched, by name, and `default_parts`
-    what is fetched when nothing is said.
+    `form` is what its items are brought to unless somebody wants another. `parts` are what can be fetched, by name, and
+    `default_parts` what is fetched when nothing is said.
     """
 
     name: str
     about: str
-    sample_rate: int
+    form: Sound | Pictures
     home: str
-    pattern: re.Pattern[str]
-    example: str
     parts: Mapping[str, RemoteFile]
     default_parts: tuple[str, ...]
-    subset_of: Callable[[int], str] = lambda index: ""
 
     def items(self, source: Path) -> Iterator[Item]:
-        """The corpus' recordings in a folder or in archives; other files are passed over.
+        """The corpus' items in a folder or in archives; other files are passed over.
 
         Raises: InputError if there are none of this layout.
         """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CorpusOfFiles(NamedCorpus):
+    """A corpus of one file per item.
+
+    `pattern` matches the paths of its items; its named groups become labels, but for those named in `NO_LABELS`, from
+    which `subset_of` tells the official subset.
+    """
+
+    pattern: re.Pattern[str]
+    example: str
+    subset_of: Callable[[Mapping[str, str]], str] = lambda groups: groups.get("subset", "")
+
+    def items(self, source: Path) -> Iterator[Item]:
         found = False
-        for name, file, n_bytes, fault in sources.recordings_in(
-            source, lambda path: self.pattern.search(path) is not None
+        for name, file, n_bytes, fault in sources.items_in(
+            source, self.form, lambda path: self.pattern.search(path) is not None
         ):
             # A folder inside the corpus counts with the path that leads there.
             match = self.pattern.search(f"/{source.resolve().as_posix()}/{name}" if source.is_dir() else str(name))
@@ -45,20 +63,65 @@ class NamedCorpus:
                 yield Item(str(name), file, n_bytes, {}, "", fault)
             elif match:
                 found = True
-                labels = match.groupdict()
-                index = labels.pop("index", None)
-                subset = labels.pop("subset", "") if index is None else self.subset_of(int(index))
-                yield Item(str(name), file, n_bytes, labels, subset, fault)
+                groups = match.groupdict()
+                labels = {key: value for key, value in groups.items() if key not in NO_LABELS}
+                yield Item(str(name), file, n_bytes, labels, self.subset_of(groups), fault)
         if not found:
+            own = "folder" if isinstance(self.form, Sound) else "images"
             raise InputError(
                 f"{source} does not have the layout of {self.name}; expected files such as {self.example} "
-                "(for other recordings use recipes/folder.yaml)"
+                f"(for other {self.form.items} use recipes/{own}.yaml)"
             )
 
 
-def _subset_of_digit(index: int) -> str:
+@dataclass(frozen=True)
+class IdxCorpus(NamedCorpus):
+    """Images and their labels in the four idx files of MNIST, packed by gzip or not; `label` is what they tell.
+
+    The last `N_DEV` training images validate.
+    """
+
+    label: str
+
+    def items(self, source: Path) -> Iterator[Item]:
+        for subset, stem, n_images in (("train", "train", 60000), ("test", "t10k", 10000)):
+            pixels, labels = (_idx(source, f"{stem}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+            if pixels is None and labels is None and subset == "test":
+                continue
+            if pixels is None or labels is None or pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
+                found = " and ".join("nothing" if part is None else f"{len(part):,}" for part in (pixels, labels))
+                raise InputError(
+                    f"{source} holds {found} as {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte (packed or not); "
+                    f"expected as many images as labels, such as {n_images:,}"
+                )
+            first_dev = len(pixels) - N_DEV if subset == "train" and len(pixels) > 2 * N_DEV else len(pixels)
+            for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+                name = f"{stem}-{number:05d}"
+                yield Item(name, image, image.size, {self.label: str(label)}, "dev" if number >= first_dev else subset)
+
+
+NO_LABELS = ("subset", "index", "file")
+N_DEV = 5000
+
+
+def _idx(source: Path, name: str) -> NDArray[np.uint8] | None:
+    """One of the files in a folder, or below it."""
+    if not source.is_dir():
+        raise InputError(f"there is no folder {source}; expected one with {name}.gz and its three companions")
+    found = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
+    return read_idx(found[0]) if found else None
+
+
+def _subset_of_digit(groups: Mapping[str, str]) -> str:
     """The authors keep indices 0 to 4 for testing; of the others we keep 5 and 6 for validation."""
+    index = int(groups["index"])
     return "test" if index < 5 else "dev" if index < 7 else "train"
+
+
+def _subset_of_cifar(groups: Mapping[str, str]) -> str:
+    """Of the images for training one in twenty validates, chosen by its name."""
+    is_chosen = hashlib.sha256(groups["file"].encode()).digest()[0] < 13
+    return "dev" if groups["subset"] == "train" and is_chosen else groups["subset"]
 
 
 def find_corpus(name: str) -> NamedCorpus:
@@ -79,6 +142,16 @@ def _librosa(original: str, name: str, sha256: str) -> RemoteFile:
     return RemoteFile(f"https://raw.githubusercontent.com/librosa/data/main/audio/{original}", name, sha256)
 
 
+def _mnist(name: str, sha256: str) -> RemoteFile:
+    return RemoteFile(f"https://ossci-datasets.s3.amazonaws.com/mnist/{name}.gz", f"{name}.gz", sha256)
+
+
+_MNIST = {
+    "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
 _LIBRISPEECH = {  # sha256 as torchaudio lists them
     "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
     "dev-other": "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365",
@@ -90,10 +163,10 @@ _LIBRISPEECH = {  # sha256 as torchaudio lists them
 }
 
 _CORPORA = (
-    NamedCorpus(
+    CorpusOfFiles(
         name="librispeech",
         about="read English speech, 1,000 hours, 16 kHz, CC BY 4.0 (Panayotov, Chen, Povey, Khudanpur, ICASSP 2015)",
-        sample_rate=16000,
+        form=Sound(16000),
         home="https://www.openslr.org/12",
         pattern=re.compile(r"(?P<subset>[^/]+)/(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)-(?P=chapter)-\d+\.flac$"),
         example="train-clean-100/19/198/19-198-0000.flac",
@@ -104,11 +177,11 @@ _CORPORA = (
         },
         default_parts=("train-clean-100", "dev-clean", "test-clean"),
     ),
-    NamedCorpus(
+    CorpusOfFiles(
         name="digits",
         about="spoken digits 0 to 9 by six speakers, 22 minutes, 8 kHz, CC BY-SA 4.0 (Free Spoken Digit Dataset, "
         "Zohar Jackson and others)",
-        sample_rate=8000,
+        form=Sound(8000),
         home="https://github.com/Jakobovski/free-spoken-digit-dataset",
         pattern=re.compile(r"(^|/)(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
         example="recordings/7_theo_12.wav",
@@ -123,11 +196,11 @@ _CORPORA = (
         default_parts=("digits",),
         subset_of=_subset_of_digit,
     ),
-    NamedCorpus(
+    CorpusOfFiles(
         name="music",
         about="a piano duet, the Sugar Plum Fairy, strings and a whale, 4.6 minutes, CC BY and public domain (Kevin "
         "MacLeod; US Army Strings; US National Park Service)",
-        sample_rate=16000,
+        form=Sound(16000),
         home="https://github.com/librosa/data and https://incompetech.com",
         pattern=re.compile(
             r"(^|/)(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
@@ -156,6 +229,32 @@ _CORPORA = (
             ),
         },
         default_parts=("sugar-plum-fairy", "hungarian-dance", "humpback", "gold-rush"),
+    ),
+    IdxCorpus(
+        name="mnist",
+        about="handwritten digits, 70,000 images of 28 x 28 grey pixels, CC BY-SA 3.0 (LeCun, Cortes, Burges)",
+        form=Pictures(28, 28, 1),
+        home="http://yann.lecun.com/exdb/mnist",
+        parts={name: _mnist(name, sha256) for name, sha256 in _MNIST.items()},
+        default_parts=tuple(_MNIST),
+        label="digit",
+    ),
+    CorpusOfFiles(
+        name="cifar10",
+        about="photographs of ten classes, 60,000 images of 32 x 32 colour pixels (Krizhevsky, 2009)",
+        form=Pictures(32, 32, 3),
+        home="https://www.cs.toronto.edu/~kriz/cifar.html",
+        pattern=re.compile(r"(^|/)(?P<subset>train|test)/(?P<object>[a-z]+)/(?P<file>[^/]+)\.png$"),
+        example="CIFAR-10/train/cat/alley_cat_s_000003.png",
+        parts={
+            "cifar10": RemoteFile(  # the images as PNG files; GitHub packs an archive anew for each request
+                "https://codeload.github.com/cyizhuo/CIFAR-10-dataset/tar.gz/a828d74fc38cd82a82ecfdeca6522873baf96efa",
+                "cifar10.tar.gz",
+                None,
+            )
+        },
+        default_parts=("cifar10",),
+        subset_of=_subset_of_cifar,
     ),
 )
 

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from wavegen import files
 from wavegen.data import store
-from wavegen.data.audio import SUFFIXES
+from wavegen.data.form import Form
 from wavegen.errors import InputError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -35,7 +35,7 @@ MAX_ENTRY = 4 << 30  # bytes that an archive's entry may unpack to: what a WAV f
 
 
 class SourceFile(NamedTuple):
-    """One recording: its name within the corpus, where to read it, and roughly its share of the source in bytes.
+    """A recording or image: its name within the corpus, where to read it, roughly its share of the source in bytes.
 
     Or something that cannot be one, with the reason in `fault`.
     """
@@ -46,8 +46,8 @@ class SourceFile(NamedTuple):
     fault: str | None = None
 
 
-def recordings_in(source: Path, is_wanted: Callable[[str], bool] = lambda path: True) -> Iterator[SourceFile]:
-    """Every file named like a recording, in sorted order for folders and in stored order for archives.
+def items_in(source: Path, form: Form, is_wanted: Callable[[str], bool] = lambda path: True) -> Iterator[SourceFile]:
+    """Every file named like a recording (or an image), in sorted order for folders and stored order for archives.
 
     What is named like one and cannot be read (a link to nothing, a folder without permission) comes with its fault.
 
@@ -57,18 +57,20 @@ def recordings_in(source: Path, is_wanted: Callable[[str], bool] = lambda path: 
     Raises: InputError if the source does not exist, holds no recordings, or an archive is damaged.
     """
     unreadable: list[Path] = []
-    paths = _walk(source, unreadable)
-    recordings = [path for path in paths if path.suffix.lower() in SUFFIXES and is_wanted(path.resolve().as_posix())]
+    paths = _walk(source, form.suffixes, unreadable)
+    named = [path for path in paths if path.suffix.lower() in form.suffixes]
+    recordings = [path for path in named if is_wanted(path.resolve().as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
-    if not any(path.suffix.lower() in SUFFIXES for path in paths) and not archives:
+    if not named and not archives:
+        examples = " or ".join(suffix for suffix in (".wav", ".flac", ".png", ".jpg") if suffix in form.suffixes)
         raise InputError(
-            f"{source} holds no recordings; expected files such as .wav or .flac, or a .tar.gz or .zip of them"
+            f"{source} holds no {form.items}; expected files such as {examples}, or a .tar.gz or .zip of them"
         )
     for path in recordings:
         name = path.relative_to(source) if path != source else Path(path.name)
         yield SourceFile(PurePosixPath(_readable(name.as_posix())), path, path.stat().st_size)
     for path in archives if not recordings else []:
-        yield from _entries(path)
+        yield from _entries(path, form.suffixes)
     for path in unreadable:
         inside = _readable(path.relative_to(source).as_posix())
         yield SourceFile(PurePosixPath(inside), path, 0, _fault(path))
@@ -84,19 +86,19 @@ def fingerprint(source: Path) -> str:
 
 
 def n_bytes(source: Path) -> int:
-    """Size of what `recordings_in` will read, for a progress bar; archives count by their stored size."""
+    """Size of what `items_in` will read, for a progress bar; archives count by their stored size."""
     return sum(path.stat().st_size for path in _walk(source))
 
 
-def _walk(source: Path, unreadable: list[Path] | None = None) -> list[Path]:
+def _walk(source: Path, suffixes: frozenset[str] = frozenset(), unreadable: list[Path] | None = None) -> list[Path]:
     """All files below a folder, sorted, links followed but no folder twice; or the file itself.
 
-    Folders that cannot be listed, and what is named like a recording but is no file, are added to `unreadable`.
+    Folders that cannot be listed, and what has one of the suffixes but is no file, are added to `unreadable`.
     """
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"there is no {source}; expected a folder of recordings or an archive")
+        raise InputError(f"there is no {source}; expected a folder or an archive")
     found, seen = [], set()
     others: list[Path] = []
 
@@ -116,7 +118,7 @@ def _walk(source: Path, unreadable: list[Path] | None = None) -> list[Path]:
                 is_file = False
             if is_file:
                 found.append(path)
-            elif path.suffix.lower() in SUFFIXES:
+            elif path.suffix.lower() in suffixes:
                 others.append(path)
     if unreadable is not None:
         unreadable += sorted(others)
@@ -139,18 +141,18 @@ def _is_passed_over(name: str) -> bool:
     return name.startswith("._") or name == ".lock" or name.endswith(".part")
 
 
-def _entries(archive: Path) -> Iterator[SourceFile]:
+def _entries(archive: Path, suffixes: frozenset[str]) -> Iterator[SourceFile]:
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as zipped:
                 for info in zipped.infolist():
-                    if _is_recording(info.filename):
+                    if _is_named_like_one(info.filename, suffixes):
                         with zipped.open(info) as entry:
                             yield _in_reach(info.filename, entry, info.compress_size)
         else:
             with tarfile.open(archive, "r|*") as tar:
                 for member in tar:
-                    if member.isfile() and _is_recording(member.name):
+                    if member.isfile() and _is_named_like_one(member.name, suffixes):
                         contents = tar.extractfile(member)
                         assert contents is not None  # isfile() says that it has some
                         yield _in_reach(member.name, contents, member.size)
@@ -173,9 +175,9 @@ def check_archive(archive: Path) -> None:
         raise InputError(f"what was fetched as {archive} is no whole archive ({error}); it was deleted") from error
 
 
-def _is_recording(name: str) -> bool:
+def _is_named_like_one(name: str, suffixes: frozenset[str]) -> bool:
     path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not _is_passed_over(path.name)
+    return path.suffix.lower() in suffixes and not _is_passed_over(path.name)
 
 
 def _in_reach(name: str, entry: IO[bytes], size: int) -> SourceFile:

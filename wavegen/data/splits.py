@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from wavegen.data.store import Recording
 from wavegen.data.windows import Segment
 from wavegen.errors import InputError
-from wavegen.recipe import AudioData, FolderData
+from wavegen.recipe import AudioData, ImageData
 
 SPLITS = ("train", "validation", "test")
 GAP_S = 1.0  # between the splits of one recording, so that no window reaches across
 
 
-def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Segment]]:
+def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[str, list[Segment]]:
     """Divide the recordings into train, validation and test by the recipe's rule.
 
     No two splits share a recording (or a speaker, for rule "speaker"), but for rule "time", where they share recordings
@@ -29,14 +29,13 @@ def split(data: AudioData, recordings: Sequence[Recording]) -> dict[str, list[Se
         for recording, group in zip(recordings, groups, strict=True):
             segments[names[group]].append(_segment(recording, 0, recording.n_samples, data))
     empty = [name for name in ("train", "validation") if not segments[name]]
-    if isinstance(data, FolderData) and data.labels_from_folders and not label_values(segments["train"]):
-        raise InputError(
-            f"data.labels_from_folders is {data.labels_from_folders!r}, but the recordings lie in no sub-folders"
-        )
+    named = getattr(data, "labels_from_folders", None)
+    if named and not label_values(segments["train"]):
+        raise InputError(f"data.labels_from_folders is {named!r}, but the files lie in no sub-folders")
     if empty:
         raise InputError(
             f"data.split is {rule!r}, which leaves nothing to the {' and '.join(empty)} split of these "
-            f"{len(recordings)} recordings; choose another rule (`wavegen recipes fields`)"
+            f"{len(recordings)} files; choose another rule (`wavegen recipes fields`)"
         )
     return segments
 
@@ -47,8 +46,8 @@ def label_values(segments: Sequence[Segment]) -> dict[str, list[str]]:
     return {name: sorted({segment.labels[name] for segment in segments if name in segment.labels}) for name in names}
 
 
-def _segment(recording: Recording, first: int, last: int, data: AudioData) -> Segment:
-    if isinstance(data, FolderData):
+def _segment(recording: Recording, first: int, last: int, data: AudioData | ImageData) -> Segment:
+    if hasattr(data, "labels_from_folders"):
         name = data.labels_from_folders
         labels = {name: recording.labels["folder"]} if name is not None and "folder" in recording.labels else {}
     else:
@@ -57,8 +56,9 @@ def _segment(recording: Recording, first: int, last: int, data: AudioData) -> Se
     return Segment(recording.name, recording.start + first, last - first, labels, first == 0, group)
 
 
-def _by_time(recording: Recording, name: str, data: AudioData) -> list[Segment]:
+def _by_time(recording: Recording, name: str, data: AudioData | ImageData) -> list[Segment]:
     """The first 80 % of a recording train, the next 10 % validate, the last 10 % test."""
+    assert isinstance(data, AudioData)  # no image has this rule
     n, gap = recording.n_samples, round(GAP_S * data.sample_rate)
     first, last = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}[name]
     begin = round(first * n) + (gap if first else 0)

@@ -1,13 +1,14 @@
-"""Prepared corpora on disk: memory-mapped samples and an index of recordings.
+"""Prepared corpora on disk: memory-mapped samples or pixels, and an index of recordings or images.
 
 A store is a folder that appears whole or not at all:
 
     samples.i16      all recordings one after another, 16-bit little-endian
-    index.jsonl      a line per recording: name, start, n_samples, labels, subset
+    pixels.u8        or all images, 8-bit, row by row, colours together
+    index.jsonl      a line per recording or image: name, start, n_samples, labels, subset
     left_out.jsonl   a line per file left out: name, reason
-    store.json       corpus, sample rate, fingerprints, totals
+    store.json       corpus, sample rate or shape, fingerprints, totals
 
-Its folder's name says the corpus, the rate, and (as a hash) the source and its state, so a store is never changed.
+Its folder's name says the corpus, its form, and (as a hash) the source and its state, so a store is never changed.
 Codec and windows apply when it is read, so recipes that differ in them share a store.
 """
 
@@ -20,26 +21,26 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.data import audio
+from wavegen.data.audio import Sound
+from wavegen.data.form import Form, Notes, Source
+from wavegen.data.images import Pictures
 from wavegen.errors import InputError
 from wavegen.progress import Bar
 
 FORMAT = 1
-BAND_DB = 6  # of the histogram of levels
-SILENT = -1000  # dB, stands for nothing but zeros
 
 
 class Item(NamedTuple):
-    """A recording about to be prepared."""
+    """A recording or an image about to be prepared."""
 
     name: str
-    file: Path | IO[bytes]
+    file: Source
     n_bytes: int
     labels: Mapping[str, str]
     subset: str
@@ -47,7 +48,7 @@ class Item(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A prepared recording: where its samples lie in the store, and what is known about it."""
+    """A prepared recording (or image): where its samples (or pixels) lie in the store, and what is known about it."""
 
     name: str
     start: int
@@ -61,10 +62,11 @@ class Report:
     """What preparing a corpus found."""
 
     n_recordings: int = 0
-    seconds: float = 0.0
+    items: str = "recordings"
+    n_values: int = 0
+    amount: str = ""
     n_speakers: int = 0
-    n_resampled: int = 0
-    n_mixed_down: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
     clipped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     levels: dict[str, int] = field(default_factory=dict)
@@ -76,10 +78,12 @@ class Report:
         speakers = f" of {self.n_speakers} speakers" if self.n_speakers else ""
         tallest = max(self.levels.values(), default=1)
         more = [f"and {len(faults) - most} more"] if len(faults) > most else []
+        counts = {**self.changed, "left out": len(self.left_out), "clipped": len(self.clipped)}
+        heading = ["level (RMS, dB of full scale) and number of recordings:"] if self.levels else []
         return [
-            f"{self.n_recordings} recordings{speakers}, {self.seconds / 3600:.2f} h; {self.n_resampled} resampled, "
-            f"{self.n_mixed_down} mixed down to mono, {len(self.left_out)} left out, {len(self.clipped)} clipped",
-            "level (RMS, dB of full scale) and number of recordings:",
+            f"{self.n_recordings:,} {self.items}{speakers}, {self.amount}; "
+            + ", ".join(f"{n} {what}" for what, n in counts.items()),
+            *heading,
             *(f"{band:>12} {'█' * math.ceil(30 * n / tallest)} {n}" for band, n in self.levels.items()),
             *faults[:most],
             *more,
@@ -91,8 +95,8 @@ class Store:
     """A corpus ready to be read. `fingerprint` is a hash of samples and index."""
 
     corpus: str
-    sample_rate: int
-    samples: NDArray[np.int16]
+    form: Sound | Pictures
+    samples: NDArray[Any]  # int16, or of images uint8
     recordings: Sequence[Recording]
     fingerprint: str
 
@@ -104,34 +108,34 @@ def root() -> Path:
     return files.user_cache()
 
 
-def folder_of(corpus: str, sample_rate: int, source: Path, source_fingerprint: str) -> Path:
+def folder_of(corpus: str, form: Form, source: Path, source_fingerprint: str) -> Path:
     """Where the store of a source lies, or will lie once it is prepared."""
     key = hashlib.sha256(f"{absolute(source)}\n{source_fingerprint}".encode()).hexdigest()[:10]
-    return root() / f"{corpus}-{sample_rate}-{key}"
+    return root() / f"{corpus}-{form.name}-{key}"
 
 
 def prepare(
-    corpus: str, items: Iterable[Item], sample_rate: int, source: Path, source_fingerprint: str, bar: Bar
+    corpus: str, items: Iterable[Item], form: Form, source: Path, source_fingerprint: str, bar: Bar
 ) -> tuple[Path, Report]:
-    """Decode every recording into a new store; once it is complete, older stores of the same source go.
+    """Decode every item into a new store; once it is complete, older stores of the same source go.
 
-    Memory stays bounded whatever the corpus holds: recordings go to disk block by block.
+    Memory stays bounded whatever the corpus holds: items go to disk block by block.
 
-    Raises: InputError if more than half of the recordings are bad, or the folder cannot be written to.
+    Raises: InputError if more than half of the items are bad, or the folder cannot be written to.
     """
-    path = folder_of(corpus, sample_rate, source, source_fingerprint)
+    path = folder_of(corpus, form, source, source_fingerprint)
     files.make_folder(path.parent)
     _remove_abandoned()
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
-        report, fingerprint = _decode_all(partial, corpus, items, sample_rate, source, bar)
+        report, fingerprint = _decode_all(partial, corpus, items, form, source, bar)
         lines = [json.dumps({"name": name, "reason": reason}) for name, reason in report.left_out.items()]
         (partial / "left_out.jsonl").write_text("".join(line + "\n" for line in lines))
         facts = {
             "format": FORMAT,
             "corpus": corpus,
-            "sample_rate": sample_rate,
+            **form.facts,
             "source": absolute(source),
             "fingerprint": fingerprint,
             **{key: value for key, value in asdict(report).items() if key != "left_out"},
@@ -147,7 +151,7 @@ def prepare(
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for folder, facts in prepared(corpus, sample_rate):
+    for folder, facts in prepared(corpus, form):
         if facts["source"] == absolute(source) and folder != path:
             shutil.rmtree(folder, ignore_errors=True)
     return path, report
@@ -171,17 +175,15 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def prepared(corpus: str | None = None, sample_rate: int | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """The folder of every prepared corpus (of one name and rate), and what its store.json says; sorted by source."""
+def prepared(corpus: str | None = None, form: Form | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """The folder of every prepared corpus (of one name and form), and what its store.json says; sorted by source."""
     found = []
     for folder in root().iterdir() if root().is_dir() else []:
         facts = read_facts(folder)
-        if facts is None or corpus not in (None, facts["corpus"]) or sample_rate not in (None, facts["sample_rate"]):
+        if facts is None or corpus not in (None, facts["corpus"]) or form not in (None, form_of(facts)):
             continue
         found.append((folder, facts))
-    return sorted(
-        found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], prepared[1]["sample_rate"])
-    )
+    return sorted(found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], form_of(prepared[1]).name))
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
@@ -196,7 +198,7 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def load(path: Path) -> Store:
-    """Open a store; its samples are mapped into memory, not read.
+    """Open a store; its samples or pixels are mapped into memory, not read.
 
     Raises: InputError if it is missing or damaged.
     """
@@ -206,12 +208,27 @@ def load(path: Path) -> Store:
     try:
         with (path / "index.jsonl").open() as index:
             recordings = [Recording(**json.loads(line)) for line in index]
-        samples = np.memmap(path / "samples.i16", dtype="<i2", mode="r")
+        form = form_of(facts)
+        samples = np.memmap(path / form.values, dtype=_dtype(form), mode="r")
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"the store {path} is damaged ({error}); delete it and prepare it again") from error
     if not recordings or recordings[-1].start + recordings[-1].n_samples != len(samples):
-        raise InputError(f"the store {path} is damaged: samples and index disagree; delete it and prepare it again")
-    return Store(facts["corpus"], facts["sample_rate"], samples, recordings, facts["fingerprint"])
+        raise InputError(
+            f"the store {path} is damaged: {form.values} and index disagree; delete it and prepare it again"
+        )
+    return Store(facts["corpus"], form, samples, recordings, facts["fingerprint"])
+
+
+def form_of(facts: Mapping[str, Any]) -> Sound | Pictures:
+    """The form that store.json tells of."""
+    if "shape" in facts:
+        return Pictures(*facts["shape"], is_binary=facts["is_binary"])
+    return Sound(facts["sample_rate"])
+
+
+def _dtype(form: Form) -> str:
+    """Of its values, as numpy calls it."""
+    return {"i16": "<i2", "u8": "u1"}[form.values.split(".")[1]]
 
 
 def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floating]], n_kinds: int = 1) -> Store:
@@ -225,69 +242,63 @@ def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floa
         recordings.append(Recording(f"{corpus}-{number:04d}", start, len(waveform), {}, subset))
         start += len(waveform)
     samples = np.clip(np.rint(np.concatenate(waveforms) * 32768), -32768, 32767).astype(np.int16)
-    return Store(corpus, sample_rate, samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
+    return Store(corpus, Sound(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
 def _decode_all(
-    partial: Path, corpus: str, items: Iterable[Item], sample_rate: int, source: Path, bar: Bar
+    partial: Path, corpus: str, items: Iterable[Item], form: Form, source: Path, bar: Bar
 ) -> tuple[Report, str]:
-    """Write samples.i16 and index.jsonl; returns the report and the hash of both."""
-    report = Report()
-    digest = hashlib.sha256(f"{corpus} {sample_rate}\n".encode())
-    n_samples = n_bytes = 0
-    bands: Counter[int] = Counter()
+    """Write the values and index.jsonl; returns the report and the hash of both."""
+    report = Report(items=form.items, changed=dict.fromkeys(form.changes, 0))
+    digest = hashlib.sha256(f"{corpus} {form.name}\n".encode())
+    dtype = np.dtype(_dtype(form))
+    n_values = n_bytes = 0
+    bands: Counter[str] = Counter()
     speakers = set()
-    with (partial / "samples.i16").open("wb") as samples, (partial / "index.jsonl").open("w") as index:
+    with (partial / form.values).open("wb") as values, (partial / "index.jsonl").open("w") as index:
         for item in items:
-            facts = audio.Facts()
+            notes = Notes()
             try:
                 if item.fault is not None:
                     raise InputError(item.fault)
-                for block in audio.decode(item.file, sample_rate, facts):
-                    samples.write(block.astype("<i2").tobytes())
+                for block in form.decode(item.name, item.file, notes):
+                    values.write(block.astype(dtype).tobytes())
             except InputError as error:
                 report.left_out[item.name] = str(error)
-                samples.seek(2 * n_samples)
-                samples.truncate()
+                values.seek(dtype.itemsize * n_values)
+                values.truncate()
             else:
-                recording = Recording(item.name, n_samples, facts.n_samples, item.labels, item.subset)
+                recording = Recording(item.name, n_values, notes.n_values, item.labels, item.subset)
                 line = json.dumps(recording._asdict())
                 index.write(line + "\n")
                 digest.update(line.encode())
-                n_samples += facts.n_samples
+                n_values += notes.n_values
                 report.n_recordings += 1
-                bands[_band(facts)] += 1
+                if notes.band is not None:
+                    bands[notes.band] += 1
                 speakers.add(item.labels.get("speaker"))
-                report.n_resampled += facts.sample_rate != sample_rate
-                report.n_mixed_down += facts.n_channels > 1
-                if facts.n_clipped:
-                    report.clipped[item.name] = facts.n_clipped
+                for change in notes.changes:
+                    report.changed[change] += 1
+                if notes.n_clipped:
+                    report.clipped[item.name] = notes.n_clipped
             n_bytes += item.n_bytes
-            bar.update(n_bytes, f"{report.n_recordings} recordings, {n_samples / sample_rate / 3600:.2f} h")
+            bar.update(n_bytes, f"{report.n_recordings:,} {form.items}, {form.amount(n_values)}")
     n_bad = len(report.left_out)
     if report.n_recordings < n_bad or report.n_recordings == 0:
-        name, reason = next(iter(report.left_out.items()), ("none", "no recordings"))
+        name, reason = next(iter(report.left_out.items()), ("none", f"no {form.items}"))
         raise InputError(
-            f"{n_bad} of {n_bad + report.n_recordings} recordings of {source} cannot be used, "
+            f"{n_bad} of {n_bad + report.n_recordings} {form.items} of {source} cannot be used, "
             f"for example {name}: {reason}"
         )
-    report.seconds = n_samples / sample_rate
+    report.n_values, report.amount = n_values, form.amount(n_values)
     report.n_speakers = len(speakers - {None})
     report.levels = {
-        f"{band} to {band + BAND_DB}" if band > SILENT else "silent": bands[band] for band in sorted(bands)
+        band: bands[band] for band in sorted(bands, key=lambda band: int(band.split()[0]) if " " in band else -1000)
     }
-    with (partial / "samples.i16").open("rb") as file:
+    with (partial / form.values).open("rb") as file:
         while read := file.read(1 << 20):
             digest.update(read)
     return report, digest.hexdigest()
-
-
-def _band(facts: audio.Facts) -> int:
-    """The lower edge of the band of levels that a recording falls into, dB of full scale."""
-    power = facts.sum_of_squares / facts.n_samples / 32768**2
-    if power == 0:
-        return SILENT
-    return BAND_DB * math.floor(10 * math.log10(power) / BAND_DB)
 
 
 def absolute(source: Path) -> str:

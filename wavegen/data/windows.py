@@ -32,11 +32,11 @@ class Segment(NamedTuple):
 
 
 class Coder:
-    """The codes of a store, looked up in a table of all 16-bit samples, a stretch at a time."""
+    """The codes of a store, looked up in a table of all 16-bit samples or 8-bit pixels, a stretch at a time."""
 
     def __init__(self, store: Store, codec: Codec) -> None:
         self._samples = store.samples
-        self._table = code_table(codec)
+        self._table = pixel_table(codec) if store.samples.dtype == np.uint8 else code_table(codec)
 
     def codes(self, first: int, n: int) -> NDArray[np.int64]:
         """The codes of `n` samples from position `first` of the store, (n,)."""
@@ -54,6 +54,11 @@ def code_table(codec: Codec) -> NDArray[np.int64]:
     """The code of every 16-bit sample; negative samples index from the end, as numpy does."""
     samples = np.concatenate([np.arange(0, 32768), np.arange(-32768, 0)])
     return codec.encode(samples / 32768)
+
+
+def pixel_table(codec: Codec) -> NDArray[np.int64]:
+    """The code of every 8-bit pixel: black is -1, white is 1."""
+    return codec.encode(np.arange(256) / 127.5 - 1)
 
 
 class Batch(NamedTuple):
@@ -80,6 +85,7 @@ class WindowRule:
     balance: bool
     input_noise: float
     seed: int
+    mirrored: tuple[int, int, int] | None = None
 
 
 class Windows:
@@ -134,6 +140,8 @@ class Windows:
             segment, offset = self._choose(random)
             n = min(rule.window, segment.n_samples - offset)
             codes[row, :n] = self._coder.codes(segment.start + offset, n)
+            if rule.mirrored is not None and random.random() < 0.5:
+                codes[row] = codes[row].reshape(rule.mirrored)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
             counted[row, 0 if is_start else rule.context : n] = True
             is_hidden = random.random() < rule.label_dropout

@@ -4,15 +4,22 @@ A new engine is a new file and one line in `ENGINES`.
 """
 
 from collections.abc import Callable
-from typing import get_args
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.engines.base import Engine
+from wavegen.engines.base import Above, Engine
 from wavegen.engines.packing import Precision
 from wavegen.errors import InputError
 
+Condition = NDArray[np.float32] | None
 
-def _numba(checkpoint: Checkpoint, n_streams: int, device: str, precision: str) -> tuple[str, Engine]:
+
+def _numba(
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None
+) -> tuple[str, Engine]:
     from wavegen.engines.numba_cpu import NumbaEngine, choose_precision
     from wavegen.engines.weights import stack_weights
 
@@ -20,14 +27,16 @@ def _numba(checkpoint: Checkpoint, n_streams: int, device: str, precision: str) 
         raise InputError("the engine numba runs on the CPU, and device cuda is wanted; leave out one of the two")
     for known in get_args(Precision):
         if precision == known:
-            return precision, NumbaEngine(stack_weights(checkpoint), n_streams, known)
+            return precision, NumbaEngine(stack_weights(checkpoint), n_streams, known, n_threads)
     if precision != "auto":
         raise InputError(f"unknown precision {precision!r}; expected auto, {', '.join(get_args(Precision))}")
     chosen = choose_precision(checkpoint.description.precision_costs)
-    return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen)
+    return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads)
 
 
-def _reference(checkpoint: Checkpoint, n_streams: int, device: str, precision: str) -> tuple[str, Engine]:
+def _reference(
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None
+) -> tuple[str, Engine]:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceEngine
     from wavegen.models.build import from_checkpoint
@@ -37,27 +46,70 @@ def _reference(checkpoint: Checkpoint, n_streams: int, device: str, precision: s
     return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams)
 
 
+def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+    from wavegen.engines.above import NumpyAbove
+    from wavegen.engines.weights import above_weights
+
+    return NumpyAbove(above_weights(checkpoint), n_streams, condition)
+
+
+def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+    from wavegen.devices import choose_device
+    from wavegen.engines.reference import ReferenceAbove
+    from wavegen.models.build import from_checkpoint
+    from wavegen.models.pixelcnn import PixelCNN
+
+    model = from_checkpoint(checkpoint)
+    assert isinstance(model, PixelCNN)
+    return ReferenceAbove(model.to(choose_device(device)), n_streams, condition)
+
+
+class Kind(NamedTuple):
+    """How an engine is made, and what goes with it for the rows above those of an image."""
+
+    make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
+    make_above: Callable[[Checkpoint, int, str, Condition], Above]
+
+
 # Fastest first. Each imports what it needs when it is chosen, and not before.
-ENGINES: dict[str, Callable[[Checkpoint, int, str, str], tuple[str, Engine]]] = {
-    "numba": _numba,
-    "reference": _reference,
-}
+ENGINES = {"numba": Kind(_numba, _numpy_above), "reference": Kind(_reference, _reference_above)}
 
 
 def make_engine(
-    name: str, checkpoint: Checkpoint, n_streams: int = 1, device: str = "auto", precision: str = "auto"
+    name: str,
+    checkpoint: Checkpoint,
+    n_streams: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    n_threads: int | None = None,
 ) -> tuple[str, Engine]:
     """Build an engine by name, or the fastest that runs on the device for "auto"; returns a title for people as well.
 
-    `precision`: see numba_cpu.NumbaEngine; "auto" is the fastest that was measured to cost the model next to nothing.
+    Of a PixelCNN it makes the rows; `make_above` makes what they are conditioned on.
+
+    `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; precision "auto" is the fastest that was
+    measured to cost the model next to nothing.
 
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
+    name = _chosen(name, device)
+    chosen, engine = ENGINES[name].make(checkpoint, n_streams, device, precision, n_threads)
+    return f"{name} in {chosen}", engine
+
+
+def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+    """What goes with an engine of that name for images; `condition` (conditioning.py) is that of their labels.
+
+    Raises: as `make_engine`.
+    """
+    return ENGINES[_chosen(name, device)].make_above(checkpoint, n_streams, device, condition)
+
+
+def _chosen(name: str, device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
     if name == "auto":
         name = "reference" if device == "cuda" else "numba"
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
-    chosen, engine = ENGINES[name](checkpoint, n_streams, device, precision)
-    return f"{name} in {chosen}", engine
+    return name

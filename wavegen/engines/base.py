@@ -51,6 +51,25 @@ class Engine(Protocol):
         ...
 
 
+class Above(Protocol):
+    """What a PixelCNN knows of the rows above, for B images that grow together, row by row.
+
+    Axes: B images, S codes in a row.
+    """
+
+    def start(self) -> None:
+        """Put every image at its first row."""
+        ...
+
+    def look(self) -> NDArray[np.float32]:
+        """The condition (B, S, n_layers, channels) under which an engine makes the next row."""
+        ...
+
+    def observe(self, row: NDArray[np.int64]) -> None:
+        """Take the row (B, S) that was made."""
+        ...
+
+
 def check_call(
     n_streams: int,
     n_classes: int,

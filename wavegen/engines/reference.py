@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import check_call
-from wavegen.models.wavenet import WaveNet, WaveNetState
+from wavegen.models.build import Model
+from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
+from wavegen.models.wavenet import WaveNetState
 from wavegen.sampling import Decoding
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -20,7 +22,8 @@ class ReferenceEngine:
     Codes that are given for every stream need no draws, so a priming recording runs in long chunks.
     """
 
-    def __init__(self, model: WaveNet, n_streams: int = 1) -> None:
+    def __init__(self, model: Model, n_streams: int = 1) -> None:
+        model = model.row if isinstance(model, PixelCNN) else model
         self._model = model.eval()
         self.n_streams = n_streams
         self._device, self._dtype = model.device, model.head_out.weight.dtype
@@ -96,6 +99,32 @@ class ReferenceEngine:
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class ReferenceAbove:
+    """The rows above (engines/base.py) by the torch model, a row at a time. `condition` is that of the labels."""
+
+    def __init__(self, model: PixelCNN, n_streams: int, condition: NDArray[np.float32] | None) -> None:
+        self._model = model.eval()
+        self._rows = torch.zeros((n_streams, 1, model.row_length), dtype=torch.int64, device=model.device)
+        self._condition = (
+            None if condition is None else torch.from_numpy(condition).to(model.device, model.row.head_out.weight.dtype)
+        )
+        self.start()
+
+    def start(self) -> None:
+        self._state: PixelCNNState | None = None
+
+    @torch.inference_mode()
+    def look(self) -> NDArray[np.float32]:
+        seen, self._state = self._model.look_above(self._rows, self._state, self._condition)
+        found: NDArray[np.float32] = seen[:, 0].cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def observe(self, row: NDArray[np.int64]) -> None:
+        assert self._state is not None  # `look` comes first
+        self._state = self._model.observe(self._state, torch.from_numpy(row[:, None]).to(self._rows.device))
 
 
 def _frames(condition: NDArray[np.float32] | None, first: int, last: int) -> NDArray[np.float32] | None:

@@ -10,13 +10,26 @@ import torch
 from torch import Tensor
 
 from wavegen.engines.packing import Precision, round_columns
+from wavegen.models.build import Model
+from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
 
 
 @torch.no_grad()
-def in_precision(model: WaveNet, precision: Precision) -> WaveNet:
-    """A copy of a network that rounds as the CPU engine does in some precision (packing.py; kernel.py's `put`)."""
+def in_precision(model: Model, precision: Precision) -> Model:
+    """A copy of a network that rounds as the CPU engine does in some precision (packing.py; kernel.py's `put`).
+
+    Of a PixelCNN that is the row alone: what is above it is computed in float32.
+    """
     model = copy.deepcopy(model)
+    if isinstance(model, PixelCNN):
+        model.row = _round_stack(model.row, precision)
+        return model
+    return _round_stack(model, precision)
+
+
+def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
+    """Round a network in place."""
     is_gated = all(block.activation == "gated" for block in model.stack.layers)
     for block in model.stack.layers:
         _round(block.conv.weight, precision)

@@ -12,6 +12,7 @@ from wavegen.codec import coarse_and_place
 from wavegen.errors import InputError
 
 Array = NDArray[np.float32]
+KINDS = ("wavenet", "pixelcnn")  # as in models/build.py, which needs torch
 HEADS = ("categorical", "logistic-mixture")  # as in models/heads.py, which needs torch
 
 
@@ -60,22 +61,69 @@ class Architecture:
     label_channels: int = 16
     head: str = "categorical"
     n_mixtures: int = 10
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class AboveWeights:
+    """The tensors of a PixelCNN (models/pixelcnn.py) outside its row, in float32, layers stacked; letters as above.
+
+    C colours, and J pixels of the row above that a layer sees.
+    """
+
+    width: int
+    dilations: tuple[int, ...]
+    is_gated: bool
+    embedding: Array  # (C, n_classes, R)
+    convolution: Array  # (L, 2, J, H, R), the row above first
+    convolution_bias: Array  # (L, H)
+    projection: Array  # (L, R, G)
+    projection_bias: Array  # (L, R)
+    entering: Array  # (L, H, G)
+    entering_bias: Array  # (L, H)
+    colour: Array  # (C, L, H)
+
+
+def above_weights(checkpoint: Checkpoint) -> AboveWeights:
+    """The arrays of a PixelCNN's model file that `stack_weights` leaves.
+
+    Raises: as `stack_weights`.
+    """
+    sizes = checkpoint.description.architecture
+    shape, source = _architecture(checkpoint), _Source(checkpoint)
+    R, G, J, C = shape.residual_channels, shape.gate_channels, sizes["reach"], sizes["n_colours"]
+    is_gated, dilations = shape.activation == "gated", _dilations(shape)
+    H = 2 * G if is_gated else G
+    layers = [(f"above.blocks.{index}", f"enter.{index}") for index in range(len(dilations))]
+    return AboveWeights(
+        width=sizes["width"],
+        dilations=dilations,
+        is_gated=is_gated,
+        embedding=np.stack([source.take(f"embed.{colour}.weight", shape.n_classes, R) for colour in range(C)]),
+        convolution=np.stack([source.take(f"{above}.conv.weight", 2, J, H, R) for above, _ in layers]),
+        convolution_bias=np.stack([source.take(f"{above}.conv.bias", H) for above, _ in layers]),
+        projection=np.stack([source.take(f"{above}.project.weight", R, G) for above, _ in layers]),
+        projection_bias=np.stack([source.take(f"{above}.project.bias", R) for above, _ in layers]),
+        entering=np.stack([source.take(f"{enter}.weight", H, G) for _, enter in layers]),
+        entering_bias=np.stack([source.take(f"{enter}.bias", H) for _, enter in layers]),
+        colour=source.take("colour", C, len(dilations), H),
+    )
 
 
 def stack_weights(checkpoint: Checkpoint) -> StackWeights:
-    """The arrays of a model file.
+    """The arrays of a WaveNet's model file, or of the row of a PixelCNN's.
 
     Raises: InputError for a network that is not known here, or naming the first tensor that is missing or of another
     shape than the architecture says.
     """
-    shape, source = _architecture(checkpoint), _Source(checkpoint)
+    shape = _architecture(checkpoint)
+    source = _Source(checkpoint, "row." if checkpoint.description.kind == "pixelcnn" else "")
     R, G, S, A = shape.residual_channels, shape.gate_channels, shape.skip_channels, shape.head_channels
     k, is_gated = shape.kernel_size, shape.activation == "gated"
     H = 2 * G if is_gated else G
     n_mixtures = 0 if shape.head == "categorical" else shape.n_mixtures
     P = 3 * n_mixtures or shape.n_classes
-    block = [2**i if shape.dilated else 1 for i in range(shape.layers_per_block)]
-    dilations = tuple(block * shape.n_blocks)
+    dilations = _dilations(shape)
     layers = [f"stack.blocks.{index}" for index in range(len(dilations))]
     return StackWeights(
         dilations=dilations,
@@ -100,10 +148,13 @@ def stack_weights(checkpoint: Checkpoint) -> StackWeights:
 def _architecture(checkpoint: Checkpoint) -> Architecture:
     """Raises: InputError for a kind of network or a head that is not known here."""
     described = checkpoint.description
-    if described.kind != "wavenet":
-        raise InputError(f"unknown kind of model {described.kind!r}; this wavegen knows wavenet")
+    if described.kind not in KINDS:
+        raise InputError(f"unknown kind of model {described.kind!r}; this wavegen knows {', '.join(KINDS)}")
+    beside_the_row = ("width", "n_colours", "reach") if described.kind == "pixelcnn" else ()
     try:
-        shape = Architecture(**described.architecture)
+        shape = Architecture(
+            **{name: value for name, value in described.architecture.items() if name not in beside_the_row}
+        )
     except TypeError as error:
         raise InputError(f"the description of the {described.kind} does not fit this wavegen: {error}") from error
     if shape.head not in HEADS:
@@ -111,17 +162,26 @@ def _architecture(checkpoint: Checkpoint) -> Architecture:
     return shape
 
 
-class _Source:
-    """The tensors of a model file, each looked at before it is taken."""
+def _dilations(shape: Architecture) -> tuple[int, ...]:
+    block = [2**i if shape.dilated else 1 for i in range(shape.layers_per_block)]
+    return tuple(block * shape.n_blocks)
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._name = checkpoint.path
-        self.tensors: Mapping[str, NDArray[Any]] = checkpoint.weights
+
+class _Source:
+    """The tensors of a model file whose names begin alike, each looked at before it is taken."""
+
+    def __init__(self, checkpoint: Checkpoint, prefix: str = "") -> None:
+        self._name, self._prefix = checkpoint.path, prefix
+        self._tensors: Mapping[str, NDArray[Any]] = checkpoint.weights
+
+    def __contains__(self, name: str) -> bool:
+        return self._prefix + name in self._tensors
 
     def take(self, name: str, *shape: int) -> Array:
-        if name not in self.tensors:
+        name = self._prefix + name
+        if name not in self._tensors:
             raise InputError(f"{self._name} lacks the tensor {name}; expected shape {shape}")
-        tensor = self.tensors[name]
+        tensor = self._tensors[name]
         if tensor.shape != shape:
             raise InputError(f"{self._name} has {name} of shape {tensor.shape}; expected {shape}")
         return tensor.astype(np.float32)
@@ -129,7 +189,7 @@ class _Source:
 
 def _embedding(source: _Source, n_classes: int, channels: int) -> Array:
     """A row for every class; one of many classes is put together from its interval and its place there."""
-    if "embed.weight" in source.tensors or "embed.coarse.weight" not in source.tensors:
+    if "embed.weight" in source or "embed.coarse.weight" not in source:
         return source.take("embed.weight", n_classes, channels)
     coarse, place = coarse_and_place(n_classes)
     n_coarse = int(coarse.max()) + 1

@@ -1,6 +1,6 @@
 """From what a recipe or a model file says to a network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
+from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
 
-KINDS: dict[str, type[WaveNet]] = {"wavenet": WaveNet}
+Model = WaveNet | PixelCNN
+KINDS: dict[str, type[WaveNet] | type[PixelCNN]] = {"wavenet": WaveNet, "pixelcnn": PixelCNN}
 
 
-def build(kind: str, architecture: Mapping[str, Any]) -> WaveNet:
+def build(kind: str, architecture: Mapping[str, Any]) -> Model:
     """A network with fresh weights.
 
     Raises: InputError for a kind or sizes that this version does not know.
@@ -30,7 +32,7 @@ def build(kind: str, architecture: Mapping[str, Any]) -> WaveNet:
         raise InputError(f"the description of the {kind} does not fit this wavegen: {error}") from error
 
 
-def from_checkpoint(checkpoint: Checkpoint) -> WaveNet:
+def from_checkpoint(checkpoint: Checkpoint) -> Model:
     """The network of a model file. Nothing of the sizes it claims is made before its tensors are seen to have them.
 
     Raises: InputError naming what does not fit.
@@ -44,15 +46,16 @@ def from_checkpoint(checkpoint: Checkpoint) -> WaveNet:
     return model
 
 
-def with_random_weights(architecture: Mapping[str, Any], sample_rate: int) -> Checkpoint:
-    """A model file in memory that was never trained: a WaveNet of some sizes, to be timed."""
-    model = build("wavenet", architecture)
-    description = Description("wavenet", architecture, "mu-law", architecture["n_classes"], sample_rate)
+def with_random_weights(architecture: Mapping[str, Any], sample_rate: int = 0, shape: Sequence[int] = ()) -> Checkpoint:
+    """A model file in memory that was never trained, to be timed: a WaveNet, or with a shape of images a PixelCNN."""
+    kind, codec = ("pixelcnn", "linear") if shape else ("wavenet", "mu-law")
+    model = build(kind, architecture)
+    description = Description(kind, architecture, codec, architecture["n_classes"], sample_rate, shape=list(shape))
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("random weights"))
 
 
-def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:
+def load_weights(model: Model, weights: Mapping[str, NDArray[Any]], name: str) -> None:
     """Fill a network with the tensors of a model file.
 
     Raises: InputError naming the first tensor that is missing, unknown or of another shape.
@@ -61,7 +64,7 @@ def load_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str)
     model.load_state_dict({key: torch.from_numpy(weights[key].astype(np.float32)) for key in model.state_dict()})
 
 
-def check_weights(model: WaveNet, weights: Mapping[str, NDArray[Any]], name: str) -> None:
+def check_weights(model: Model, weights: Mapping[str, NDArray[Any]], name: str) -> None:
     """Raises: InputError naming the first tensor that is missing, unknown or of another shape."""
     own = model.state_dict()
     for key, tensor in own.items():

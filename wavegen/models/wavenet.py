@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wavegen.errors import InputError
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
+from wavegen.models.labels import Labelled
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
@@ -35,7 +35,7 @@ class WaveNetState(NamedTuple):
     stack: list[Tensor]
 
 
-class WaveNet(nn.Module):
+class WaveNet(Labelled):
     """The network. Sizes are in channels; `labels` maps each label's name to its number of known values.
 
     Ablations of the paper: `activation="relu"`, `residual=False`, `dilated=False` (every dilation 1).
@@ -58,6 +58,7 @@ class WaveNet(nn.Module):
         label_channels: int = 16,
         head: str = Categorical.kind,
         n_mixtures: int = 10,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         block = [2**i if dilated else 1 for i in range(layers_per_block)]
@@ -65,29 +66,24 @@ class WaveNet(nn.Module):
         self.head = make_head(head, n_classes, n_mixtures)
 
         self.embed = embed_codes(n_classes, residual_channels)
-        self.stack = GatedStack(self.dilations, residual_channels, gate_channels, kernel_size, activation, residual)
+        self.stack = GatedStack(
+            self.dilations, residual_channels, gate_channels, kernel_size, activation, residual, dropout
+        )
         self.skip = nn.Linear(len(self.dilations) * gate_channels, skip_channels)
         self.head_hidden = nn.Linear(skip_channels, head_channels)
         self.head_out = nn.Linear(head_channels, self.head.n_parameters)
         self.head.start(self.head_out.weight, self.head_out.bias)
 
-        for name in labels or {}:
-            if hasattr(nn.ModuleDict(), name) or not name.isidentifier():
-                raise InputError(f"a label cannot be called {name!r}; choose another word without dots or spaces")
-        # One more row than known values: the last stands for "unknown" and is trained by label dropout.
-        self.labels = nn.ModuleDict(
-            {name: nn.Embedding(n_values + 1, label_channels) for name, n_values in (labels or {}).items()}
-        )
-        if self.labels:
-            self.project_labels = nn.Linear(
-                len(self.labels) * label_channels,
-                len(self.dilations) * condition_channels(gate_channels, activation),
-                bias=False,
-            )
+        self.add_labels(labels, label_channels, len(self.dilations), condition_channels(gate_channels, activation))
 
     @property
     def device(self) -> torch.device:
         return self.head_out.weight.device
+
+    @property
+    def row_length(self) -> int:
+        """Codes that a chunk must be a multiple of."""
+        return 1
 
     @property
     def receptive_field(self) -> int:
@@ -98,16 +94,6 @@ class WaveNet(nn.Module):
         """The weights between hidden channels, which an optimiser may treat as matrices (muon.py)."""
         inside = (self.stack, self.skip, self.head_hidden)
         return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
-
-    def condition(self, labels: Mapping[str, Tensor]) -> Tensor | None:
-        """Embed and project labels; the torch twin of `conditioning.project_labels`, for training.
-
-        Shapes: per label (B,) rows of its embedding -> (B, 1, n_layers, condition_channels); None without labels.
-        """
-        if not self.labels:
-            return None
-        embedded = torch.cat([embedding(labels[name]) for name, embedding in self.labels.items()], dim=-1)
-        return self.project_labels(embedded).unflatten(-1, (1, len(self.dilations), -1))
 
     def forward(
         self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | None = None

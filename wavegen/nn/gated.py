@@ -28,6 +28,7 @@ class GatedBlock(nn.Module):
     (WaveNet, arXiv:1609.03499, section 2.3 and equations 2 and 3; `h` arrives projected, as `condition`.)
 
     The papers' ablations: `activation="relu"` takes z = relu(W * x + V h), `residual=False` takes out = W_r z.
+    While training, `dropout` is the share of z that is zeroed (as in PixelCNN++, arXiv:1701.05517, section 2.5).
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class GatedBlock(nn.Module):
         dilation: int = 1,
         activation: Activation = "gated",
         residual: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = activation
         self.residual = residual
+        self.dropout = nn.Dropout(dropout)
         self.conv = CausalConv(residual_channels, condition_channels(gate_channels, activation), kernel_size, dilation)
         self.project = nn.Linear(gate_channels, residual_channels)
         # Small at first, so that a deep residual stack begins near the identity.
@@ -64,6 +67,7 @@ class GatedBlock(nn.Module):
             z = torch.tanh(filtered) * torch.sigmoid(gate)
         else:
             z = torch.relu(h)
+        z = self.dropout(z)
         out = self.project(z)
         return (x + out if self.residual else out), z, state
 
@@ -79,10 +83,11 @@ class GatedStack(nn.Module):
         kernel_size: int | tuple[int, ...] = 2,
         activation: Activation = "gated",
         residual: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            GatedBlock(residual_channels, gate_channels, kernel_size, dilation, activation, residual)
+            GatedBlock(residual_channels, gate_channels, kernel_size, dilation, activation, residual, dropout)
             for dilation in dilations
         )
 

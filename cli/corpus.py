@@ -1,0 +1,56 @@
+"""The corpus that a model was trained on, for commands that measure it there."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wavegen.checkpoint import Checkpoint
+from wavegen.errors import InputError
+from wavegen.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wavegen.data.store import Store
+    from wavegen.data.windows import Segment
+
+
+class Split(NamedTuple):
+    """A store, what of it trained, and the split that was asked for."""
+
+    store: "Store"
+    train: "Sequence[Segment]"
+    chosen: "Sequence[Segment]"
+
+
+def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Split:
+    """Open a split of a model's corpus; `settings` override the data section of its recipe.
+
+    Raises: InputError for an unknown or empty split, data that the model does not take, or another corpus than that of
+        the training, unless the settings name it.
+    """
+    from wavegen import recipe
+    from wavegen.data import corpora, splits
+
+    if name not in splits.SPLITS:
+        raise InputError(f"unknown split {name!r}; expected one of {', '.join(splits.SPLITS)}")
+    described = loaded.description
+    data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
+    form = corpora.form_of(data)
+    takes = (described.sample_rate, tuple(described.shape), described.codec, described.n_classes)
+    if takes != (getattr(data, "sample_rate", 0), tuple(getattr(data, "shape", ())), data.codec, data.n_classes):
+        own = f"{described.sample_rate} Hz" if described.sample_rate else f"images of {tuple(described.shape)}"
+        raise InputError(
+            f"{loaded.path} takes {own} and {described.n_classes} {described.codec} classes; "
+            f"the data are asked for at {form.title} with {data.n_classes} {data.codec} classes"
+        )
+    store, _ = corpora.open_corpus(data)
+    if store.fingerprint != described.corpus_fingerprint:
+        if not settings:
+            raise InputError(
+                f"the corpus {store.corpus} here is not the one that {loaded.path} was trained on, so its {name} split "
+                "may hold what it has learnt; name another corpus with --set data.source=..."
+            )
+        say("This is not the corpus of the training: whether the model has learnt from it is for you to know")
+    segments = splits.split(data, store.recordings)
+    if not segments[name]:
+        raise InputError(f"the {name} split of {store.corpus} is empty here")
+    return Split(store, segments["train"], segments[name])

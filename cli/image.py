@@ -1,0 +1,252 @@
+"""wavegen image"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.live import Live as Screen
+from rich.table import Table
+
+from wavegen import checkpoint, drawing, files
+from wavegen.checkpoint import Checkpoint
+from wavegen.data import images
+from wavegen.errors import InputError
+from wavegen.progress import bar, console, say
+
+from .blocks import half_blocks
+from .corpus import open_split
+from .options import Device, EngineName, PrecisionName, Seed, Settings, Temperature, TopK, TopP, parse_labels
+
+app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
+
+ImageModel = Annotated[
+    Path, typer.Argument(help="a run folder, a .safetensors file, or the name of a model that ships", metavar="[MODEL]")
+]
+ImageLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="VALUE, or NAME=VALUE; repeat for more, which take turns (default: unknown)"),
+]
+DEFAULT_MODEL = Path("mnist")
+SIDES = ("top", "left")
+
+
+@app.command("sample")
+def sample(
+    model: ImageModel = DEFAULT_MODEL,
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="how many images")] = 16,
+    labels: ImageLabels = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: NAME-SEED.png)")] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: Device = "auto",
+) -> None:
+    """Draw images, shown in the terminal as they grow, and write them as a grid; prints its name.
+
+    Examples:
+        wavegen image sample
+        wavegen image sample runs/mnist --n 100 --label 3 --temperature 0.9 --out threes.png
+        wavegen image sample --n 20 --label 0 --label 1
+    """
+    loaded = checkpoint.load(model)
+    decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    path = _checked(out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
+    canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
+    say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
+    codes = _grown(canvas, canvas.rows(seed, decoding), n)
+    drawing.write_grid(path, canvas.pixels(codes), _n_columns(n))
+    print(path)
+
+
+@app.command("complete")
+def complete(
+    model: Annotated[Path, typer.Argument(help="as for `wavegen image sample`", metavar="MODEL")],
+    image: Annotated[Path, typer.Argument(help="the image to complete", metavar="IMAGE")],
+    keep: Annotated[
+        str, typer.Option(help="top or left, the half that stays; or an image of its size, white where it stays")
+    ] = "top",
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="how many ways to complete it")] = 8,
+    labels: ImageLabels = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: IMAGE-completed.png)")] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: Device = "auto",
+) -> None:
+    """Draw what is missing of an image, several times; the first of the grid is the image with the rest in black.
+
+    What is drawn depends on what stays above it and to its left; what stays below is put back as it was.
+
+    Examples:
+        wavegen image complete mnist seven.png --keep top
+        wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
+    """
+    loaded = checkpoint.load(model)
+    decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    path = _checked(out or Path(f"{image.stem}-completed.png"))
+    canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
+    shape = (canvas.height, canvas.width, canvas.n_colours)
+    pixels, stays = images.read(image, shape), _mask(keep, shape)
+    given = np.where(np.repeat(stays, canvas.n_colours, axis=1), canvas.codes(pixels), -1)
+    say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
+    codes = _grown(canvas, canvas.rows(seed, decoding, np.repeat(given[None], n, axis=0)), n)
+    shown = np.concatenate([(pixels * stays[..., None])[None], canvas.pixels(codes)])
+    drawing.write_grid(path, shown, _n_columns(n + 1))
+    print(path)
+
+
+@app.command("evaluate")
+def evaluate(
+    model: ImageModel = DEFAULT_MODEL,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+) -> None:
+    """Measure bits per dimension (a dimension is one colour of one pixel) on a split of the model's corpus.
+
+    Examples:
+        wavegen image evaluate
+        wavegen image evaluate runs/cifar10 --split validation --n 1000
+    """
+    from wavegen.devices import choose_device
+    from wavegen.evaluation import bits_per_sample, histogram_bits
+    from wavegen.models.build import from_checkpoint
+
+    loaded = checkpoint.load(model)
+    if not loaded.description.shape:
+        raise InputError(f"{loaded.path} makes sound; `wavegen evaluate` measures it")
+    store, train, chosen = open_split(loaded, split, settings)
+    described, codec = loaded.description, loaded.description.make_codec()
+    n_codes = store.form.n_values(len(chosen) if n is None else min(n, len(chosen)))
+    say(f"{split} split of {store.corpus}: {store.form.amount(n_codes)}")
+    with bar("Evaluating", n_codes) as running:
+        network = from_checkpoint(loaded).eval().to(choose_device(device))
+        bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
+    order_0, order_1 = histogram_bits(store, train, chosen, codec)
+    per_image = store.form.n_values(1)
+    table = Table("", "bits per dimension", title=f"{loaded.path}, step {described.step}, {split} split")
+    table.add_row("this model", f"{bits:.3f}")
+    table.add_row("order-1 histogram (knows the code before)", "-" if order_1 is None else f"{order_1:.3f}")
+    table.add_row("order-0 histogram", f"{order_0:.3f}")
+    Console(markup=False).print(table)
+    print(f"{bits * per_image * np.log(2):.2f} nats an image")
+
+
+@app.command("classify")
+def classify(
+    model: ImageModel = DEFAULT_MODEL,
+    image: Annotated[list[Path] | None, typer.Argument(help="images; none: a split of the corpus")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+) -> None:
+    """Say of which label an image is, by Bayes' rule: the value under which the model finds it most probable.
+
+    Every value is taken to be equally probable beforehand. Without images it classifies a split of the model's corpus
+    and says how often it is right.
+
+    Examples:
+        wavegen image classify mnist seven.png
+        wavegen image classify runs/mnist --n 1000
+    """
+    from wavegen.devices import choose_device
+    from wavegen.evaluation import bits_under_labels
+    from wavegen.models.build import from_checkpoint
+
+    loaded = checkpoint.load(model)
+    described = loaded.description
+    if len(described.labels) != 1:
+        raise InputError(f"{loaded.path} has {len(described.labels)} labels; to classify it needs one")
+    ((name, values),) = described.labels.items()
+    if not described.shape:
+        raise InputError(f"{loaded.path} makes sound; expected a model that draws images")
+    network = from_checkpoint(loaded).eval().to(choose_device(device))
+    height, width, n_colours = described.shape
+    codec = described.make_codec()
+    if image:
+        table = Table("image", name, "probability")
+        for path in image:
+            pixels = images.read(path, (height, width, n_colours))
+            bits = bits_under_labels(network, codec.encode(pixels.reshape(1, -1) / 127.5 - 1))[0]
+            chosen = int(bits.argmin())
+            share = 1 / np.exp2(bits[chosen] - bits).sum()
+            table.add_row(str(path), values[chosen], f"{share:.3f}")
+        Console(markup=False).print(table)
+        return
+    from wavegen.data.windows import Coder
+
+    store, _, segments = open_split(loaded, split, settings)
+    taken = segments if n is None else segments[:: max(1, len(segments) // n)][:n]
+    coder = Coder(store, codec)
+    n_right = 0
+    with bar("Classifying", len(taken)) as running:
+        for first in range(0, len(taken), 32):
+            some = taken[first : first + 32]
+            codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in some])
+            found = bits_under_labels(network, codes).argmin(axis=1)
+            n_right += sum(values[row] == segment.labels[name] for row, segment in zip(found, some, strict=True))
+            running.update(first + len(some), f"{n_right / (first + len(some)):.2%} right")
+    print(f"{n_right} of {len(taken)} images right: {n_right / len(taken):.2%}")
+
+
+def _checked(path: Path) -> Path:
+    """Raises: InputError if the path cannot become a PNG file."""
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise InputError(f"--out is {path}; expected the name of a .png file")
+    files.check_writable(path.absolute().parent)
+    return path
+
+
+def _labels_of(loaded: Checkpoint, given: Sequence[str] | None, n: int) -> list[dict[str, str | None]]:
+    """The labels of n images: those given take turns, and of a single label its value alone will do."""
+    known = list(loaded.description.labels)
+    named = [text if "=" in text or len(known) != 1 else f"{known[0]}={text}" for text in given or []]
+    each: list[dict[str, str | None]] = [parse_labels([text]) for text in named] or [{}]
+    return [each[number % len(each)] for number in range(n)]
+
+
+def _mask(keep: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Where an image stays as it is, (height, width)."""
+    height, width, _ = shape
+    stays = np.zeros((height, width), dtype=bool)
+    if keep == "top":
+        stays[: height // 2] = True
+    elif keep == "left":
+        stays[:, : width // 2] = True
+    elif Path(keep).is_file():
+        stays = images.read(Path(keep), (height, width, 1))[..., 0] > 127
+    else:
+        raise InputError(f"--keep is {keep}; expected {', '.join(SIDES)} or an image that is white where it stays")
+    return stays
+
+
+def _n_columns(n: int) -> int:
+    return int(np.ceil(np.sqrt(n)))
+
+
+def _grown(canvas: drawing.Canvas, rows: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+    """All rows (n, height, row_length), shown on a terminal while they come, as many images as fit."""
+    codes = np.zeros((n, canvas.height, canvas.row_length), dtype=np.int64)
+    n_shown = min(n, max(1, console.width // (canvas.width + 1)))
+    is_shown = console.is_terminal and canvas.width <= console.width
+    with Screen(console=console, auto_refresh=False) as screen:
+        for number, row in enumerate(rows):
+            codes[:, number] = row
+            if is_shown and (number % 2 or number == canvas.height - 1):
+                screen.update(half_blocks(drawing.grid(canvas.pixels(codes[:n_shown]), n_shown, gap=1)), refresh=True)
+    return codes

@@ -1,0 +1,157 @@
+"""`wavegen image`: a tiny model trained on a folder, and what its commands write, show and refuse."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tests.conftest import write_images
+from wavegen import recipe, training
+from wavegen.cli import blocks
+from wavegen.cli.main import app
+from wavegen.errors import InputError
+
+RECIPE = """
+data: {corpus: images, source: SOURCE, size: [8, 6], colours: COLOURS, labels_from_folders: kind, n_classes: 16}
+model:
+  {kind: pixelcnn, n_blocks: 1, layers_per_block: 2, residual_channels: 8, gate_channels: 8, skip_channels: 8,
+   head_channels: 8, dropout: 0.1}
+training: {steps: 40, batch_size: 4, learning_rate: 2.0e-2, warm_up: 2, precision: float32, validate_every: 20}
+"""
+
+
+@pytest.fixture(scope="module")
+def image_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    source = write_images(folder / "in", n=40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVEGEN_DATA", str(folder / "stores"))
+        text = RECIPE.replace("SOURCE", str(source)).replace("COLOURS", "rgb")
+        training.train(recipe.parse(text, "tiny"), folder / "run")
+    return folder / "run"
+
+
+def run(*words):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_training_learns_and_shows_drawn_images_above_real_ones(image_run):
+    lines = [line for line in (image_run / "metrics.jsonl").read_text().splitlines() if "validation_bits" in line]
+    first, last = (float(line.split(": ")[-1].rstrip("}")) for line in (lines[0], lines[-1]))
+    assert last < first < 4.0  # 16 levels have 4 bits
+    assert Image.open(image_run / "sample.png").mode == "RGB"
+    assert not (image_run / "sample.wav").exists()
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(image_run, tmp_path, monkeypatch):
+    loaded = recipe.load(image_run / "recipe.yaml")
+
+    class PowerCutError(Exception):
+        pass
+
+    update = training.Run.update
+
+    def interrupted(self, batches):
+        if self.step == 25:
+            raise PowerCutError
+        return update(self, batches)
+
+    monkeypatch.setattr(training.Run, "update", interrupted)
+    with pytest.raises(PowerCutError):
+        training.train(loaded, tmp_path / "run")
+    monkeypatch.setattr(training.Run, "update", update)
+    training.train(loaded, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (image_run / "model.safetensors").read_bytes()
+
+
+def test_sample_writes_a_grid_and_the_same_seed_the_same_one(image_run, tmp_path):
+    for name in ("a.png", "b.png"):
+        words = ("--n", 5, "--label", "dark", "--label", "light", "--seed", 3, "--out", tmp_path / name)
+        result = run("image", "sample", image_run, *words)
+        assert result.stdout.strip() == str(tmp_path / name)
+    assert "engine numba" in result.stderr
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert Image.open(tmp_path / "a.png").size == (3 * (6 + 2) + 2, 2 * (8 + 2) + 2)
+
+
+def test_complete_keeps_what_it_is_told_to(image_run, tmp_path):
+    pixels = np.zeros((8, 6, 3), dtype=np.uint8)
+    pixels[:, :3] = 255
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    mask = np.zeros((8, 6), dtype=np.uint8)
+    mask[6:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    for keep, kept in (("left", (slice(None), slice(0, 3))), (tmp_path / "mask.png", (slice(6, 8), slice(None)))):
+        out = tmp_path / "out.png"
+        run("image", "complete", image_run, tmp_path / "x.png", "--keep", keep, "--n", 3, "--out", out)
+        grid = np.asarray(Image.open(out))
+        for number in range(4):
+            top, left = (place * size + 2 for place, size in zip(divmod(number, 2), (10, 8), strict=True))
+            image = grid[top : top + 8, left : left + 6]
+            np.testing.assert_array_equal(image[kept], pixels[kept])
+
+
+def test_evaluate_tells_bits_per_dimension_beside_histograms(image_run):
+    shown = run("image", "evaluate", image_run).stdout
+    assert "bits per dimension" in shown
+    assert "order-0 histogram" in shown
+    assert "nats an image" in shown
+
+
+def test_classify_tells_dark_from_light(image_run, tmp_path):
+    result = run("image", "classify", image_run)
+    assert int(result.stdout.split(" of ")[0]) == int(result.stdout.split(" of ")[1].split()[0])
+    Image.fromarray(np.full((8, 6, 3), 240, dtype=np.uint8)).save(tmp_path / "x.png")
+    assert "light" in run("image", "classify", image_run, tmp_path / "x.png").stdout
+
+
+def test_inspect_and_list_know_images(image_run):
+    shown = run("models", "inspect", image_run).stdout
+    assert "8 x 6 pixels, colour" in shown
+    assert "an image" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["image", "sample", "RUN", "--label", "grey"], "label kind has no value 'grey'; it knows dark, light"),
+        (["image", "sample", "RUN", "--label", "size=3"], "the model has no label 'size'"),
+        (["image", "sample", "RUN", "--out", "x.jpg"], "--out is x.jpg; expected the name of a .png file"),
+        (["image", "sample", "SOUND"], "makes sound; expected a pixelcnn"),
+        (["image", "complete", "RUN", "none.png"], "cannot read the image none.png"),
+        (["image", "evaluate", "SOUND"], "makes sound; `wavegen evaluate` measures it"),
+        (["image", "evaluate", "RUN", "--split", "exam"], "unknown split 'exam'"),
+        (["image", "classify", "SOUND"], "has 0 labels; to classify it needs one"),
+        (["evaluate", "RUN"], "draws images; `wavegen image evaluate` measures it"),
+        (["generate", "RUN"], "draws images; `wavegen image sample` is what it is for"),
+        (["data", "prepare", "images", "--from", ".", "--size", "0x5"], "--size is 0x5; expected HEIGHTxWIDTH"),
+        (["data", "prepare", "images", "--from", ".", "--sample-rate", "8000"], "these are images; expected --size"),
+        (["data", "prepare", "images", "--from", "."], "holds no images; expected files such as .png or .jpg"),
+    ],
+)
+def test_mistakes_are_one_sentence(image_run, tiny_run, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    words = [{"RUN": image_run, "SOUND": tiny_run}.get(word, word) for word in words]
+    with pytest.raises(InputError) as caught:
+        run(*words)
+    assert sentence in str(caught.value)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_two_rows_of_pixels_become_one_of_characters():
+    pixels = np.zeros((3, 2, 1), dtype=np.uint8)
+    pixels[0] = 255
+    shown = io.StringIO()
+    Console(file=shown, force_terminal=True, color_system="truecolor", width=20).print(blocks.half_blocks(pixels))
+    lines = shown.getvalue().splitlines()
+    assert [line.count(blocks.UPPER_HALF) for line in lines if line] == [2, 2]
+    assert "38;2;255;255;255" in lines[0]
+    assert "48;2;0;0;0" in lines[0]
+    assert "255" not in lines[1]

@@ -1,0 +1,84 @@
+"""What everything in a corpus is brought to before it is stored: samples at one rate, or pixels of one size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Source = Path | IO[bytes] | NDArray[np.uint8]  # where an item can be read, or what has been read of it already
+
+
+@dataclass
+class Notes:
+    """What was found, and done to it, while one item was decoded."""
+
+    n_values: int = 0
+    changes: list[str] = field(default_factory=list)
+    n_clipped: int = 0
+    band: str | None = None  # of its level, such as "-24 to -18"
+
+
+class Form(Protocol):
+    """Sound (audio.py) or pictures (images.py). Two forms are equal if they make the same of every item."""
+
+    @property
+    def name(self) -> str:
+        """In the names of folders: 16000, or 28x28x1."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """For people: 16000 Hz, or 28 x 28 pixels, grey."""
+        ...
+
+    @property
+    def values(self) -> str:
+        """The name of the file of values in a store, whose ending is their type: samples.i16 or pixels.u8."""
+        ...
+
+    @property
+    def items(self) -> str:
+        """What items are called: recordings or images."""
+        ...
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """How the names of files end that may be items; others in a corpus (transcripts, licences) are passed over."""
+        ...
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Everything that decoding may do to an item, for the report."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What store.json says of it; `store.form_of` reads it."""
+        ...
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The fields of a model's description (checkpoint.py) that tell of it."""
+        ...
+
+    def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[Any]]:
+        """An item's values in blocks, flat.
+
+        Raises: InputError if it cannot be used; the sentence says why.
+        """
+        ...
+
+    def amount(self, n_values: int) -> str:
+        """So many values, for people: 1.25 h, or 60,000 images."""
+        ...
+
+    def extent(self, n_values: int) -> str:
+        """A stretch of so many values, for people: 1021 samples (64 ms), or 9 rows."""
+        ...
+
+    def n_values(self, amount: float) -> int:
+        """How many values some seconds of sound are, or some images."""
+        ...

@@ -1,0 +1,107 @@
+"""Images from a PixelCNN, row by row, on any engine. numpy only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen import conditioning, files
+from wavegen.checkpoint import Checkpoint
+from wavegen.data import images
+from wavegen.engines import make_above, make_engine
+from wavegen.errors import InputError
+from wavegen.sampling import Decoding, uniforms
+
+
+class Canvas:
+    """Images that grow together, one for each of some labels.
+
+    `labels` holds a mapping of names to values for each image; a label left out is "unknown". Engine, device,
+    precision and number of threads as in `engines.make_engine`.
+
+    Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
+    """
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        labels: Sequence[Mapping[str, str | None]],
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        described = model.description
+        if described.kind != "pixelcnn":
+            raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
+        condition = conditioning.condition_of(model, labels)
+        self._codec = described.make_codec()
+        self.n = len(labels)
+        self.height, self.width, self.n_colours = described.shape
+        self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads)
+        self._above = make_above(engine, model, self.n, device, condition)
+
+    @property
+    def row_length(self) -> int:
+        """Codes in a row."""
+        return self.width * self.n_colours
+
+    def rows(
+        self, seed: int, decoding: Decoding, given: NDArray[np.int64] | None = None
+    ) -> Iterator[NDArray[np.int64]]:
+        """Codes (n, row_length), a row of every image at a time, from the top.
+
+        Draws are `uniforms(seed, image, place in the image)`. Where `given` (n, height, row_length) is not -1, it is
+        taken instead of drawn.
+        """
+        self._above.start()
+        n = self.row_length
+        for number in range(self.height):
+            self._engine.start()
+            draws = np.stack([uniforms(seed, image, number * n, n) for image in range(self.n)])
+            held = None if given is None else given[:, number, :, None]
+            row = self._engine.advance(draws, decoding, held, self._above.look())[..., 0]
+            self._above.observe(row)
+            yield row
+
+    def logits(self, codes: NDArray[np.int64]) -> NDArray[np.floating]:
+        """What every code of given images would have been drawn from, code by code along the cached path.
+
+        Shapes: codes (n, height, row_length) -> (n, height, row_length, parameters).
+        """
+        self._above.start()
+        found = []
+        for row in np.moveaxis(codes, 1, 0):
+            self._engine.start()
+            found.append(self._engine.logits(row[..., None], self._above.look())[:, :, 0])
+            self._above.observe(row)
+        return np.stack(found, axis=1)
+
+    def pixels(self, codes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Codes (..., row_length) as brightnesses (..., width, colours)."""
+        brightness = np.rint((self._codec.decode(codes) + 1) * 127.5).astype(np.uint8)
+        return brightness.reshape(*codes.shape[:-1], self.width, self.n_colours)
+
+    def codes(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The way back: (..., width, colours) -> (..., row_length)."""
+        codes = self._codec.encode(pixels / 127.5 - 1)
+        return codes.reshape(*pixels.shape[:-2], self.row_length)
+
+
+def grid(pixels: NDArray[np.uint8], n_columns: int, gap: int = 2) -> NDArray[np.uint8]:
+    """Images (n, height, width, colours) side by side and below each other, on grey."""
+    n, height, width, n_colours = pixels.shape
+    n_rows = -(-n // n_columns)
+    whole = np.full((n_rows * (height + gap) + gap, n_columns * (width + gap) + gap, n_colours), 96, dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        top, left = (
+            place * (size + gap) + gap for place, size in zip(divmod(number, n_columns), (height, width), strict=True)
+        )
+        whole[top : top + height, left : left + width] = image
+    return whole
+
+
+def write_grid(path: Path, pixels: NDArray[np.uint8], n_columns: int) -> None:
+    """Write such a grid as a PNG file; it appears whole or not at all."""
+    files.write(path, images.encode_png(grid(pixels, n_columns)))
