@@ -34,7 +34,7 @@ def list_corpora() -> None:
     for corpus in NAMED.values():
         parts = ", ".join(part + "*" * (part in corpus.default_parts) for part in corpus.parts)
         known.add_row(corpus.name, corpus.about, parts, corpus.home)
-    prepared = Table("store", "recordings or images", "", "left out", "from", title=f"Prepared in {store.root()}")
+    prepared = Table("store", "items", "amount", "left out", "from", title=f"Prepared in {store.root()}")
     for folder, facts in store.prepared():
         left_out = len((folder / "left_out.jsonl").read_text().splitlines())
         prepared.add_row(

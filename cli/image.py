@@ -38,7 +38,7 @@ SIDES = ("top", "left")
 @app.command("sample")
 def sample(
     model: ImageModel = DEFAULT_MODEL,
-    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="how many images")] = 16,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many images")] = 16,
     labels: ImageLabels = None,
     temperature: Temperature = None,
     top_k: TopK = None,
@@ -74,7 +74,7 @@ def complete(
     keep: Annotated[
         str, typer.Option(help="top or left, the half that stays; or an image of its size, white where it stays")
     ] = "top",
-    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="how many ways to complete it")] = 8,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many ways to complete it")] = 8,
     labels: ImageLabels = None,
     temperature: Temperature = None,
     top_k: TopK = None,

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY_RECIPE, tiny_checkpoint, tiny_wavenet
+from tests.test_drawing import tiny_image_checkpoint
 from wavegen import recipe
-from wavegen.bench import generation, rivals, training
+from wavegen.bench import generation, images, rivals, training
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -49,6 +50,18 @@ def test_training_is_timed_side_by_side():
     assert len(report.timings) == 1 + 2 * len(training.FORMULATIONS)
     assert report.timings[0].share_of_best == 1
     assert 0 <= report.waiting < 1
+
+
+def test_drawing_is_timed_beside_the_naive_way(monkeypatch):
+    monkeypatch.setattr(images, "PRECISIONS", ("float32",))
+    speeds = images.time_images(tiny_image_checkpoint()[0], (1, 2), 2)
+    assert [(speed.name, speed.n_images) for speed in speeds if speed.name == images.NAIVE] == [
+        (images.NAIVE, 1),
+        (images.NAIVE, 2),
+    ]
+    for speed in speeds:
+        assert speed.images_per_s == pytest.approx(1000 / speed.ms_per_image)
+        assert speed.times_naive == 1 or speed.name != images.NAIVE
 
 
 @pytest.mark.exhaustive

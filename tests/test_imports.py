@@ -35,7 +35,7 @@ ALLOWED = {
     "metrics": {"files", "plots"},
     "pretrained": set(),
     "beam": {"engines", "generation", "sampling"},
-    "session": {"beam", "checkpoint", "codec", "conditioning", "data", "engines", "generation", "sampling"},
+    "session": {"beam", "checkpoint", "codec", "conditioning", "data", "drawing", "engines", "generation", "sampling"},
     "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},

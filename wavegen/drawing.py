@@ -35,6 +35,8 @@ class Canvas:
         described = model.description
         if described.kind != "pixelcnn":
             raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
+        if not labels:
+            raise InputError("0 images are wanted; expected 1 or more")
         condition = conditioning.condition_of(model, labels)
         self._codec = described.make_codec()
         self.n = len(labels)

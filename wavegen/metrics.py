@@ -56,8 +56,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def plot_losses(folder: Path) -> None:
-    """Draw a run's log to its loss.png."""
+def plot_losses(folder: Path, unit: str) -> None:
+    """Draw a run's log to its loss.png, as bits per `unit`."""
     from wavegen import plots
 
     lines = read_metrics(folder)
@@ -65,4 +65,4 @@ def plot_losses(folder: Path) -> None:
         name: [(line["step"], line[key]) for line in lines if key in line]
         for name, key in (("training", "bits"), ("validation", "validation_bits"))
     }
-    plots.losses(folder / "loss.png", curves)
+    plots.losses(folder / "loss.png", curves, unit)

@@ -29,8 +29,8 @@ def sounds(path: Path, waveforms: Mapping[str, NDArray[np.floating]], sample_rat
     _save(figure, path)
 
 
-def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Draw bits per sample against training steps; each curve is (step, bits) pairs."""
+def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], unit: str = "sample") -> None:
+    """Draw bits per sample (or another unit) against training steps; each curve is (step, bits) pairs."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for label, points in curves.items():
@@ -42,7 +42,7 @@ def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> N
         axes.set_ylim(min(lows) - 0.1, min(max(lows), min(lows) + 3) + 0.1)
         axes.legend()
     axes.set_xlabel("step")
-    axes.set_ylabel("bits per sample")
+    axes.set_ylabel(f"bits per {unit}")
     axes.grid(alpha=0.3)
     _save(figure, path)
 

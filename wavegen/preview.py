@@ -19,6 +19,12 @@ SOUND, PICTURE = "sample.wav", "sample.png"
 N_IMAGES = 32
 
 
+def is_there(folder: Path, store: Store) -> bool:
+    """Whether a run folder holds what `write` writes."""
+    names = [PICTURE] if isinstance(store.form, Pictures) else [SOUND, PICTURE]
+    return all((folder / name).exists() for name in names)
+
+
 def write(
     folder: Path, model: Checkpoint, store: Store, segments: Mapping[str, Sequence[Segment]], seconds: float, step: int
 ) -> None:

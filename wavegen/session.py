@@ -18,6 +18,7 @@ from wavegen import checkpoint, conditioning
 from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
+from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.generation import generate, n_samples
@@ -119,7 +120,7 @@ class Session:
 
 
 class LoadedModel:
-    """A trained model. `description` says what it is (checkpoint.Description)."""
+    """A trained model, of sound or of images. `description` says what it is (checkpoint.Description)."""
 
     def __init__(self, loaded: Checkpoint) -> None:
         self._loaded = loaded
@@ -160,6 +161,28 @@ class LoadedModel:
         length = None if seconds is None else n_samples(seconds, self.sample_rate)
         for block in session.blocks(length, blocksize):
             yield block if "n" in wish else block[0]
+
+    def draw(
+        self,
+        n: int = 1,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> NDArray[np.uint8]:
+        """Draw n images of the same labels: (n, height, width, colours), 0 to 255. The keywords are as in `Wish`.
+
+        Raises: InputError if the model makes sound, or for what does not fit it.
+        """
+        canvas = Canvas(self._loaded, [labels or {}] * n, engine, device, precision)
+        decoding = self.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+        rows = canvas.rows(secrets.randbelow(2**32) if seed is None else seed, decoding)
+        return canvas.pixels(np.stack(list(rows), axis=1))
 
     def session(self, **wish: Any) -> Session:
         """Make a wish ready to sound; the keywords are the fields of `Wish`."""

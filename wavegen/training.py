@@ -89,7 +89,7 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     saved_at = time.monotonic()
     while run.step < settings.steps and not is_interrupted():
         bits = run.update(batches)
-        running.update(run.step, f"{bits:.3f} bits per sample")
+        running.update(run.step, f"{bits:.3f} bits per {run.store.form.unit}")
         is_last = run.step == settings.steps
         is_validated = is_last or is_due(run.step, settings.validate_every)
         is_heard = is_last or is_due(run.step, settings.sample_every)
@@ -105,7 +105,7 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     if run.step < settings.steps:
         run.save()
         say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
-    elif not (folder / preview.PICTURE).exists():  # a kill between the last save and the last sound
+    elif not preview.is_there(folder, run.store):  # a kill between the last save and the last sound
         run.write_sample()
 
 
@@ -356,12 +356,13 @@ class Run:
         recent = metrics.read_metrics(self.folder)
         trained = [line["bits"] for line in recent if "bits" in line][-20:]
         speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
+        unit = self.store.form.unit
         mean = f"{np.mean(trained):.3f}" if trained else "?"
         say(
             f"step {self.step}/{self.recipe.training.steps}  training {mean}  validation "
-            f"{self.bits['validation']:.3f} bits per sample  {np.mean(speed or [0]):,.0f} samples/s"
+            f"{self.bits['validation']:.3f} bits per {unit}  {np.mean(speed or [0]):,.0f} {unit}s/s"
         )
-        metrics.plot_losses(self.folder)
+        metrics.plot_losses(self.folder, unit)
         self.speed.reset()
 
     def measure_precisions(self) -> None:

@@ -172,7 +172,7 @@ MISTAKES = {
         ["train", "tiny.yaml", "--set", "training.stepz=5"],
         "tiny.yaml: unknown key 'training.stepz'; did you mean 'steps'?",
     ),
-    "a missing recipe": (["train", "sinus"], "there is no recipe sinus; expected a file, or one of digits"),
+    "a missing recipe": (["train", "sinus"], "there is no recipe sinus; expected a file, or one of cifar10, digits"),
     "a missing corpus": (["train", "librispeech-small"], "the corpus librispeech is not prepared at 16000 Hz"),
     "a folder that is not named": (["train", "folder"], "add --set data.source=FOLDER"),
     "a missing model": (["generate", "nothing"], "there is no model nothing"),

@@ -8,6 +8,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+import wavegen
 from tests.conftest import write_images
 from wavegen import recipe, training
 from wavegen.cli import blocks
@@ -69,6 +70,15 @@ def test_an_interrupted_run_resumes_to_the_same_bits(image_run, tmp_path, monkey
     monkeypatch.setattr(training.Run, "update", update)
     training.train(loaded, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (image_run / "model.safetensors").read_bytes()
+
+
+def test_images_are_drawn_from_python(image_run):
+    model = wavegen.load(image_run)
+    images = model.draw(3, labels={"kind": "light"}, seed=1)
+    assert (images.shape, images.dtype) == ((3, 8, 6, 3), np.uint8)
+    np.testing.assert_array_equal(model.draw(labels={"kind": "light"}, seed=1), images[:1])
+    with pytest.raises(InputError, match="it knows dark, light"):
+        model.draw(labels={"kind": "grey"})
 
 
 def test_sample_writes_a_grid_and_the_same_seed_the_same_one(image_run, tmp_path):

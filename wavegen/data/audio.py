@@ -116,6 +116,7 @@ class Sound:
     sample_rate: int
     values = "samples.i16"
     items = "recordings"
+    unit = "sample"
     suffixes = SUFFIXES
     changes = ("resampled", "mixed down to mono")
 

@@ -45,6 +45,11 @@ class Form(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What one value is called, in "bits per sample" or "bits per dimension"."""
+        ...
+
+    @property
     def suffixes(self) -> frozenset[str]:
         """How the names of files end that may be items; others in a corpus (transcripts, licences) are passed over."""
         ...

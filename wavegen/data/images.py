@@ -39,6 +39,7 @@ class Pictures:
     is_binary: bool = False
     values = "pixels.u8"
     items = "images"
+    unit = "dimension"
     suffixes = SUFFIXES
     changes = ("resized", "converted", "turned upright", "cut to their first frame")
 

@@ -85,7 +85,9 @@ class IdxCorpus(NamedCorpus):
 
     def items(self, source: Path) -> Iterator[Item]:
         for subset, stem, n_images in (("train", "train", 60000), ("test", "t10k", 10000)):
-            pixels, labels = (_idx(source, f"{stem}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+            (pixels, size), (labels, _) = (
+                _idx(source, f"{stem}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+            )
             if pixels is None and labels is None and subset == "test":
                 continue
             if pixels is None or labels is None or pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
@@ -96,20 +98,20 @@ class IdxCorpus(NamedCorpus):
                 )
             first_dev = len(pixels) - N_DEV if subset == "train" and len(pixels) > 2 * N_DEV else len(pixels)
             for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-                name = f"{stem}-{number:05d}"
-                yield Item(name, image, image.size, {self.label: str(label)}, "dev" if number >= first_dev else subset)
+                name, part = f"{stem}-{number:05d}", "dev" if number >= first_dev else subset
+                yield Item(name, image, size // len(pixels), {self.label: str(label)}, part)
 
 
 NO_LABELS = ("subset", "index", "file")
 N_DEV = 5000
 
 
-def _idx(source: Path, name: str) -> NDArray[np.uint8] | None:
-    """One of the files in a folder, or below it."""
+def _idx(source: Path, name: str) -> tuple[NDArray[np.uint8] | None, int]:
+    """One of the files in a folder, or below it, and its size in bytes."""
     if not source.is_dir():
         raise InputError(f"there is no folder {source}; expected one with {name}.gz and its three companions")
     found = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
-    return read_idx(found[0]) if found else None
+    return (read_idx(found[0]), found[0].stat().st_size) if found else (None, 0)
 
 
 def _subset_of_digit(groups: Mapping[str, str]) -> str:
