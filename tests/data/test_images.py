@@ -46,7 +46,7 @@ def test_idx_files_become_codes_with_their_labels(tmp_path, monkeypatch, packed)
     pixels = write_mnist(tmp_path / "in", packed=packed)
     data = mnist(tmp_path / "in", labels=["digit"])
     opened, report = corpora.open_corpus(data)
-    assert report.lines()[0].startswith("80 images, 80 images; 0 resized")
+    assert report.lines()[0].startswith("80 images; 0 resized")
     segments = splits.split(data, opened.recordings)
     assert {name: len(part) for name, part in segments.items()} == {"train": 32, "validation": 8, "test": 40}
     assert splits.label_values(segments["train"]) == {"digit": [str(digit) for digit in range(10)]}

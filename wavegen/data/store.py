@@ -81,7 +81,7 @@ class Report:
         counts = {**self.changed, "left out": len(self.left_out), "clipped": len(self.clipped)}
         heading = ["level (RMS, dB of full scale) and number of recordings:"] if self.levels else []
         return [
-            f"{self.n_recordings:,} {self.items}{speakers}, {self.amount}; "
+            f"{_counted(self.n_recordings, self.items + speakers, self.amount)}; "
             + ", ".join(f"{n} {what}" for what, n in counts.items()),
             *heading,
             *(f"{band:>12} {'█' * math.ceil(30 * n / tallest)} {n}" for band, n in self.levels.items()),
@@ -282,7 +282,7 @@ def _decode_all(
                 if notes.n_clipped:
                     report.clipped[item.name] = notes.n_clipped
             n_bytes += item.n_bytes
-            bar.update(n_bytes, f"{report.n_recordings:,} {form.items}, {form.amount(n_values)}")
+            bar.update(n_bytes, _counted(report.n_recordings, form.items, form.amount(n_values)))
     n_bad = len(report.left_out)
     if report.n_recordings < n_bad or report.n_recordings == 0:
         name, reason = next(iter(report.left_out.items()), ("none", f"no {form.items}"))
@@ -299,6 +299,11 @@ def _decode_all(
         while read := file.read(1 << 20):
             digest.update(read)
     return report, digest.hexdigest()
+
+
+def _counted(n: int, items: str, amount: str) -> str:
+    """14 recordings, 0.25 h; or 14 images, whose amount is their number."""
+    return amount if amount == f"{n:,} {items}" else f"{n:,} {items}, {amount}"
 
 
 def absolute(source: Path) -> str:
