@@ -17,6 +17,7 @@ import wavegen
 from tests.conftest import REPOSITORY
 from tests.data.test_corpora import write_librispeech
 from tests.data.test_images import write_mnist
+from tests.test_drawing import tiny_image_checkpoint
 from wavegen import checkpoint, recipe
 from wavegen.cli.main import app
 
@@ -123,9 +124,13 @@ def test_nothing_names_this_machine():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_of_the_pages_runs(page, tiny_run, monkeypatch):
-    """As written, but for another model and shorter sounds."""
+def test_python_of_the_pages_runs(page, tiny_run, tmp_path, monkeypatch):
+    """As written, but for other models and shorter sounds."""
+    drawn, _ = tiny_image_checkpoint(labels={"digit": [str(digit) for digit in range(10)]})
+    checkpoint.save(tmp_path / "mnist.safetensors", drawn.description, drawn.weights, "")
     load = wavegen.load
-    monkeypatch.setattr(wavegen, "load", lambda name: load(tiny_run))
+    monkeypatch.setattr(
+        wavegen, "load", lambda name: load(tmp_path / "mnist.safetensors" if "mnist" in name else tiny_run)
+    )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(block.replace("seconds=5", "seconds=0.01").replace("stream(", "stream(seconds=0.01, "), {})
