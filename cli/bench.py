@@ -55,6 +55,8 @@ def bench(
         raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
     recipe = load(recipes.find(SIZES[size]), LARGE if size == "large" else [])
     if image:
+        if training or size != "full" or device == "cuda":
+            raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
         _images(model, streams or [1, 16], rounds, as_json)
         return
     if training:
@@ -68,6 +70,8 @@ def bench(
     if device == "cuda":
         raise InputError("generation is timed on the CPU, and device cuda is wanted")
     timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), recipe.data.sample_rate)
+    if timed.description.shape:
+        raise InputError(f"{model} draws images; expected --image to time it")
     chosen = streams or [1, 8]
     say("Timing on one core; kernels that are new here are compiled first")
     with bar("Timing", rounds * len(chosen)) as running:

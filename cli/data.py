@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wavegen.data.audio import Sound
-from wavegen.data.images import Pictures
+from wavegen.data.audio import SoundForm
+from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
 from wavegen.progress import say
 
-FOLDER_FORMS = {"folder": Sound(16000), "images": Pictures(28, 28, 1)}  # as in recipes/folder.yaml and images.yaml
+FOLDER_FORMS = {"folder": SoundForm(16000), "images": ImageForm(32, 32, 3)}  # as in recipes/folder.yaml and images.yaml
 
 app = typer.Typer(no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
 
@@ -49,7 +49,7 @@ def list_corpora() -> None:
 
 @app.command("prepare")
 def prepare(
-    name: Annotated[str, typer.Argument(help="name of the corpus, see `wavegen data list`, or folder")],
+    name: Annotated[str, typer.Argument(help="name of the corpus, see `wavegen data list`, or folder, or images")],
     source: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +66,9 @@ def prepare(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="of images, HEIGHTxWIDTH or HEIGHTxWIDTHx3 for colour (default: the corpus' own, 28x28)"),
+        typer.Option(
+            help="of images, HEIGHTxWIDTHx1 for grey or x3 for colour (default: the corpus' own, of a folder 32x32x3)"
+        ),
     ] = None,
 ) -> None:
     """Decode a corpus once, into one file that training can map into memory; fetch it first if need be.
@@ -99,20 +101,20 @@ def prepare(
     print(path)
 
 
-def _form(own: Sound | Pictures, sample_rate: int | None, size: str | None) -> Sound | Pictures:
+def _form(own: SoundForm | ImageForm, sample_rate: int | None, size: str | None) -> SoundForm | ImageForm:
     """A corpus' own form, or the one that is asked for.
 
     Raises: InputError for a rate of images, a size of sound, or a size that is none.
     """
-    if isinstance(own, Sound):
+    if isinstance(own, SoundForm):
         if size is not None:
             raise InputError(f"--size is {size}, and these are recordings; expected --sample-rate")
-        return Sound(sample_rate) if sample_rate else own
+        return SoundForm(sample_rate) if sample_rate else own
     if sample_rate is not None:
         raise InputError(f"--sample-rate is {sample_rate}, and these are images; expected --size")
     if size is None:
         return own
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?", size)
     if match is None:
-        raise InputError(f"--size is {size}; expected HEIGHTxWIDTH or HEIGHTxWIDTHx3, such as 28x28")
-    return Pictures(int(match[1]), int(match[2]), int(match[3] or own.n_colours))
+        raise InputError(f"--size is {size}; expected HEIGHTxWIDTHx1 or HEIGHTxWIDTHx3, such as 28x28x1")
+    return ImageForm(int(match[1]), int(match[2]), int(match[3] or own.n_colours))

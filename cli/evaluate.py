@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
-from wavegen.data.windows import Coder, Segment
+from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
 from wavegen.errors import InputError
 from wavegen.generation import n_samples
@@ -118,5 +118,4 @@ def _long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
     if not chosen:
         longest = max(segment.n_samples for segment in segments)
         raise InputError(f"no recording is {n_samples} samples long; the longest has {longest}, so run free for less")
-    n = min(N_STREAMS, len(chosen))
-    return [chosen[rank * len(chosen) // n] for rank in range(n)]
+    return evenly_spaced(chosen, N_STREAMS)

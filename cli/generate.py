@@ -24,7 +24,7 @@ from .options import (
     Temperature,
     TopK,
     TopP,
-    check_wav,
+    check_out,
     open_session,
     parse_labels,
 )
@@ -107,5 +107,5 @@ def generate(
 
 
 def _paths(out: Path, n: int) -> list[Path]:
-    check_wav("--out", out)
+    check_out("--out", ".wav", out)
     return [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
-from wavegen import checkpoint, drawing, files
+from wavegen import checkpoint, drawing
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.errors import InputError
@@ -20,7 +20,18 @@ from wavegen.progress import bar, console, say
 
 from .blocks import half_blocks
 from .corpus import open_split
-from .options import Device, EngineName, PrecisionName, Seed, Settings, Temperature, TopK, TopP, parse_labels
+from .options import (
+    Device,
+    EngineName,
+    PrecisionName,
+    Seed,
+    Settings,
+    Temperature,
+    TopK,
+    TopP,
+    check_out,
+    parse_labels,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
 
@@ -59,11 +70,11 @@ def sample(
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
     seed = secrets.randbelow(2**32) if seed is None else seed
-    path = _checked(out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
+    path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
     canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
     say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
     codes = _grown(canvas, canvas.rows(seed, decoding), n)
-    drawing.write_grid(path, canvas.pixels(codes), _n_columns(n))
+    drawing.write(path, drawing.grid(canvas.pixels(codes), _n_columns(n)))
     print(path)
 
 
@@ -96,7 +107,7 @@ def complete(
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
     seed = secrets.randbelow(2**32) if seed is None else seed
-    path = _checked(out or Path(f"{image.stem}-completed.png"))
+    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"))
     canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
     shape = (canvas.height, canvas.width, canvas.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
@@ -104,7 +115,7 @@ def complete(
     say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
     codes = _grown(canvas, canvas.rows(seed, decoding, np.repeat(given[None], n, axis=0)), n)
     shown = np.concatenate([(pixels * stays[..., None])[None], canvas.pixels(codes)])
-    drawing.write_grid(path, shown, _n_columns(n + 1))
+    drawing.write(path, drawing.grid(shown, _n_columns(n + 1)))
     print(path)
 
 
@@ -134,7 +145,7 @@ def evaluate(
     n_codes = store.form.n_values(len(chosen) if n is None else min(n, len(chosen)))
     say(f"{split} split of {store.corpus}: {store.form.amount(n_codes)}")
     with bar("Evaluating", n_codes) as running:
-        network = from_checkpoint(loaded).eval().to(choose_device(device))
+        network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
     order_0, order_1 = histogram_bits(store, train, chosen, codec)
     per_image = store.form.n_values(1)
@@ -164,6 +175,7 @@ def classify(
         wavegen image classify mnist seven.png
         wavegen image classify runs/mnist --n 1000
     """
+    from wavegen.data.windows import pixel_table
     from wavegen.devices import choose_device
     from wavegen.evaluation import bits_under_labels
     from wavegen.models.build import from_checkpoint
@@ -175,23 +187,30 @@ def classify(
     ((name, values),) = described.labels.items()
     if not described.shape:
         raise InputError(f"{loaded.path} makes sound; expected a model that draws images")
-    network = from_checkpoint(loaded).eval().to(choose_device(device))
+    network = from_checkpoint(loaded).to(choose_device(device))
     height, width, n_colours = described.shape
     codec = described.make_codec()
+    if image and (n is not None or settings):
+        raise InputError("--n and --set are for a split of the corpus, and images are given; leave out one of the two")
     if image:
         table = Table("image", name, "probability")
         for path in image:
             pixels = images.read(path, (height, width, n_colours))
-            bits = bits_under_labels(network, codec.encode(pixels.reshape(1, -1) / 127.5 - 1))[0]
+            bits = bits_under_labels(network, pixel_table(codec)[pixels.reshape(1, -1)])[0]
             chosen = int(bits.argmin())
             share = 1 / np.exp2(bits[chosen] - bits).sum()
             table.add_row(str(path), values[chosen], f"{share:.3f}")
         Console(markup=False).print(table)
         return
-    from wavegen.data.windows import Coder
+    from wavegen.data.windows import Coder, evenly_spaced
 
     store, _, segments = open_split(loaded, split, settings)
-    taken = segments if n is None else segments[:: max(1, len(segments) // n)][:n]
+    labelled = [segment for segment in segments if segment.labels.get(name) in values]
+    if not labelled:
+        raise InputError(f"no image of the {split} split of {store.corpus} has a {name} that the model knows")
+    if len(labelled) < len(segments):
+        say(f"{len(segments) - len(labelled)} images without a {name} that the model knows are left out")
+    taken = evenly_spaced(labelled, len(labelled) if n is None else n)
     coder = Coder(store, codec)
     n_right = 0
     with bar("Classifying", len(taken)) as running:
@@ -204,16 +223,10 @@ def classify(
     print(f"{n_right} of {len(taken)} images right: {n_right / len(taken):.2%}")
 
 
-def _checked(path: Path) -> Path:
-    """Raises: InputError if the path cannot become a PNG file."""
-    if path.suffix.lower() != ".png" or path.is_dir():
-        raise InputError(f"--out is {path}; expected the name of a .png file")
-    files.check_writable(path.absolute().parent)
-    return path
-
-
 def _labels_of(loaded: Checkpoint, given: Sequence[str] | None, n: int) -> list[dict[str, str | None]]:
     """The labels of n images: those given take turns, and of a single label its value alone will do."""
+    if len(given or []) > n:
+        raise InputError(f"{len(given or [])} labels are given for {n} images; expected at most one for each")
     known = list(loaded.description.labels)
     named = [text if "=" in text or len(known) != 1 else f"{known[0]}={text}" for text in given or []]
     each: list[dict[str, str | None]] = [parse_labels([text]) for text in named] or [{}]

@@ -64,11 +64,15 @@ def parse_labels(given: list[str] | None) -> dict[str, str | None]:
     return labels
 
 
-def check_wav(option: str, path: Path) -> None:
-    """Raises: InputError if `path` cannot become a sound, so that it is known before work goes into its contents."""
-    if path.suffix.lower() != ".wav" or path.is_dir():
-        raise InputError(f"{option} is {path}; expected the name of a .wav file")
+def check_out(option: str, suffix: str, path: Path) -> Path:
+    """The path, known to be one that can be written before work goes into its contents.
+
+    Raises: InputError if its name ends otherwise, it is a folder, or lies in one that cannot be written to.
+    """
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise InputError(f"{option} is {path}; expected the name of a {suffix} file")
     files.check_writable(path.absolute().parent)
+    return path
 
 
 def open_session(model: Path, wish: Wish) -> Session:

@@ -34,7 +34,7 @@ from .options import (
     Temperature,
     TopK,
     TopP,
-    check_wav,
+    check_out,
     open_session,
     parse_labels,
 )
@@ -94,7 +94,7 @@ def play(
         _list_devices()
         return
     if record is not None:
-        check_wav("--record", record)
+        check_out("--record", ".wav", record)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,

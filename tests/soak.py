@@ -13,19 +13,19 @@ import multiprocessing
 import os
 import pty
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from tests.sound_server import PATIENCE_S, Listener, SoundServer, longest_stop
+from tests.sound_server import PATIENCE_S, Listener, SoundServer, command, longest_stop, missing
 from wavegen import checkpoint, recipes
 from wavegen.models.build import with_random_weights
 from wavegen.recipe import load
 
 LOUD = 1e-3
+TEMPERATE = ("--temperature", "0.8")
 QUIETER = b"-" * 60  # keys: a gain of 0.8 to the power of 60
 
 
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--busy-minutes", type=float, default=2)
     parser.add_argument("--precision", default="int8x8")
     arguments = parser.parse_args()
+    if reason := missing():
+        raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = full_size(folder / "full.safetensors")
@@ -65,14 +67,10 @@ def full_size(path: Path) -> Path:
     return path
 
 
-def command(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "wavegen.cli.main", "play", "--output", "pulse", "--temperature", "0.8", *words]
-
-
 def play(server: SoundServer, words: list[str], folder: Path, seconds: float) -> str:
     """The command's own count."""
     done = subprocess.run(
-        [*command(words), "--headless", "--seconds", str(seconds)],
+        [*command(*TEMPERATE, *words), "--headless", "--seconds", str(seconds)],
         env=server.environment,
         cwd=folder,
         capture_output=True,
@@ -89,7 +87,12 @@ def first_sound_and_key(server: SoundServer, words: list[str], folder: Path) -> 
     with server.heard() as listener:
         began = time.monotonic()
         playing = subprocess.Popen(
-            command(words), env=server.environment, cwd=folder, stdin=terminal, stdout=terminal, stderr=terminal
+            command(*TEMPERATE, *words),
+            env=server.environment,
+            cwd=folder,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
         )
         n_silent = wait_for_sound(listener)
         first = listener.arrival(n_silent) - began

@@ -14,6 +14,7 @@ import numpy as np
 
 SINK = "card"
 PATIENCE_S = 20.0  # for what the server should do at once
+PLUGIN = "lib*/**/alsa-lib/libasound_module_pcm_pulse.so"
 STILL_S = 0.03  # a machine that stops for longer cannot be asked to play without a gap
 
 
@@ -71,6 +72,7 @@ class SoundServer:
         began = time.monotonic()
         while not (socket.exists() and self._control("info")):
             if self._process.poll() is not None or time.monotonic() - began > PATIENCE_S:
+                self.stop()
                 raise RuntimeError("PulseAudio did not start")
             time.sleep(0.02)
 
@@ -101,20 +103,24 @@ class SoundServer:
         self._process.wait()
 
 
+def command(*words: object) -> list[str]:
+    """`wavegen play`, at the server's card."""
+    return [sys.executable, "-m", "wavegen.cli.main", "play", "--output", "pulse", *map(str, words)]
+
+
 def play(server: SoundServer, *words: object, cwd: Path) -> subprocess.Popen[str]:
-    """Start `wavegen play`, at the server's card."""
-    command = [sys.executable, "-m", "wavegen.cli.main", "play", "--output", "pulse", *map(str, words)]
+    """Start that command, without a terminal."""
     return subprocess.Popen(
-        command, env=server.environment, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(*words), env=server.environment, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
 
 def missing() -> str | None:
     """Why there can be no such server here; None if there can."""
-    absent = [name for name in ("pulseaudio", "pactl", "parec") if shutil.which(name) is None]
-    if absent:
-        return f"not installed: {', '.join(absent)}"
-    return None
+    absent = [name for name in ("pulseaudio", "pactl", "pacat", "parec") if shutil.which(name) is None]
+    if not any(Path("/usr").glob(PLUGIN)):
+        absent.append("ALSA's plugin for PulseAudio")
+    return f"not installed: {', '.join(absent)}" if absent else None
 
 
 def longest_stop(seconds: float = 1.0) -> float:

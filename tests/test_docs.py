@@ -85,7 +85,7 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
         path = tmp_path / "photos" / ("wren" if number % 2 else "robin") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8), 20 * number, dtype=np.uint8)).save(path)
-    write_mnist(tmp_path / "mnist", shape=(28, 28))
+    write_mnist(tmp_path / "MNIST", shape=(28, 28))
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save("seven.png")
     write_librispeech(tmp_path / "source")
     (tmp_path / "Downloads").mkdir()

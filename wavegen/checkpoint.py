@@ -197,8 +197,12 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
         return f"its architecture is {type(shape).__name__}, expected a mapping"
     if not isinstance(described.kind, str):
         return "its kind is no text"
+    if described.kind not in RANGES_OF_KIND:
+        return f"unknown kind of model {described.kind!r}; this wavegen knows {', '.join(RANGES_OF_KIND)}"
+    if described.kind == "wavenet" and described.shape:
+        return f"it makes sound, and its shape is {described.shape}"
     numbers = {**shape, "sample_rate": described.sample_rate, "step": described.step}
-    for name, (lowest, highest) in {**RANGES, **RANGES_OF_KIND.get(described.kind, {})}.items():
+    for name, (lowest, highest) in {**RANGES, **RANGES_OF_KIND[described.kind]}.items():
         value = numbers.get(name)
         if type(value) is not int or not lowest <= value <= highest:
             return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wavegen import conditioning, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
+from wavegen.data.windows import pixel_table
 from wavegen.engines import make_above, make_engine
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, uniforms
@@ -18,7 +19,7 @@ class Canvas:
     """Images that grow together, one for each of some labels.
 
     `labels` holds a mapping of names to values for each image; a label left out is "unknown". Engine, device,
-    precision and number of threads as in `engines.make_engine`.
+    precision and number of threads as in `engines.make_engine`; numpy's products take the threads that BLAS does.
 
     Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
     """
@@ -87,7 +88,7 @@ class Canvas:
 
     def codes(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The way back: (..., width, colours) -> (..., row_length)."""
-        codes = self._codec.encode(pixels / 127.5 - 1)
+        codes = pixel_table(self._codec)[pixels]
         return codes.reshape(*pixels.shape[:-2], self.row_length)
 
 
@@ -104,6 +105,6 @@ def grid(pixels: NDArray[np.uint8], n_columns: int, gap: int = 2) -> NDArray[np.
     return whole
 
 
-def write_grid(path: Path, pixels: NDArray[np.uint8], n_columns: int) -> None:
-    """Write such a grid as a PNG file; it appears whole or not at all."""
-    files.write(path, images.encode_png(grid(pixels, n_columns)))
+def write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write pixels (height, width, colours) as a PNG file; it appears whole or not at all."""
+    files.write(path, images.encode_png(pixels))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavegen.codec import Codec
 from wavegen.data.store import Store
-from wavegen.data.windows import Coder, Segment
+from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.rounded import in_precision
@@ -180,9 +180,8 @@ def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[S
     """
     usable = [segment for segment in segments if segment.n_counted(context)]
     total = sum(segment.n_samples for segment in usable)
-    n_taken = max(1, round(len(usable) * min(1.0, n_samples / max(1, total)))) if usable else 0
-    taken = [usable[rank * len(usable) // n_taken] for rank in range(n_taken)]
-    share = n_samples // max(1, n_taken)
+    taken = evenly_spaced(usable, max(1, round(len(usable) * min(1.0, n_samples / max(1, total)))))
+    share = n_samples // max(1, len(taken))
     longest = max(share, total // max(1, len(usable)))
     return [s._replace(n_samples=min(s.n_samples, longest + (0 if s.at_start else context))) for s in taken]
 

@@ -5,31 +5,34 @@ from pathlib import Path
 
 import numpy as np
 
-from wavegen import conditioning, plots
+from wavegen import conditioning, drawing, plots
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import audio
-from wavegen.data.images import Pictures
+from wavegen.data.images import ImageForm
 from wavegen.data.store import Store
-from wavegen.data.windows import Coder, Segment
-from wavegen.drawing import Canvas, write_grid
+from wavegen.data.windows import Coder, Segment, evenly_spaced
+from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.generation import generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
-N_IMAGES = 32
+N_IMAGES, N_COLUMNS = 32, 8
 
 
 def is_there(folder: Path, store: Store) -> bool:
     """Whether a run folder holds what `write` writes."""
-    names = [PICTURE] if isinstance(store.form, Pictures) else [SOUND, PICTURE]
+    names = [PICTURE] if isinstance(store.form, ImageForm) else [SOUND, PICTURE]
     return all((folder / name).exists() for name in names)
 
 
 def write(
     folder: Path, model: Checkpoint, store: Store, segments: Mapping[str, Sequence[Segment]], seconds: float, step: int
 ) -> None:
-    """Write sample.png to a run folder, and of sound sample.wav; labels are those of the first training recording."""
-    if isinstance(store.form, Pictures):
+    """Write sample.png to a run folder, and of sound sample.wav.
+
+    A sound has the labels of the first training recording, every image those of the real one that it is shown above.
+    """
+    if isinstance(store.form, ImageForm):
         _images(folder, model, store, segments["validation"])
     else:
         _sound(folder, model, store, segments, seconds, step)
@@ -52,10 +55,13 @@ def _sound(
     plots.sounds(folder / PICTURE, sounds, rate)
 
 
-def _images(folder: Path, model: Checkpoint, store: Store, real: Sequence[Segment]) -> None:
-    """Drawn ones in the upper half of a grid, below them those of the validation split whose labels they were given."""
-    canvas = Canvas(model, [segment.labels for segment in real[:N_IMAGES]])
+def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Segment]) -> None:
+    real = evenly_spaced(segments, N_IMAGES)
+    known = model.description.labels
+    labels = [{name: value for name, value in one.labels.items() if value in known[name]} for one in real]
+    canvas = Canvas(model, labels)
     drawn = np.stack(list(canvas.rows(seed=0, decoding=model.description.make_decoding())), axis=1)
     coder = Coder(store, model.description.make_codec())
-    shown = [coder.codes(segment.start, segment.n_samples).reshape(drawn[0].shape) for segment in real[:N_IMAGES]]
-    write_grid(folder / PICTURE, canvas.pixels(np.concatenate([drawn, shown])), n_columns=N_IMAGES // 4)
+    shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])
+    grids = [drawing.grid(canvas.pixels(codes), N_COLUMNS) for codes in (drawn, shown)]
+    drawing.write(folder / PICTURE, np.concatenate(grids))

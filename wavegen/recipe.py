@@ -155,7 +155,7 @@ class Cifar10Data(ImageData):
 
 
 class ImageFolderData(ImageData):
-    """Any folder of images, in every format that Pillow reads, sub-folders included."""
+    """Any folder of images that Pillow reads (data/images.py lists the names), sub-folders included."""
 
     corpus: Literal["images"]
     labels_from_folders: str | None = Field(

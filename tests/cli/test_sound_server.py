@@ -1,5 +1,6 @@
 """`wavegen play` through PortAudio to a real sound server, whose monitor hears what arrives."""
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -76,7 +77,7 @@ def test_keys_pressed_in_a_terminal_change_what_is_shown_and_heard(server, tmp_p
             assert time.monotonic() - began < 30, tmux("capture-pane", "-p")
             time.sleep(0.05)
 
-    command = f"{sound_server.sys.executable} -m wavegen.cli.main play --output pulse --temperature 0.8 --seed 3"
+    command = shlex.join(sound_server.command("--temperature", 0.8, "--seed", 3))
     tmux("new-session", "-d", "-x", "110", "-y", "24", "-c", str(tmp_path), f"{command}; sleep 30")
     try:
         with server.heard() as listener:

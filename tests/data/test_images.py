@@ -12,7 +12,7 @@ from tests.conftest import REAL_DATA, write_images
 from wavegen.codec import Linear
 from wavegen.data import corpora, images, splits, store
 from wavegen.data.form import Notes
-from wavegen.data.images import Pictures, read_idx
+from wavegen.data.images import ImageForm, read_idx
 from wavegen.data.windows import Coder, WindowRule, Windows
 from wavegen.errors import InputError
 from wavegen.recipe import Cifar10Data, ImageFolderData, MnistData
@@ -41,14 +41,13 @@ def mnist(source: Path, **changes) -> MnistData:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_idx_files_become_codes_with_their_labels(tmp_path, monkeypatch, packed):
-    monkeypatch.setattr("wavegen.data.named.N_DEV", 8)
+def test_idx_files_become_codes_with_their_labels(tmp_path, packed):
     pixels = write_mnist(tmp_path / "in", packed=packed)
     data = mnist(tmp_path / "in", labels=["digit"])
     opened, report = corpora.open_corpus(data)
     assert report.lines()[0].startswith("80 images; 0 resized")
     segments = splits.split(data, opened.recordings)
-    assert {name: len(part) for name, part in segments.items()} == {"train": 32, "validation": 8, "test": 40}
+    assert {name: len(part) for name, part in segments.items()} == {"train": 36, "validation": 4, "test": 40}
     assert splits.label_values(segments["train"]) == {"digit": [str(digit) for digit in range(10)]}
     coder = Coder(opened, Linear(256))
     for number, segment in enumerate(segments["train"]):
@@ -87,6 +86,15 @@ def test_images_and_labels_that_do_not_match_are_refused(tmp_path):
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(InputError, match="holds 40 and nothing"):
         corpora.open_corpus(mnist(tmp_path))
+    with pytest.raises(InputError, match="is no folder; expected one with train-images-idx3-ubyte"):
+        corpora.open_corpus(mnist(tmp_path / "t10k-labels-idx1-ubyte.gz"))
+
+
+def test_two_corpora_below_one_folder_are_not_mixed_up(tmp_path):
+    for name in ("digits", "clothes"):
+        write_mnist(tmp_path / name)
+    with pytest.raises(InputError, match="holds train-images-idx3-ubyte more than once"):
+        corpora.open_corpus(mnist(tmp_path))
 
 
 def test_binary_pixels_are_drawn_once_and_as_often_white_as_they_are_bright(tmp_path):
@@ -101,7 +109,7 @@ def test_binary_pixels_are_drawn_once_and_as_often_white_as_they_are_bright(tmp_
     assert not drawn[pixels.reshape(3000, 20) == 0].any()
     (other,) = (folder for folder, _ in store.prepared("mnist"))
     assert other.name.startswith("mnist-5x4x1-binary-")
-    form = Pictures(5, 4, 1, is_binary=True)
+    form = ImageForm(5, 4, 1, is_binary=True)
     again, differently = (
         next(form.decode(name, pixels[0].astype(np.uint8), Notes())) for name in ("train-00000", "train-00001")
     )
@@ -111,7 +119,7 @@ def test_binary_pixels_are_drawn_once_and_as_often_white_as_they_are_bright(tmp_
 
 def test_another_form_is_prepared_from_where_the_first_came(tmp_path):
     write_mnist(tmp_path / "in")
-    corpora.prepare("mnist", tmp_path / "in", Pictures(5, 4, 1))
+    corpora.prepare("mnist", tmp_path / "in", ImageForm(5, 4, 1))
     opened, report = corpora.open_corpus(mnist(None, size=(3, 3)))
     assert report.changed["resized"] == 80
     assert len(opened.samples) == 80 * 9
@@ -144,7 +152,7 @@ def save(path: Path, mode: str, size=(8, 8), **options) -> Path:
 )
 def test_every_kind_of_picture_becomes_colours(tmp_path, name, mode, changes):
     notes = Notes()
-    (pixels,) = Pictures(8, 8, 3).decode(name, save(tmp_path / name, mode), notes)
+    (pixels,) = ImageForm(8, 8, 3).decode(name, save(tmp_path / name, mode), notes)
     assert notes.changes == changes
     assert pixels.shape == (192,)
     assert len(np.unique(pixels)) > 1
@@ -161,13 +169,13 @@ def test_an_image_held_sideways_is_turned_and_one_that_moves_is_cut(tmp_path):
     exif[images.ORIENTATION] = 6
     notes = Notes()
     path = save(tmp_path / "sideways.jpg", "RGB", (8, 4), exif=exif.tobytes())
-    (pixels,) = Pictures(8, 4, 3).decode("sideways.jpg", path, notes)
+    (pixels,) = ImageForm(8, 4, 3).decode("sideways.jpg", path, notes)
     assert notes.changes == ["turned upright"]
     assert len(pixels) == 96
     frames = [Image.fromarray(np.full((8, 8), shade, dtype=np.uint8)) for shade in (0, 255)]
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
     notes = Notes()
-    (pixels,) = Pictures(8, 8, 1).decode("moves.gif", tmp_path / "moves.gif", notes)
+    (pixels,) = ImageForm(8, 8, 1).decode("moves.gif", tmp_path / "moves.gif", notes)
     assert "cut to their first frame" in notes.changes
     assert not pixels.any()
 
@@ -180,14 +188,16 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path, monkeyp
     (folder / "text.png").write_text("no image")
     (folder / "empty.jpg").touch()
     Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(folder / "floating.tiff")
+    Image.new("LAB", (4, 4)).save(folder / "lab.tiff")
     (folder / "nothing there.png").symlink_to(folder / "gone")
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     save(folder / "vast.png", "RGB", (40, 40))
     bad = {
+        "lab.tiff": "Pillow cannot read it",
         "cut.png": "Pillow cannot read it", "text.png": "Pillow knows no format", "empty.jpg": "Pillow knows no format",
         "floating.tiff": "floating point", "nothing there.png": "link", "vast.png": "claims 40 x 40 pixels",
     }  # fmt: skip
-    path, report = corpora.prepare("images", folder, Pictures(8, 6, 3))
+    path, report = corpora.prepare("images", folder, ImageForm(8, 6, 3))
     assert set(report.left_out) == set(bad)
     for name, word in bad.items():
         assert word in report.left_out[name], (name, report.left_out[name])
@@ -219,7 +229,7 @@ def test_mirrored_windows_are_whole_images_the_right_way_or_the_other(tmp_path):
 
 @pytest.mark.skipif(not (REAL_DATA / "mnist").exists(), reason="no shared data here")
 def test_the_real_mnist_prepares_whole():
-    path, report = corpora.prepare("mnist", REAL_DATA / "mnist", Pictures(28, 28, 1))
+    path, report = corpora.prepare("mnist", REAL_DATA / "mnist", ImageForm(28, 28, 1))
     assert (report.n_recordings, report.left_out) == (70_000, {})
     data = MnistData(corpus="mnist", labels=["digit"])
     segments = splits.split(data, store.load(path).recordings)
@@ -229,7 +239,7 @@ def test_the_real_mnist_prepares_whole():
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "cifar10").exists(), reason="no shared data here")
 def test_the_real_cifar10_prepares_whole():
-    path, report = corpora.prepare("cifar10", REAL_DATA / "cifar10", Pictures(32, 32, 3))
+    path, report = corpora.prepare("cifar10", REAL_DATA / "cifar10", ImageForm(32, 32, 3))
     assert (report.n_recordings, report.left_out) == (30_000, {})
     data = Cifar10Data(corpus="cifar10", labels=["object"])
     segments = splits.split(data, store.load(path).recordings)

@@ -110,7 +110,7 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
 
 
 @dataclass(frozen=True)
-class Sound:
+class SoundForm:
     """The form (form.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz."""
 
     sample_rate: int

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from wavegen.data import download, sources, store
-from wavegen.data.audio import Sound
+from wavegen.data.audio import SoundForm
 from wavegen.data.form import Form
-from wavegen.data.images import Pictures
+from wavegen.data.images import ImageForm
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
@@ -60,9 +60,11 @@ def downloads(corpus: NamedCorpus) -> Path:
     return store.root() / "downloads" / corpus.name
 
 
-def form_of(data: AudioData | ImageData) -> Sound | Pictures:
+def form_of(data: AudioData | ImageData) -> SoundForm | ImageForm:
     """What a recipe wants a corpus to be brought to."""
-    return Sound(data.sample_rate) if isinstance(data, AudioData) else Pictures(*data.shape, is_binary=data.is_binary)
+    return (
+        SoundForm(data.sample_rate) if isinstance(data, AudioData) else ImageForm(*data.shape, is_binary=data.is_binary)
+    )
 
 
 def open_corpus(data: AudioData | ImageData) -> tuple[Store, Report | None]:

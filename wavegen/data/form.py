@@ -22,7 +22,7 @@ class Notes:
 
 
 class Form(Protocol):
-    """Sound (audio.py) or pictures (images.py). Two forms are equal if they make the same of every item."""
+    """`SoundForm` (audio.py) or `ImageForm` (images.py). Two forms are equal if they make the same of every item."""
 
     @property
     def name(self) -> str:

@@ -17,7 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from wavegen.data.form import Notes, Source
 from wavegen.errors import InputError
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .tga .avif .jp2".split()  # noqa: SIM905
+)
 MAX_PIXELS = 100_000_000  # that a header may claim: 300 MB of colours
 IDX_IMAGES, IDX_LABELS = 2051, 2049  # the first four bytes of an idx file of bytes, with three axes and with one
 MAX_IDX = 1 << 31  # bytes
@@ -25,7 +27,7 @@ ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageForm:
     """The form (form.py) of a corpus of images: 8 bits, `n_colours` 1 (grey) or 3 (red, green, blue).
 
     Images of another shape are cropped around their middle and resized. `is_binary` makes every pixel 0 or 255, the
@@ -66,11 +68,18 @@ class Pictures:
 
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.uint8]]:
         """See form.py. An array (height, width) or (height, width, 3) is taken as an image that has been read."""
-        image = Image.fromarray(file) if isinstance(file, np.ndarray) else _open(file, notes)
-        image = self._brought_to_colours(image, notes)
-        if image.size != (self.width, self.height):
-            notes.changes.append("resized")
-            image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.LANCZOS)
+        try:
+            image = Image.fromarray(file) if isinstance(file, np.ndarray) else _open(file, notes)
+            image = self._brought_to_colours(image, notes)
+            if image.size != (self.width, self.height):
+                notes.changes.append("resized")
+                image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.LANCZOS)
+        except InputError:
+            raise
+        except UnidentifiedImageError as error:
+            raise InputError("Pillow knows no format that begins like this") from error
+        except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+            raise InputError(f"Pillow cannot read it ({error})") from error
         pixels = np.asarray(image, dtype=np.uint8).ravel()
         if self.is_binary:
             key = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint64)
@@ -104,7 +113,7 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
     Raises: InputError naming the file and what is wrong with it.
     """
-    form = Pictures(*shape)
+    form = ImageForm(*shape)
     try:
         (pixels,) = form.decode(path.name, path, Notes())
     except InputError as error:
@@ -122,25 +131,19 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 def _open(file: Path | IO[bytes], notes: Notes) -> Image.Image:
     """An image file, decoded and the right way up.
 
-    Raises: InputError if it cannot be used.
+    Raises: InputError if it is too large or holds no brightnesses, and whatever Pillow raises.
     """
-    try:
-        image = Image.open(file)
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(f"it claims {image.width:,} x {image.height:,} pixels; expected at most {MAX_PIXELS:,}")
-        if getattr(image, "n_frames", 1) > 1:
-            notes.changes.append("cut to their first frame")
-        image.load()
-        if image.getexif().get(ORIENTATION, 1) != 1:
-            notes.changes.append("turned upright")
-        upright = ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise InputError("Pillow knows no format that begins like this") from error
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise InputError(f"Pillow cannot read it ({error})") from error
+    image = Image.open(file)
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(f"it claims {image.width:,} x {image.height:,} pixels; expected at most {MAX_PIXELS:,}")
     if image.mode == "F":
         raise InputError("its pixels are floating point numbers; expected 8 or 16 bits")
-    return upright
+    if getattr(image, "n_frames", 1) > 1:
+        notes.changes.append("cut to their first frame")
+    image.load()
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        notes.changes.append("turned upright")
+    return ImageOps.exif_transpose(image)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.data import sources
-from wavegen.data.audio import Sound
+from wavegen.data.audio import SoundForm
 from wavegen.data.download import RemoteFile
-from wavegen.data.images import Pictures, read_idx
+from wavegen.data.images import ImageForm, read_idx
 from wavegen.data.store import Item
 from wavegen.errors import InputError
 
@@ -27,7 +27,7 @@ class NamedCorpus:
 
     name: str
     about: str
-    form: Sound | Pictures
+    form: SoundForm | ImageForm
     home: str
     parts: Mapping[str, RemoteFile]
     default_parts: tuple[str, ...]
@@ -67,7 +67,7 @@ class CorpusOfFiles(NamedCorpus):
                 labels = {key: value for key, value in groups.items() if key not in NO_LABELS}
                 yield Item(str(name), file, n_bytes, labels, self.subset_of(groups), fault)
         if not found:
-            own = "folder" if isinstance(self.form, Sound) else "images"
+            own = "folder" if isinstance(self.form, SoundForm) else "images"
             raise InputError(
                 f"{source} does not have the layout of {self.name}; expected files such as {self.example} "
                 f"(for other {self.form.items} use recipes/{own}.yaml)"
@@ -78,7 +78,7 @@ class CorpusOfFiles(NamedCorpus):
 class IdxCorpus(NamedCorpus):
     """Images and their labels in the four idx files of MNIST, packed by gzip or not; `label` is what they tell.
 
-    The last `N_DEV` training images validate.
+    The last tenth of the training images validates, but no more than `MAX_DEV`.
     """
 
     label: str
@@ -96,21 +96,28 @@ class IdxCorpus(NamedCorpus):
                     f"{source} holds {found} as {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte (packed or not); "
                     f"expected as many images as labels, such as {n_images:,}"
                 )
-            first_dev = len(pixels) - N_DEV if subset == "train" and len(pixels) > 2 * N_DEV else len(pixels)
+            first_dev = len(pixels) - (min(MAX_DEV, len(pixels) // 10) if subset == "train" else 0)
             for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
                 name, part = f"{stem}-{number:05d}", "dev" if number >= first_dev else subset
                 yield Item(name, image, size // len(pixels), {self.label: str(label)}, part)
 
 
 NO_LABELS = ("subset", "index", "file")
-N_DEV = 5000
+MAX_DEV = 5000
 
 
 def _idx(source: Path, name: str) -> tuple[NDArray[np.uint8] | None, int]:
-    """One of the files in a folder, or below it, and its size in bytes."""
+    """One of the files in a folder, or below it, and its size in bytes.
+
+    Raises: InputError if there is no such folder, more than one such file, or something is wrong with it.
+    """
     if not source.is_dir():
-        raise InputError(f"there is no folder {source}; expected one with {name}.gz and its three companions")
-    found = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
+        what = "is no folder" if source.exists() else "is not there"
+        raise InputError(f"{source} {what}; expected one with {name}.gz and its three companions")
+    named = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
+    found = [path for path in named if path.is_file()]
+    if len({path.parent for path in found}) > 1:
+        raise InputError(f"{source} holds {name} more than once: {found[0]} and {found[-1]}; name the folder of one")
     return (read_idx(found[0]), found[0].stat().st_size) if found else (None, 0)
 
 
@@ -168,7 +175,7 @@ _CORPORA = (
     CorpusOfFiles(
         name="librispeech",
         about="read English speech, 1,000 hours, 16 kHz, CC BY 4.0 (Panayotov, Chen, Povey, Khudanpur, ICASSP 2015)",
-        form=Sound(16000),
+        form=SoundForm(16000),
         home="https://www.openslr.org/12",
         pattern=re.compile(r"(?P<subset>[^/]+)/(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)-(?P=chapter)-\d+\.flac$"),
         example="train-clean-100/19/198/19-198-0000.flac",
@@ -183,7 +190,7 @@ _CORPORA = (
         name="digits",
         about="spoken digits 0 to 9 by six speakers, 22 minutes, 8 kHz, CC BY-SA 4.0 (Free Spoken Digit Dataset, "
         "Zohar Jackson and others)",
-        form=Sound(8000),
+        form=SoundForm(8000),
         home="https://github.com/Jakobovski/free-spoken-digit-dataset",
         pattern=re.compile(r"(^|/)(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
         example="recordings/7_theo_12.wav",
@@ -202,7 +209,7 @@ _CORPORA = (
         name="music",
         about="a piano duet, the Sugar Plum Fairy, strings and a whale, 4.6 minutes, CC BY and public domain (Kevin "
         "MacLeod; US Army Strings; US National Park Service)",
-        form=Sound(16000),
+        form=SoundForm(16000),
         home="https://github.com/librosa/data and https://incompetech.com",
         pattern=re.compile(
             r"(^|/)(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
@@ -235,7 +242,7 @@ _CORPORA = (
     IdxCorpus(
         name="mnist",
         about="handwritten digits, 70,000 images of 28 x 28 grey pixels, CC BY-SA 3.0 (LeCun, Cortes, Burges)",
-        form=Pictures(28, 28, 1),
+        form=ImageForm(28, 28, 1),
         home="http://yann.lecun.com/exdb/mnist",
         parts={name: _mnist(name, sha256) for name, sha256 in _MNIST.items()},
         default_parts=tuple(_MNIST),
@@ -244,7 +251,7 @@ _CORPORA = (
     CorpusOfFiles(
         name="cifar10",
         about="photographs of ten classes, 60,000 images of 32 x 32 colour pixels (Krizhevsky, 2009)",
-        form=Pictures(32, 32, 3),
+        form=ImageForm(32, 32, 3),
         home="https://www.cs.toronto.edu/~kriz/cifar.html",
         pattern=re.compile(r"(^|/)(?P<subset>train|test)/(?P<object>[a-z]+)/(?P<file>[^/]+)\.png$"),
         example="CIFAR-10/train/cat/alley_cat_s_000003.png",

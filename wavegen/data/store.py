@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.data.audio import Sound
+from wavegen.data.audio import SoundForm
 from wavegen.data.form import Form, Notes, Source
-from wavegen.data.images import Pictures
+from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
 from wavegen.progress import Bar
 
@@ -95,7 +95,7 @@ class Store:
     """A corpus ready to be read. `fingerprint` is a hash of samples and index."""
 
     corpus: str
-    form: Sound | Pictures
+    form: SoundForm | ImageForm
     samples: NDArray[Any]  # int16, or of images uint8
     recordings: Sequence[Recording]
     fingerprint: str
@@ -219,11 +219,11 @@ def load(path: Path) -> Store:
     return Store(facts["corpus"], form, samples, recordings, facts["fingerprint"])
 
 
-def form_of(facts: Mapping[str, Any]) -> Sound | Pictures:
+def form_of(facts: Mapping[str, Any]) -> SoundForm | ImageForm:
     """The form that store.json tells of."""
     if "shape" in facts:
-        return Pictures(*facts["shape"], is_binary=facts["is_binary"])
-    return Sound(facts["sample_rate"])
+        return ImageForm(*facts["shape"], is_binary=facts["is_binary"])
+    return SoundForm(facts["sample_rate"])
 
 
 def _dtype(form: Form) -> str:
@@ -242,7 +242,7 @@ def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floa
         recordings.append(Recording(f"{corpus}-{number:04d}", start, len(waveform), {}, subset))
         start += len(waveform)
     samples = np.clip(np.rint(np.concatenate(waveforms) * 32768), -32768, 32767).astype(np.int16)
-    return Store(corpus, Sound(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
+    return Store(corpus, SoundForm(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
 def _decode_all(

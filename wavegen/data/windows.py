@@ -61,6 +61,12 @@ def pixel_table(codec: Codec) -> NDArray[np.int64]:
     return codec.encode(np.arange(256) / 127.5 - 1)
 
 
+def evenly_spaced(segments: Sequence[Segment], n: int) -> list[Segment]:
+    """At most n segments, spread through the list."""
+    n = min(n, len(segments))
+    return [segments[rank * len(segments) // n] for rank in range(n)]
+
+
 class Batch(NamedTuple):
     """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
 
@@ -76,7 +82,11 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowRule:
-    """How windows are drawn; all but `context` are fields of a recipe's training section."""
+    """How windows are drawn: fields of a recipe's training section, and two more.
+
+    `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
+    `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
+    """
 
     window: int
     context: int
@@ -85,7 +95,7 @@ class WindowRule:
     balance: bool
     input_noise: float
     seed: int
-    mirrored: tuple[int, int, int] | None = None
+    mirrored_shape: tuple[int, int, int] | None = None
 
 
 class Windows:
@@ -140,8 +150,8 @@ class Windows:
             segment, offset = self._choose(random)
             n = min(rule.window, segment.n_samples - offset)
             codes[row, :n] = self._coder.codes(segment.start + offset, n)
-            if rule.mirrored is not None and random.random() < 0.5:
-                codes[row] = codes[row].reshape(rule.mirrored)[:, ::-1].ravel()
+            if rule.mirrored_shape is not None and random.random() < 0.5:
+                codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
             counted[row, 0 if is_start else rule.context : n] = True
             is_hidden = random.random() < rule.label_dropout

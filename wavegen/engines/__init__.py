@@ -64,7 +64,7 @@ def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condit
     return ReferenceAbove(model.to(choose_device(device)), n_streams, condition)
 
 
-class Kind(NamedTuple):
+class Maker(NamedTuple):
     """How an engine is made, and what goes with it for the rows above those of an image."""
 
     make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
@@ -72,7 +72,7 @@ class Kind(NamedTuple):
 
 
 # Fastest first. Each imports what it needs when it is chosen, and not before.
-ENGINES = {"numba": Kind(_numba, _numpy_above), "reference": Kind(_reference, _reference_above)}
+ENGINES = {"numba": Maker(_numba, _numpy_above), "reference": Maker(_reference, _reference_above)}
 
 
 def make_engine(

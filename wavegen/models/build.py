@@ -33,7 +33,9 @@ def build(kind: str, architecture: Mapping[str, Any]) -> Model:
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Model:
-    """The network of a model file. Nothing of the sizes it claims is made before its tensors are seen to have them.
+    """The network of a model file, in evaluation mode.
+
+    Nothing of the sizes it claims is made before its tensors are seen to have them.
 
     Raises: InputError naming what does not fit.
     """
@@ -43,7 +45,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
     check_weights(claimed, checkpoint.weights, str(checkpoint.path))
     model = build(described.kind, described.architecture)
     load_weights(model, checkpoint.weights, str(checkpoint.path))
-    return model
+    return model.eval()
 
 
 def with_random_weights(architecture: Mapping[str, Any], sample_rate: int = 0, shape: Sequence[int] = ()) -> Checkpoint:
