@@ -23,6 +23,7 @@ from .corpus import open_split
 from .options import (
     Device,
     EngineName,
+    Model,
     PrecisionName,
     Seed,
     Settings,
@@ -35,20 +36,16 @@ from .options import (
 
 app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
 
-ImageModel = Annotated[
-    Path, typer.Argument(help="a run folder, a .safetensors file, or the name of a model that ships", metavar="[MODEL]")
-]
 ImageLabels = Annotated[
     list[str] | None,
     typer.Option("--label", help="VALUE, or NAME=VALUE; repeat for more, which take turns (default: unknown)"),
 ]
-DEFAULT_MODEL = Path("mnist")
 SIDES = ("top", "left")
 
 
 @app.command("sample")
 def sample(
-    model: ImageModel = DEFAULT_MODEL,
+    model: Model,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many images")] = 16,
     labels: ImageLabels = None,
     temperature: Temperature = None,
@@ -63,9 +60,9 @@ def sample(
     """Draw images, shown in the terminal as they grow, and write them as a grid; prints its name.
 
     Examples:
-        wavegen image sample
+        wavegen image sample runs/photos
         wavegen image sample runs/mnist --n 100 --label 3 --temperature 0.9 --out threes.png
-        wavegen image sample --n 20 --label 0 --label 1
+        wavegen image sample runs/mnist --n 20 --label 0 --label 1
     """
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -80,7 +77,7 @@ def sample(
 
 @app.command("complete")
 def complete(
-    model: Annotated[Path, typer.Argument(help="as for `wavegen image sample`", metavar="MODEL")],
+    model: Model,
     image: Annotated[Path, typer.Argument(help="the image to complete", metavar="IMAGE")],
     keep: Annotated[
         str, typer.Option(help="top or left, the half that stays; or an image of its size, white where it stays")
@@ -101,7 +98,7 @@ def complete(
     What is drawn depends on what stays above it and to its left; what stays below is put back as it was.
 
     Examples:
-        wavegen image complete mnist seven.png --keep top
+        wavegen image complete runs/mnist seven.png --keep top
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
     loaded = checkpoint.load(model)
@@ -121,7 +118,7 @@ def complete(
 
 @app.command("evaluate")
 def evaluate(
-    model: ImageModel = DEFAULT_MODEL,
+    model: Model,
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
     settings: Settings = None,
@@ -130,7 +127,7 @@ def evaluate(
     """Measure bits per dimension (a dimension is one colour of one pixel) on a split of the model's corpus.
 
     Examples:
-        wavegen image evaluate
+        wavegen image evaluate runs/mnist
         wavegen image evaluate runs/cifar10 --split validation --n 1000
     """
     from wavegen.devices import choose_device
@@ -159,7 +156,7 @@ def evaluate(
 
 @app.command("classify")
 def classify(
-    model: ImageModel = DEFAULT_MODEL,
+    model: Model,
     image: Annotated[list[Path] | None, typer.Argument(help="images; none: a split of the corpus")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
     n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
@@ -172,7 +169,7 @@ def classify(
     and says how often it is right.
 
     Examples:
-        wavegen image classify mnist seven.png
+        wavegen image classify runs/mnist seven.png
         wavegen image classify runs/mnist --n 1000
     """
     from wavegen.data.windows import pixel_table
