@@ -51,6 +51,7 @@ def test_training_learns_and_shows_drawn_images_above_real_ones(image_run):
     assert not (image_run / "sample.wav").exists()
 
 
+@pytest.mark.exhaustive
 def test_an_interrupted_run_resumes_to_the_same_bits(image_run, tmp_path, monkeypatch):
     loaded = recipe.load(image_run / "recipe.yaml")
 

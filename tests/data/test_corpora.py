@@ -292,6 +292,7 @@ def test_harmonics_above_half_the_rate_are_left_out():
     assert power[3000] / power.sum() > 0.999
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "librispeech").exists(), reason="the real recordings are not here")
 def test_the_real_librispeech_sample_prepares_whole():
     path, report = corpora.prepare("librispeech", REAL_DATA / "librispeech", SoundForm(16000))
@@ -357,6 +358,7 @@ def test_parts_are_fetched_by_name_and_unknown_ones_refused_first(tmp_path, monk
     assert len(fetched) == 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "fsdd").exists(), reason="the real recordings are not here")
 def test_the_real_digits_prepare_whole():
     path, report = corpora.prepare("digits", REAL_DATA / "fsdd", SoundForm(RATE))
@@ -367,6 +369,7 @@ def test_the_real_digits_prepare_whole():
     assert {name: len(part) for name, part in parts.items()} == {"train": 2580, "validation": 120, "test": 300}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "music").exists(), reason="the real recordings are not here")
 def test_the_real_music_prepares_whole():
     _, report = corpora.prepare("music", REAL_DATA / "music", SoundForm(16000))
