@@ -3,17 +3,19 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks gain nothing from more, and wait for a busy core
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from PIL import Image
 
 from wavegen.checkpoint import Checkpoint, Description
-from wavegen.models.wavenet import WaveNet
+
+if TYPE_CHECKING:
+    from wavegen.models.wavenet import WaveNet
 
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -73,6 +75,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Make networks in double precision, where comparisons can be strict."""
+    import torch
+
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -89,8 +93,12 @@ TINY_SIZES = {
 }
 
 
-def tiny_wavenet(**changes: object) -> WaveNet:
+def tiny_wavenet(**changes: object) -> "WaveNet":
     """A WaveNet small enough to step through, surer of itself than a fresh one, so that draws depend on the past."""
+    import torch  # not by this module, which every process of the suite imports, the one that only counts among them
+
+    from wavegen.models.wavenet import WaveNet
+
     torch.manual_seed(0)
     model = WaveNet(**{**TINY_SIZES, **changes})  # type: ignore[arg-type]
     model.head_out.weight.data *= 20
