@@ -10,6 +10,8 @@ from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
+from wavegen.data.audio import SoundForm
+from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
 
 from .options import Model
@@ -99,7 +101,4 @@ def inspect(model: Model) -> None:
 
 def _form(described: Description) -> str:
     """What a model makes, for people."""
-    if described.shape:
-        height, width, n_colours = described.shape
-        return f"{height} x {width} pixels, {'grey' if n_colours == 1 else 'colour'}"
-    return f"{described.sample_rate} Hz"
+    return (ImageForm(*described.shape) if described.shape else SoundForm(described.sample_rate)).title
