@@ -127,12 +127,17 @@ def endless() -> Iterator[np.ndarray]:
 
 
 def test_a_card_that_ends_by_itself_is_told():
-    def opener(callback: Callable[..., None], finished: Callable[[], None]) -> FakeCard:
-        threading.Timer(0.05, finished).start()  # as if the card had been unplugged
-        return FakeCard(callback, finished)
+    class UnpluggedCard(FakeCard):
+        def start(self) -> None:
+            super().start()
+            threading.Timer(0.05, self._finished).start()
+
+        def stop(self) -> None:
+            self._thread.join(10)  # asks on until the engine, told to stop, has nothing more
+            super().stop()
 
     with pytest.raises(InputError, match="has stopped by itself; it seems to be gone"):
-        Player(endless(), 1, 8, opener).run()
+        Player(endless(), 1, 8, UnpluggedCard).run()
 
 
 def test_a_word_of_the_user_ends_an_endless_engine():

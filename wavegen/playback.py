@@ -125,6 +125,7 @@ class Player:
                 stream = self._open_stream(self._callback, self._is_over.set)
                 stream.start()
             _wait(self._is_over, self._watched(tick))
+            is_gone = not self._may_end  # asked before the engine is told to stop, which ends its sound
         finally:
             self._is_stopping.set()
             if stream is not None:
@@ -134,7 +135,7 @@ class Player:
             producer.join(GIVE_UP_S)  # one in the midst of something long is left to end with the program
         if self._failure is not None:
             raise self._failure
-        if not self._may_end:
+        if is_gone:
             raise InputError("the sound card has stopped by itself; it seems to be gone")
         return self.counts
 
