@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
+from wavegen.checkpoint import Checkpoint
+from wavegen.conditioning import known_labels
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
 from wavegen.errors import InputError
+from wavegen.features import LogMel, features_of
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 
@@ -20,10 +23,12 @@ from .corpus import open_split
 from .options import MAX_SECONDS, Device, Model, Settings
 
 if TYPE_CHECKING:
+    from wavegen.data.store import Store
     from wavegen.evaluation import Drift
 
 N_BINS = 8  # stretches of the free-running comparison
 N_STREAMS = 16  # recordings and sounds in it
+AGAIN_S = 2.0  # of each recording that a vocoder makes again
 
 
 def evaluate(
@@ -48,7 +53,8 @@ def evaluate(
 ) -> None:
     """Measure bits per sample on a split of the model's corpus, beside what simple histograms get on the same data.
 
-    Fewer is better; a WaveNet that has learnt anything is below the order-1 histogram.
+    Fewer is better; a WaveNet that has learnt anything is below the order-1 histogram. A vocoder also makes some
+    recordings of the split again, and is told how near it came.
 
     Examples:
         wavegen evaluate runs/speech
@@ -57,7 +63,7 @@ def evaluate(
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows, precision_costs
+    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows, make_framer, precision_costs
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
@@ -69,13 +75,13 @@ def evaluate(
     n_free = 0 if free_running is None else n_samples(free_running, rate)
     examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
-    codec = described.make_codec()
+    codec, features = described.make_codec(), features_of(rate, described.features)
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.form.amount(total)}")
     n_most = total if seconds is None else round(seconds * rate)
     with bar("Evaluating", min(total, n_most)) as running:
         bits = bits_per_sample(
-            network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running
+            network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running, features
         )
     order_0, order_1 = histogram_bits(store, train, chosen, codec)
 
@@ -86,7 +92,7 @@ def evaluate(
     Console(markup=False).print(table)
     if precisions:
         with bar("Rounding", len(REDUCED)) as running:
-            costs = precision_costs(network, store, chosen, codec, described.labels, bar=running)
+            costs = precision_costs(network, store, chosen, codec, described.labels, bar=running, features=features)
         table = Table("precision", "bits per sample more than float32", title="what the CPU engine's precisions cost")
         for precision, cost in costs.items():
             table.add_row(precision, f"{cost:+.4f}")
@@ -97,9 +103,35 @@ def evaluate(
         coder = Coder(store, codec)
         recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
         rows = label_rows(examples, described.labels, network.device)
+        framer = make_framer(network, store, features)
+        frames = None if framer is None else framer.frames([(segment, 0) for segment in examples], n_free)
         with bar("Running free", n_free) as running:
-            found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running)
+            found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running, frames=frames)
         Console(markup=False).print(_drift_table(found, len(examples), n_free / rate))
+    if features is not None:
+        try:
+            Console(markup=False).print(_again_table(loaded, features, store, chosen))
+        except InputError as error:
+            say(f"No recordings were made again: {error}")
+
+
+def _again_table(loaded: Checkpoint, features: LogMel, store: "Store", segments: Sequence[Segment]) -> Table:
+    """Raises: InputError if there are not two stretches of recordings that are long enough."""
+    from wavegen import resynthesis
+
+    rate = loaded.description.sample_rate
+    n = min(n_samples(AGAIN_S, rate), max(1, max(segment.n_samples for segment in segments) // 2))
+    stretches = evenly_spaced([(s, place) for s in segments for place in range(0, s.n_samples - n + 1, n)], N_STREAMS)
+    recorded = np.stack([store.samples[s.start + place : s.start + place + n] for s, place in stretches]) / 32768
+    labels = [known_labels(loaded.description.labels, segment.labels) for segment, _ in stretches]
+    with bar("Making again", 2 * n) as running:
+        found = resynthesis.measure(loaded, features, recorded, labels, bar=running)
+    title = f"{len(stretches)} stretches of {n / rate:.3g} s made again from their frames: how far from it they are"
+    table = Table("", "log-mel, dB", "spectral", title=title)
+    rows = ("this model", "this model, each from the frames of another", "Griffin-Lim from the same frames")
+    for name, distance in zip(rows, found, strict=True):
+        table.add_row(name, f"{distance.log_mel_db:.2f}", f"{distance.spectral:.3f}")
+    return table
 
 
 def _drift_table(found: "Drift", n_sounds: int, seconds: float) -> Table:

@@ -6,7 +6,7 @@ import typer
 
 from wavegen.errors import InputError
 
-from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train
+from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train, vocode
 
 app = typer.Typer(
     name="wavegen",
@@ -26,6 +26,7 @@ def _wavegen() -> None:
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("play")(play.play)
+app.command("vocode")(vocode.vocode)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(image.app, name="image")
 app.add_typer(data.app, name="data")

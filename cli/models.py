@@ -92,6 +92,8 @@ def inspect(model: Model) -> None:
     for name, value in described.architecture.items():
         if name not in ("n_classes", "labels"):
             table.add_row(name.replace("_", " "), str(value))
+    for name, value in described.features.items():
+        table.add_row(f"features, {name}", "half the sample rate" if value is None else str(value))
     for name, values in described.labels.items():
         table.add_row(f"label {name}", ", ".join(values))
     if described.credit:

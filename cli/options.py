@@ -34,6 +34,7 @@ Labels = Annotated[
     list[str] | None,
     typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
 ]
+Plot = Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto takes the fastest there is")]
 PrecisionName = Annotated[
     str,

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks gain nothing from more, and wait for a busy core
 
@@ -108,10 +108,19 @@ def tiny_wavenet(**changes: object) -> "WaveNet":
 def tiny_checkpoint(**changes: object) -> Checkpoint:
     """The same network as a model file in memory, in float32."""
     model = tiny_wavenet(**changes)
-    architecture = {**TINY_SIZES, **changes}
+    architecture: dict[str, Any] = {**TINY_SIZES, "n_features": 0, "hop": 1, **changes}
     codec = "linear" if architecture["n_classes"] == 65536 else "mu-law"
     labels = {name: [str(value) for value in range(n)] for name, n in (changes.get("labels") or {}).items()}
-    description = Description("wavenet", architecture, codec, architecture["n_classes"], 8000, labels)
+    features = {"n_mels": architecture["n_features"], "hop": architecture["hop"], "n_fft": 64}
+    description = Description(
+        "wavenet",
+        architecture,
+        codec,
+        architecture["n_classes"],
+        8000,
+        labels,
+        features=features if architecture["n_features"] else {},
+    )
     weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("tiny.safetensors"))
 

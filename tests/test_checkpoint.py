@@ -1,7 +1,7 @@
 import json
 import pickle
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import wavegen
-from tests.conftest import tiny_wavenet
+from tests.conftest import tiny_checkpoint, tiny_wavenet
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
 from wavegen.errors import InputError
@@ -179,6 +179,36 @@ def test_a_description_that_contradicts_itself_is_refused_in_one_sentence(tmp_pa
     path = change_metadata(tiny_run, tmp_path / "x.safetensors", changes)
     with pytest.raises(InputError, match=re.escape(words)):
         wavegen.load(path).generate(seconds=0.001)
+
+
+GOOD_FEATURES = {"n_mels": 4, "hop": 40, "n_fft": 64, "f_min": 0.0, "f_max": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features": []}, "its features are list"),
+        ({"features": {}}, "the network reads 4 features, the description has none"),
+        ({"features.hop": 0}, "hop is 0, expected an integer from 1 to 65,536"),
+        ({"features.n_fft": 10**12}, "n_fft is 1000000000000"),
+        ({"features.n_mels": 5}, "reads 4 features every 40 samples, the description says 5 every 40"),
+        ({"features.f_max": 4001}, "its features span 0.0 to 4001 Hz, expected a rise within 0 to 4000"),
+        ({"features.f_min": "low"}, "its features span 'low'"),
+        ({"features.window": "hann"}, "the description of the features does not fit this wavegen"),
+        ({"architecture.look_ahead": 10**9}, "look_ahead is 1000000000"),
+        ({"architecture.frame_channels": None}, "frame_channels is None"),
+        ({"architecture.hop": 41}, "every 41 samples"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_features_that_contradict_the_network_are_refused(tmp_path, changes, words):
+    good = tiny_checkpoint(n_features=4, hop=40, frame_channels=6, look_ahead=1, kernel_size=2)
+    path = tmp_path / "good.safetensors"
+    checkpoint.save(path, replace(good.description, features=GOOD_FEATURES), good.weights, "")
+    assert wavegen.load(path).vocode(np.zeros(80)).samples.shape == (80,)
+    changed = change_metadata(path, tmp_path / "x.safetensors", changes)
+    with pytest.raises(InputError, match=re.escape(words)):
+        wavegen.load(changed).vocode(np.zeros(80))
 
 
 def test_tensors_that_hurt_are_refused_by_name(tmp_path, tiny_run):

@@ -14,12 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import wavegen
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, tiny_checkpoint
 from tests.data.test_corpora import write_librispeech
 from tests.data.test_images import write_mnist
 from tests.test_drawing import tiny_image_checkpoint
 from wavegen import checkpoint, recipe
 from wavegen.cli.main import app
+from wavegen.session import LoadedModel
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
@@ -127,10 +128,11 @@ def test_nothing_names_this_machine():
 def test_python_of_the_pages_runs(page, tiny_run, tmp_path, monkeypatch):
     """As written, but for other models and shorter sounds."""
     drawn, _ = tiny_image_checkpoint(labels={"digit": [str(digit) for digit in range(10)]})
-    checkpoint.save(tmp_path / "mnist.safetensors", drawn.description, drawn.weights, "")
+    vocoder = tiny_checkpoint(n_features=4, hop=40, frame_channels=6, look_ahead=1)
+    models = {"runs/mnist": drawn, "runs/vocoder": vocoder}
     load = wavegen.load
-    monkeypatch.setattr(
-        wavegen, "load", lambda name: load(tmp_path / "mnist.safetensors" if "mnist" in name else tiny_run)
-    )
+    monkeypatch.setattr(wavegen, "load", lambda name: LoadedModel(models[name]) if name in models else load(tiny_run))
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("hello.wav", np.zeros(200), 8000)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(block.replace("seconds=5", "seconds=0.01").replace("stream(", "stream(seconds=0.01, "), {})

@@ -18,28 +18,33 @@ ALLOWED = {
     "progress": set(),
     "codec": set(),
     "sampling": set(),
-    "conditioning": {"checkpoint"},
+    "frames": set(),
+    "features": set(),
+    "conditioning": {"checkpoint", "features", "frames"},
     "drawing": {"checkpoint", "conditioning", "data", "engines", "files", "sampling"},
-    "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "generation", "plots"},
+    "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "features", "generation", "plots"},
     "devices": set(),
     "recipe": set(),
     "plots": {"files"},
     "checkpoint": {"files", "codec", "sampling"},
     "muon": set(),
-    "nn": set(),
-    "models": {"checkpoint", "codec", "nn", "sampling"},
-    "data": {"files", "codec", "recipe", "progress"},
-    "engines": {"checkpoint", "codec", "devices", "files", "models", "progress", "sampling"},
+    "nn": {"frames"},
+    "models": {"checkpoint", "codec", "frames", "nn", "sampling"},
+    "data": {"features", "files", "codec", "recipe", "progress"},
+    "engines": {"checkpoint", "codec", "devices", "files", "frames", "models", "progress", "sampling"},
     "generation": {"engines", "sampling"},
-    "evaluation": {"codec", "data", "engines", "generation", "models", "progress", "sampling"},
+    "evaluation": {"codec", "data", "engines", "features", "frames", "generation", "models", "progress", "sampling"},
+    "resynthesis": {"checkpoint", "conditioning", "engines", "features", "generation", "progress"},
     "metrics": {"files", "plots"},
     "pretrained": set(),
     "beam": {"engines", "generation", "sampling"},
-    "session": {"beam", "checkpoint", "codec", "conditioning", "data", "drawing", "engines", "generation", "sampling"},
+    "session": {"beam", "checkpoint", "codec", "conditioning", "data", "drawing", "engines", "features", "generation"}
+    | {"sampling"},
     "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},
-    "training": {"checkpoint", "codec", "data", "devices", "evaluation", "files", "metrics", "models", "muon"}
+    "training": {"checkpoint", "codec", "data", "devices", "evaluation", "features", "files", "metrics", "models"}
+    | {"muon"}
     | {"preview", "progress", "recipe", "sampling"},
     "bench": {"checkpoint", "devices", "drawing", "engines", "models", "progress", "recipe", "sampling", "training"},
 }
@@ -57,11 +62,13 @@ ONLY_IN = {
     "threadpoolctl": {"bench"},
     "onnxruntime": {"bench"},
     "triton": {"engines"},
-    "safetensors": {"checkpoint"},
+    "safetensors": {"checkpoint", "features"},
     "yaml": {"recipe"},
     "pydantic": {"recipe"},
-    "torch": {"nn", "muon", "metrics", "models", "engines", "devices", "evaluation", "training", "doctor", "bench"},
+    "torch": {"nn", "muon", "metrics", "models", "engines", "devices", "evaluation", "training", "doctor", "bench"}
+    | {"features", "resynthesis"},
     "torchaudio": {"features"},
+    "auraloss": {"resynthesis"},
 }
 
 WITHOUT_TORCH = """

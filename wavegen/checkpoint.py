@@ -40,6 +40,8 @@ RANGES_OF_KIND = {
     "pixelcnn": {"width": (1, 65536), "n_colours": (1, 3), "reach": (1, 99)},
 }
 
+FEATURE_RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}
+
 
 @dataclass(frozen=True)
 class Description:
@@ -50,6 +52,7 @@ class Description:
     hash of the prepared corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
+    `features` holds the parameters of the frames that condition a vocoder (features.LogMel), empty for none.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Description:
     bits: Mapping[str, float] = field(default_factory=dict)
     precision_costs: Mapping[str, float] = field(default_factory=dict)
     shape: list[int] = field(default_factory=list)
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_conditions(self) -> int:
@@ -94,6 +98,17 @@ class Checkpoint:
     weights: dict[str, NDArray[Any]]
     recipe: str
     path: Path
+
+    def tensor(self, name: str, *shape: int) -> NDArray[np.float32]:
+        """A tensor in float32.
+
+        Raises: InputError if it is missing or of another shape.
+        """
+        if name not in self.weights:
+            raise InputError(f"{self.path} lacks the tensor {name}; expected shape {shape}")
+        if self.weights[name].shape != shape:
+            raise InputError(f"{self.path} has {name} of shape {self.weights[name].shape}; expected {shape}")
+        return self.weights[name].astype(np.float32)
 
 
 def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
@@ -178,7 +193,7 @@ def measure(checkpoint: Checkpoint) -> Size:
     dilations = shape["n_blocks"] * per_block
     is_image = checkpoint.description.kind == "pixelcnn"
     matrices = {name: weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1}
-    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour")
+    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour", "frames.")
     above = sum(size for name, size in matrices.items() if name.startswith(("above.", "enter.")))
     by_code = sum(size for name, size in matrices.items() if not name.startswith((*free, "above.", "enter.")))
     return Size(
@@ -227,6 +242,8 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
         return f"its decoding is {described.decoding}, expected {', '.join(one.name for one in fields(Decoding))}"
     if not all(value is None or type(value) in (int, float) for value in described.decoding.values()):
         return f"its decoding is {described.decoding}, expected numbers"
+    if fault := _fault_of_features(described):
+        return fault
     labels = described.labels
     if not isinstance(labels, dict) or not all(
         isinstance(values, list) and all(isinstance(value, str) for value in values) for values in labels.values()
@@ -243,6 +260,33 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
             return f"the tensor {name} holds {weight.dtype}, expected floating point numbers"
         if not np.isfinite(weight).all():
             return f"the tensor {name} holds NaN or infinity"
+    return None
+
+
+def _fault_of_features(described: Description) -> str | None:
+    """What is wrong with the frames that condition it, if any do."""
+    features, shape = described.features, described.architecture
+    if not isinstance(features, dict):
+        return f"its features are {type(features).__name__}, expected a mapping"
+    n_features = shape.get("n_features", 0)
+    if not features:
+        return f"the network reads {n_features} features, the description has none" if n_features else None
+    for name, (lowest, highest) in FEATURE_RANGES.items():
+        value = features.get(name)
+        if type(value) is not int or not lowest <= value <= highest:
+            return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
+    for name in ("frame_channels", "look_ahead"):
+        if type(shape.get(name)) is not int or not 0 <= shape[name] <= 65536:
+            return f"{name} is {shape.get(name)!r}, expected an integer from 0 to 65,536"
+    low, high, half = features.get("f_min", 0), features.get("f_max"), described.sample_rate / 2
+    high = half if high is None else high
+    if not all(type(value) in (int, float) for value in (low, high)) or not 0 <= low < high <= half:
+        return f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}"
+    if (n_features, shape.get("hop")) != (features["n_mels"], features["hop"]):
+        return (
+            f"the network reads {n_features} features every {shape.get('hop')} samples, "
+            f"the description says {features['n_mels']} every {features['hop']}"
+        )
     return None
 
 

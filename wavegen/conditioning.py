@@ -1,16 +1,20 @@
-"""Labels -> the projected condition that engines read. numpy only.
+"""Labels and feature frames -> the projected condition that engines read. numpy only.
 
-A labelled network embeds each label and projects the embeddings into the gates of every layer. Both happen once, here,
-so an engine sees only the sum that it adds to the layers' pre-activations and contains no conditioning variants.
+A labelled network embeds each label and projects the embeddings into the gates of every layer; a vocoder does the same
+with what its network at frame rate makes of the feature frames. Both happen here, once per label and per frame, so an
+engine sees only the sum that it adds to the layers' pre-activations and contains no conditioning variants.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.checkpoint import Checkpoint
+from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
+from wavegen.features import SILENT
+from wavegen.frames import Frames
 
 
 def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
@@ -37,31 +41,103 @@ def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | 
     return indices
 
 
-def condition_of(checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]]) -> NDArray[np.float32] | None:
-    """The condition of the labels of each stream; see `project_labels`.
+def known_labels(known: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> dict[str, str | None]:
+    """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
+    return {name: given[name] if given.get(name) in values else None for name, values in known.items()}
 
-    Raises: InputError for a label or a value that the model does not know.
+
+def condition_of(checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]]) -> NDArray[np.float32] | None:
+    """The condition of the labels of each stream, which holds for all time.
+
+    Shapes: -> (B, 1, n_conditions, channels), or None for a model without labels. `channels` is what a layer's
+    convolution makes (2 * gate_channels).
+
+    Raises: InputError for a label or a value that the model does not know, or tensors that do not fit it.
     """
     described = checkpoint.description
     rows = [label_indices(described.labels, labels) for labels in streams]
-    return project_labels(checkpoint.weights, list(described.labels), rows, described.n_conditions)
-
-
-def project_labels(
-    weights: Mapping[str, NDArray[np.floating]],
-    names: Sequence[str],
-    streams: Sequence[Mapping[str, int]],
-    n_layers: int,
-) -> NDArray[np.float32] | None:
-    """The condition of each stream, from the tensors of a model file and the names of its labels in their order.
-
-    Shapes: per stream a dict of label -> embedding row; returns (B, 1 frame, n_layers, channels), which holds for all
-    time, or None for a model without labels. `channels` is what a layer's convolution makes (2 * gate_channels).
-    """
-    if not names:
+    if not described.labels:
         return None
-    embedded = np.stack(
-        [np.concatenate([weights[f"labels.{name}.weight"][stream[name]] for name in names]) for stream in streams]
-    )
-    projected = embedded.astype(np.float32) @ weights["project_labels.weight"].astype(np.float32).T
-    return projected.reshape(len(streams), 1, n_layers, -1)
+    size, channels = described.architecture.get("label_channels", 16), condition_channels(described)
+    tables = {
+        name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size)
+        for name, values in described.labels.items()
+    }
+    embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
+    n_conditions = described.n_conditions
+    project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
+    projected: NDArray[np.float32] = (embedded @ project.T).reshape(len(streams), 1, n_conditions, channels)
+    return projected
+
+
+def condition_channels(described: Description) -> int:
+    """Numbers that enter each layer: as nn/gated.py says."""
+    n_gate: int = described.architecture["gate_channels"]
+    return n_gate if described.architecture.get("activation", "gated") == "relu" else 2 * n_gate
+
+
+class FrameConditioner:
+    """The condition that feature frames and labels make, for whatever steps it is wanted.
+
+    Nothing is kept from call to call, so it takes the memory of the frames alone, which may be mapped from a file.
+    Shapes: frames (B, F, n_features), one label mapping per stream.
+
+    Raises: InputError if the model takes no such frames, or for a label that it does not know.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]], frames: NDArray[np.floating]
+    ) -> None:
+        shape = checkpoint.description.architecture
+        if frames.ndim != 3 or frames.shape[2] != shape.get("n_features", 0) or not frames.shape[1]:
+            raise InputError(
+                f"frames are {frames.shape}; expected (streams, frames, {shape.get('n_features', 0)}) for this model"
+            )
+        self._frames = frames
+        self._look_ahead, self.hop = shape["look_ahead"], shape["hop"]
+        self._n_layers, channels = checkpoint.description.n_conditions, condition_channels(checkpoint.description)
+        hidden, n_features = shape["frame_channels"], shape["n_features"]
+        shapes = {
+            "around.weight": (2 * self._look_ahead + 1, hidden, n_features),
+            "around.bias": (hidden,),
+            "hidden.weight": (hidden, hidden),
+            "hidden.bias": (hidden,),
+            "project.weight": (self._n_layers * channels, hidden),
+        }
+        self._weights = {name: checkpoint.tensor(f"frames.{name}", *shape) for name, shape in shapes.items()}
+        self._of_labels = condition_of(checkpoint, streams)
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the sound that the frames tell of."""
+        return self._frames.shape[1] * self.hop
+
+    def at(self, first: int, n: int) -> Frames[NDArray[np.float32]]:
+        """The condition of n steps from step `first` of the sound on."""
+        begin, end = first // self.hop, (first + n - 1) // self.hop + 2
+        given = with_neighbours(self._frames, begin, end, self._look_ahead)
+        values = project_frames(self._weights, given).reshape(len(given), end - begin, self._n_layers, -1)
+        if self._of_labels is not None:
+            values = values + self._of_labels
+        return Frames(values, self.hop, first - begin * self.hop)
+
+
+def with_neighbours(frames: NDArray[np.floating], begin: int, end: int, n: int) -> NDArray[np.float32]:
+    """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is silence."""
+    found = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
+    first, last = max(0, begin - n), min(frames.shape[1], end + n)
+    found[:, first - begin + n : last - begin + n] = frames[:, first:last]
+    return found
+
+
+def project_frames(weights: Mapping[str, NDArray[np.float32]], frames: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The numpy twin of `models.conditions.FrameNetwork`, from its tensors.
+
+    Shapes: frames (B, look_ahead + F + look_ahead, n_features) -> (B, F, n_layers * channels).
+    """
+    taps = weights["around.weight"]  # (2 * look_ahead + 1, hidden, n_features)
+    n = frames.shape[1] - len(taps) + 1
+    around: Any = weights["around.bias"] + sum(frames[:, tap : tap + n] @ weight.T for tap, weight in enumerate(taps))
+    hidden = np.maximum(np.maximum(around, 0) @ weights["hidden.weight"].T + weights["hidden.bias"], 0)
+    projected: NDArray[np.float32] = (hidden @ weights["project.weight"].T).astype(np.float32)
+    return projected

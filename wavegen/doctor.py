@@ -32,6 +32,7 @@ def examine() -> list[Finding]:
         Finding("sound files", True, f"libsndfile {soundfile.__libsndfile_version__}"),
         *_sound_card(),
         *_corpora(),
+        _optional("auraloss", "how near a vocoder comes to recordings: pip install 'wavegen[evaluate]'"),
         _optional("tensorboard", "training curves in a browser: pip install 'wavegen[tensorboard]'"),
     ]
 

@@ -1,21 +1,24 @@
 """Bits per sample: how many bits a network needs for the next sample it has not seen, and what to compare that with."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavegen.codec import Codec
 from wavegen.data.store import Store
-from wavegen.data.windows import Coder, Segment, evenly_spaced
+from wavegen.data.windows import Coder, Framer, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.rounded import in_precision
 from wavegen.errors import InputError
-from wavegen.generation import generate
+from wavegen.features import LogMel
+from wavegen.frames import Frames
+from wavegen.generation import ConditionAt, generate
 from wavegen.models.build import Model
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
@@ -39,11 +42,13 @@ def bits_per_sample(
     label_values: Mapping[str, Sequence[str]],
     max_codes: int | None = None,
     bar: Bar | None = None,
+    features: LogMel | None = None,
 ) -> float:
     """Mean -log2 p(code) over segments, each predicted from everything before it in its recording.
 
     A segment that begins with its recording counts from its first code; one that begins later counts from where the
-    receptive field is filled. `max_codes` bounds the work: see `excerpt`.
+    receptive field is filled. `max_codes` bounds the work: see `excerpt`. `features` are those that condition a
+    vocoder.
 
     Raises: InputError if nothing counts.
     """
@@ -55,9 +60,12 @@ def bits_per_sample(
         raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")
     coder = Coder(store, codec)
     total_bits, total_codes = 0.0, 0
-    chunk = CHUNK // model.row_length * model.row_length
+    framer = make_framer(model, store, features)
+    unit = math.lcm(model.row_length, 1 if framer is None else framer.hop)
+    chunk = max(1, CHUNK // unit) * unit
     for group in _side_by_side(ordered):
-        condition = model.condition(label_rows(group, label_values, device))
+        labels = label_rows(group, label_values, device)
+        condition = model.condition(labels) if framer is None else None
         state = None
         longest = group[-1].n_samples
         for start in range(0, longest, chunk):
@@ -70,6 +78,9 @@ def bits_per_sample(
                     codes[row, :n] = coder.codes(segment.start + start, n)
                     counted[row, 0 if segment.at_start else max(0, field - start) : n] = True
             tensor = torch.from_numpy(codes).to(device)
+            if framer is not None:
+                frames = framer.frames([(segment, start) for segment in group], width)
+                condition = model.condition(labels, torch.from_numpy(frames).to(device))
             logits, state = model(tensor, state, condition)
             bits = model.head.bits(logits, tensor)[torch.from_numpy(counted).to(device)]
             total_bits += float(bits.double().sum())
@@ -77,6 +88,13 @@ def bits_per_sample(
             if bar is not None:
                 bar.update(total_codes)
     return total_bits / total_codes
+
+
+def make_framer(model: Model, store: Store, features: LogMel | None) -> Framer | None:
+    """What takes the feature frames that condition a model of the recordings of a store, or None if it has none."""
+    if features is None or not isinstance(model, WaveNet) or model.frames is None:
+        return None
+    return Framer(store, features, model.frames.look_ahead)
 
 
 def _side_by_side(ordered: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
@@ -96,13 +114,18 @@ def precision_costs(
     label_values: Mapping[str, Sequence[str]],
     max_codes: int = COST_CODES,
     bar: Bar | None = None,
+    features: LogMel | None = None,
 ) -> dict[str, float]:
     """Bits per sample that the reduced precisions of the CPU engine cost a model: its bits in each, less in float32."""
     costs = {}
-    exact = bits_per_sample(model, store, segments, codec, label_values, max_codes)
+
+    def bits(network: Model) -> float:
+        return bits_per_sample(network, store, segments, codec, label_values, max_codes, features=features)
+
+    exact = bits(model)
     for number, precision in enumerate(REDUCED, start=1):
         rounded = in_precision(model, precision)
-        costs[precision] = bits_per_sample(rounded, store, segments, codec, label_values, max_codes) - exact
+        costs[precision] = bits(rounded) - exact
         if bar is not None:
             bar.update(number)
     return {precision: round(cost, 6) for precision, cost in costs.items()}
@@ -117,7 +140,7 @@ def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.floa
     ((name, embedding),) = model.labels.items()
     given = torch.from_numpy(codes).to(model.device)
     found = []
-    for value in range(embedding.num_embeddings - 1):  # the last row is "unknown"
+    for value in range(cast(nn.Embedding, embedding).num_embeddings - 1):  # the last row is "unknown"
         rows = torch.full((len(codes),), value, device=model.device)
         parameters, _ = model(given, None, model.condition({name: rows}))
         found.append(model.head.bits(parameters, given).double().sum(dim=1).cpu().numpy())
@@ -146,19 +169,20 @@ def drift(
     n_bins: int,
     seed: int = 0,
     bar: Bar | None = None,
+    frames: NDArray[np.float32] | None = None,
 ) -> Drift:
     """How the surprise of free-running sound departs from that of recordings, both with the same labels.
 
     Recordings may begin anywhere; both are heard from the beginning of time.
 
-    Shapes: recorded (B, T) codes, labels (B,) embedding rows each.
+    Shapes: recorded (B, T) codes, labels (B,) embedding rows each, and of a vocoder the recordings' feature frames as
+    `Framer.frames` gives them.
     """
     n_streams, length = recorded.shape
-    condition = model.condition(labels)
-    frames = None if condition is None else condition.cpu().numpy()
+    condition = model.condition(labels, None if frames is None else torch.from_numpy(frames).to(model.device))
     blocks, n_made = [], 0
     engine = ReferenceEngine(model, n_streams)
-    for block in generate(engine, length, seed=seed, decoding=decoding, condition=frames):
+    for block in generate(engine, length, seed=seed, decoding=decoding, condition=_for_engine(condition)):
         blocks.append(block)
         n_made += block.shape[1]
         if bar is not None:
@@ -166,11 +190,20 @@ def drift(
     curves = []
     for codes in (recorded, np.concatenate(blocks, axis=1)):
         state, bits = None, []
-        for piece in torch.from_numpy(codes).to(model.device).split(DRIFT_CHUNK, dim=1):
-            parameters, state = model(piece, state, condition)
+        for first in range(0, length, DRIFT_CHUNK):
+            piece = torch.from_numpy(codes[:, first : first + DRIFT_CHUNK]).to(model.device)
+            now = condition.part(first, piece.shape[1]) if isinstance(condition, Frames) else condition
+            parameters, state = model(piece, state, now)
             bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
         curves.append(np.array([stretch.mean() for stretch in np.array_split(np.concatenate(bits), n_bins)]))
     return Drift(*curves)
+
+
+def _for_engine(condition: Tensor | Frames[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
+    """A condition as `generate` takes it."""
+    if isinstance(condition, Frames):
+        return Frames(condition.values.cpu().numpy(), condition.hop).part
+    return None if condition is None else condition.cpu().numpy()
 
 
 def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[Segment]:

@@ -1,14 +1,15 @@
 """An engine and a codec -> blocks of sound. The same for files and for the sound card."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.engines.base import Engine
+from wavegen.engines.base import Condition, Engine
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, uniforms
 
+ConditionAt = Callable[[int, int], Condition]  # what n steps from the first given on are made under
 PRIME_CHUNK = 1 << 14  # codes of a priming recording given at once
 
 
@@ -18,13 +19,14 @@ def generate(
     *,
     seed: int = 0,
     decoding: Decoding | Sequence[Decoding] | None = None,
-    condition: NDArray[np.float32] | None = None,
+    condition: NDArray[np.float32] | ConditionAt | None = None,
     prime: NDArray[np.int64] | None = None,
     blocksize: int = 256,
 ) -> Iterator[NDArray[np.int64]]:
     """Codes in blocks (engine.n_streams, at most blocksize) from the beginning of time; endless if n_samples is None.
 
-    With `prime`, codes (T,) of a recording, every stream first hears that and then continues it. Draws are
+    `condition` holds throughout, or is asked for block by block, its steps counted from the beginning of time. With
+    `prime`, codes (T,) of a recording, every stream first hears that and then continues it. Draws are
     `uniforms(seed, stream, step)` with the step counted from the beginning of time, so the same seed gives the same
     sound whatever the blocksize and the number of streams.
     """
@@ -38,15 +40,17 @@ def generate(
     while end is None or step < end:
         n = blocksize if end is None else min(blocksize, end - step)
         draws = np.stack([uniforms(seed, stream, step, n) for stream in range(engine.n_streams)])
-        yield engine.advance(draws, decoding, condition=condition)[..., 0]
+        now = condition(step, n) if callable(condition) else condition
+        yield engine.advance(draws, decoding, condition=now)[..., 0]
         step += n
 
 
-def hear(engine: Engine, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> None:
+def hear(engine: Engine, codes: NDArray[np.int64], condition: NDArray[np.float32] | ConditionAt | None = None) -> None:
     """Let every stream hear the codes (T,) of a recording."""
     for first in range(0, len(codes), PRIME_CHUNK):
         given = np.repeat(codes[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
-        engine.advance(np.zeros(given.shape), Decoding(), given, condition)
+        now = condition(first, given.shape[1]) if callable(condition) else condition
+        engine.advance(np.zeros(given.shape), Decoding(), given, now)
 
 
 def n_samples(seconds: float, sample_rate: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wavegen import conditioning, drawing, plots
 from wavegen.checkpoint import Checkpoint
@@ -13,7 +14,8 @@ from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
-from wavegen.generation import generate, n_samples
+from wavegen.features import features_of
+from wavegen.generation import ConditionAt, generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
 N_IMAGES, N_COLUMNS = 32, 8
@@ -30,7 +32,8 @@ def write(
 ) -> None:
     """Write sample.png to a run folder, and of sound sample.wav.
 
-    A sound has the labels of the first training recording, every image those of the real one that it is shown above.
+    A sound has the labels of the first training recording, every image those of the real one that it is shown above;
+    a vocoder makes the validation recording again that it is shown above.
     """
     if isinstance(store.form, ImageForm):
         _images(folder, model, store, segments["validation"])
@@ -42,15 +45,23 @@ def _sound(
     folder: Path, model: Checkpoint, store: Store, segments: Mapping[str, Sequence[Segment]], seconds: float, step: int
 ) -> None:
     rate = model.description.sample_rate
-    n = n_samples(seconds, rate)
     codec, decoding = model.description.make_codec(), model.description.make_decoding()
+    real = max(segments["validation"], key=lambda segment: segment.n_samples)
+    n = n_samples(seconds, rate)
+    n_real = min(n, real.n_samples)
+    recorded = codec.decode(Coder(store, codec).codes(real.start, n_real))
+    features = features_of(rate, model.description.features)
+    condition: NDArray[np.float32] | ConditionAt | None
+    if features is None:
+        condition = conditioning.condition_of(model, [segments["train"][0].labels])
+    else:
+        n, frames = n_real, features.frames(store.samples[real.start : real.start + n_real] / 32768)
+        labels = conditioning.known_labels(model.description.labels, real.labels)
+        condition = conditioning.FrameConditioner(model, [labels], frames[None]).at
     _, engine = make_engine("auto", model)
-    condition = conditioning.condition_of(model, [segments["train"][0].labels])
     codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
     waveform = codec.decode(codes[0])
     audio.write(folder / SOUND, waveform, rate)
-    real = max(segments["validation"], key=lambda segment: segment.n_samples)
-    recorded = codec.decode(Coder(store, codec).codes(real.start, min(n, real.n_samples)))
     sounds = {f"generated, step {step}": waveform, f"recorded, {Path(real.name).name}": recorded}
     plots.sounds(folder / PICTURE, sounds, rate)
 
@@ -58,7 +69,7 @@ def _sound(
 def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Segment]) -> None:
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
-    labels = [{name: value for name, value in one.labels.items() if value in known[name]} for one in real]
+    labels = [conditioning.known_labels(known, one.labels) for one in real]
     canvas = Canvas(model, labels)
     drawn = np.stack(list(canvas.rows(seed=0, decoding=model.description.make_decoding())), axis=1)
     coder = Coder(store, model.description.make_codec())

@@ -27,6 +27,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class LogMelFeatures(Section):
+    """Log-mel frames (features.py) that condition the network: it learns to make the sound that they were taken of."""
+
+    n_mels: int = Field(80, ge=1, le=512, description="bands")
+    hop: int = Field(200, ge=1, le=65536, description="samples from a frame to the next")
+    n_fft: int = Field(1024, ge=16, le=65536, description="samples that a frame is made of")
+    f_min: float = Field(0, ge=0, description="Hz, where the lowest band begins")
+    f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
+
+
 class AudioData(Section):
     """What every corpus of sound has in common."""
 
@@ -34,6 +44,19 @@ class AudioData(Section):
     sample_rate: PositiveInt = Field(description="Hz; recordings at other rates are resampled")
     codec: Literal["mu-law", "linear"] = Field("mu-law", description="how samples become codes")
     n_classes: int = Field(256, ge=2, le=65536, description="number of codes; 256 is 8 bits")
+    features: LogMelFeatures | None = Field(
+        None, description="frames that condition the network, for a vocoder; see below; null for none"
+    )
+
+    @model_validator(mode="after")
+    def _bands_fit_the_rate(self) -> "AudioData":
+        features, half = self.features, self.sample_rate / 2
+        if features is not None and not features.f_min < (features.f_max or half) <= half:
+            raise ValueError(
+                f"data.features spans {features.f_min:g} to {features.f_max or half:g} Hz; expected a rise, "
+                f"up to half the sample rate, {half:g} Hz, at most"
+            )
+        return self
 
 
 class SineData(AudioData):
@@ -206,6 +229,8 @@ class WaveNetModel(ModelSizes):
     kernel_size: int = Field(2, ge=2, description="taps of each convolution")
     residual: bool = Field(True, description="false: layers without the connection around them")
     dilated: bool = Field(True, description="false: every dilation is 1")
+    frame_channels: PositiveInt = Field(64, description="channels of the network over data.features")
+    look_ahead: int = Field(2, ge=0, le=64, description="frames of data.features that it sees to either side of one")
 
 
 class PixelCNNModel(ModelSizes):
@@ -340,7 +365,17 @@ class Recipe(Section):
         sizes = {**self.model.model_dump(exclude={"kind"}), "n_classes": self.data.n_classes, "labels": labels}
         if isinstance(self.data, ImageData):
             sizes.update(width=self.data.shape[1], n_colours=self.data.shape[2])
+        elif self.data.features is None:
+            del sizes["frame_channels"], sizes["look_ahead"]
+        else:
+            sizes.update(n_features=self.data.features.n_mels, hop=self.data.features.hop)
         return sizes
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The parameters of the frames that condition the network; empty for none."""
+        own = self.data.features if isinstance(self.data, AudioData) else None
+        return {} if own is None else own.model_dump()
 
     @property
     def window(self) -> int:
@@ -435,7 +470,7 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"the key {key!r} is missing"
     if fault["type"].startswith("union_tag"):
-        tag, known = ("kind", MODELS) if key == "model" else ("corpus", CORPORA)
+        tag, known = ("kind", list(MODELS)) if key == "model" else ("corpus", list(CORPORA))
         found = (
             f"{key}.{tag} is {fault['ctx']['tag']!r}" if "tag" in fault["ctx"] else f"the key '{key}.{tag}' is missing"
         )
@@ -460,6 +495,7 @@ def sections() -> dict[str, type[BaseModel]]:
     corpora = {f"data, corpus: {name}": section for name, section in CORPORA.items()}
     return {
         **corpora,
+        "data.features": LogMelFeatures,
         **{f"model, kind: {name}": section for name, section in MODELS.items()},
         "training": Training,
         "decoding": DecodingDefaults,

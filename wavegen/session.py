@@ -18,10 +18,12 @@ from wavegen import checkpoint, conditioning
 from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
+from wavegen.conditioning import FrameConditioner
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.generation import generate, n_samples
+from wavegen.features import features_of, read_frames
+from wavegen.generation import ConditionAt, generate, n_samples
 from wavegen.sampling import Decoding
 
 BLOCKSIZE = 256  # samples
@@ -39,7 +41,8 @@ class Wish:
     """How a model is to sound. None takes the model's own default (for `seed`: a new one each time).
 
     `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
-    recording to continue, a file or a waveform (T,) at the model's rate. `n`: how many sounds side by side. `beam`:
+    recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames (F, n_features)
+    of what a vocoder is to say. `n`: how many sounds side by side. `beam`:
     search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`: auto takes the fastest
     there is. `device`: auto, cpu or cuda. `precision` of the CPU engine: see `engines.make_engine`.
     """
@@ -50,6 +53,7 @@ class Wish:
     seed: int | None = None
     labels: Mapping[str, str | None] | None = None
     prime: Path | str | NDArray[np.floating] | None = None
+    frames: NDArray[np.floating] | None = None
     n: int = 1
     beam: int | None = None
     engine: str = "auto"
@@ -69,6 +73,8 @@ class Session:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = described
         self.codec: Codec = described.make_codec()
+        if described.features and wish.frames is None:
+            raise InputError(f"{loaded.path} says what it is shown; `wavegen vocode` gives it a recording, or frames")
         self.decoding: Decoding = described.make_decoding(
             temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
         )
@@ -87,6 +93,10 @@ class Session:
         self._loaded = loaded
         self.labels = dict(wish.labels or {})
         self.condition = self.condition_of(self.labels)
+        self._under_frames: ConditionAt | None = None
+        if wish.frames is not None:
+            frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
+            self._under_frames = FrameConditioner(loaded, [self.labels] * n_streams, frames).at
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
@@ -107,7 +117,7 @@ class Session:
                 n_samples,
                 seed=self.seed,
                 decoding=self.decoding,
-                condition=self.condition,
+                condition=self._under_frames or self.condition,
                 prime=self.prime,
                 blocksize=blocksize,
             )
@@ -149,6 +159,32 @@ class LoadedModel:
         blocks = list(session.blocks(n_samples(seconds, self.sample_rate)))
         samples = np.concatenate(blocks, axis=1)
         return Sound(samples if "n" in wish else samples[0], self.sample_rate)
+
+    def vocode(self, source: Path | str | NDArray[np.floating], **wish: Any) -> Sound:
+        """Make a sound again from its feature frames alone, with a vocoder.
+
+        `source`: a recording, its waveform (T,) at the model's rate, a file of frames (.npy or .safetensors), or frames
+        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `Wish`.
+        Raises: InputError if the model is no vocoder, or for whatever does not fit it.
+        """
+        frames, n = self.frames_of(source)
+        session = self.session(**wish, frames=frames)
+        samples = np.concatenate(list(session.blocks(n)), axis=1)
+        return Sound(samples if "n" in wish else samples[0], self.sample_rate)
+
+    def frames_of(self, source: Path | str | NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
+        """The frames (F, n_features) of a source of `vocode`, and the samples that they stand for."""
+        features = features_of(self.sample_rate, self.description.features)
+        if features is None:
+            raise InputError(f"{self._loaded.path} takes no frames; expected a vocoder, trained with data.features")
+        if isinstance(source, np.ndarray) and source.ndim == 2:
+            frames: NDArray[np.floating] = source
+        elif not isinstance(source, np.ndarray) and Path(source).suffix in (".npy", ".safetensors"):
+            frames = read_frames(Path(source), features.n_mels)
+        else:
+            waveform = _waveform(source, self.sample_rate)
+            return features.frames(waveform), len(waveform)
+        return frames, len(frames) * features.hop
 
     def stream(
         self, seconds: float | None = None, blocksize: int = BLOCKSIZE, **wish: Any
@@ -197,16 +233,16 @@ def load(model: str | Path) -> LoadedModel:
     return LoadedModel(checkpoint.load(Path(model)))
 
 
-def _waveform(prime: Path | str | NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
-    if isinstance(prime, np.ndarray):
-        if prime.ndim != 1:
-            raise InputError(f"the waveform to continue has shape {prime.shape}; expected (T,)")
-        return prime
+def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
+    if isinstance(source, np.ndarray):
+        if source.ndim != 1:
+            raise InputError(f"the waveform has shape {source.shape}; expected (T,)")
+        return source
     from wavegen.data import audio
 
-    if not Path(prime).is_file():
-        raise InputError(f"there is no recording {prime} to continue")
-    return audio.read(Path(prime), sample_rate)
+    if not Path(source).is_file():
+        raise InputError(f"there is no recording {source}")
+    return audio.read(Path(source), sample_rate)
 
 
 def _check_beam(wish: Wish, head: str) -> None:
@@ -215,6 +251,8 @@ def _check_beam(wish: Wish, head: str) -> None:
         raise InputError(f"beam search needs a categorical head; this model has a {head} head")
     if wish.n != 1:
         raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
+    if wish.frames is not None:
+        raise InputError("beam search is for models without frames; a vocoder draws")
     if wish.engine not in ("auto", "reference"):
         raise InputError(
             f"beam search runs on the reference engine, and {wish.engine} is wanted; leave out one of them"

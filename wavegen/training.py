@@ -36,7 +36,8 @@ from wavegen.data import corpora, splits
 from wavegen.data.windows import Batch, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.errors import DiskError, InputError
-from wavegen.evaluation import bits_per_sample, precision_costs
+from wavegen.evaluation import bits_per_sample, make_framer, precision_costs
+from wavegen.features import features_of
 from wavegen.metrics import Metrics
 from wavegen.models.build import Model, build, load_weights
 from wavegen.muon import Muon
@@ -147,12 +148,14 @@ def is_due(step: int, every: int | None) -> bool:
 
 
 class Tensors(NamedTuple):
-    """A batch on the device: the codes to predict, those that the network hears, which count, label rows by name."""
+    """A batch on the device: the codes to predict, those that the network hears, which count, label rows by name, and
+    the feature frames of a vocoder."""
 
     codes: Tensor
     heard: Tensor
     counted: Tensor
     labels: dict[str, Tensor]
+    frames: Tensor | None = None
 
 
 class Prepared(NamedTuple):
@@ -187,6 +190,7 @@ class Run:
         self.unlogged_bits: list[float] = []
         self.bits: dict[str, float] = {}
         self.precision_costs: dict[str, float] = {}
+        self.features = features_of(getattr(recipe.data, "sample_rate", 0), recipe.features)
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
         is_bfloat16 = recipe.training.precision == "bfloat16" or (
             recipe.training.precision == "auto" and multiplies_bfloat16(device)
@@ -212,6 +216,7 @@ class Run:
             n_classes=self.codec.n_classes,
             **self.store.form.described,
             labels=self.label_values,
+            features=recipe.features,
             decoding=self.recipe.decoding.model_dump(),
             corpus=self.store.corpus,
             corpus_fingerprint=self.store.fingerprint,
@@ -234,7 +239,8 @@ class Run:
             settings.seed,
             recipe.data.shape if isinstance(recipe.data, ImageData) and recipe.data.mirrored else None,
         )
-        self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values)
+        framer = make_framer(self.model, self.store, self.features)
+        self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values, framer)
         if not any(segment.n_counted(field) for segment in self.segments["validation"]):
             raise InputError(f"the validation split has no recording longer than the receptive field, {field} samples")
         self.optimizers = make_optimizers(self.model, settings)
@@ -291,7 +297,7 @@ class Run:
             return tensors
         heard = tensors.heard
         with self.autocast():
-            parameters, _ = self.model(heard, None, self.model.condition(tensors.labels))
+            parameters, _ = self.model(heard, None, self.model.condition(tensors.labels, tensors.frames))
         draws = uniforms(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
         is_own = torch.from_numpy(draws[:, 0] < share).view(heard.shape).to(heard.device)
         own = self.model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
@@ -350,7 +356,13 @@ class Run:
         n = self.store.form.n_values(self.recipe.validation_amount)
         with self.autocast():
             self.bits["validation"] = bits_per_sample(
-                self.averaged, self.store, self.segments["validation"], self.codec, self.label_values, n
+                self.averaged,
+                self.store,
+                self.segments["validation"],
+                self.codec,
+                self.label_values,
+                n,
+                features=self.features,
             )
         self._metrics.write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
         recent = metrics.read_metrics(self.folder)
@@ -368,7 +380,12 @@ class Run:
     def measure_precisions(self) -> None:
         """Measure what the CPU engine's reduced precisions cost the averaged weights, so that it can choose one."""
         self.precision_costs = precision_costs(
-            self.averaged, self.store, self.segments["validation"], self.codec, self.label_values
+            self.averaged,
+            self.store,
+            self.segments["validation"],
+            self.codec,
+            self.label_values,
+            features=self.features,
         )
 
     def write_sample(self) -> None:
@@ -460,7 +477,7 @@ class Run:
 
 def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
     """Mean -log2 p(code) over the codes of a batch that count."""
-    parameters, _ = model(tensors.heard, None, model.condition(tensors.labels))
+    parameters, _ = model(tensors.heard, None, model.condition(tensors.labels, tensors.frames))
     bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
     return (bits * counted).sum() / counted.sum().clamp(min=1)
 
@@ -502,7 +519,7 @@ def _check_free(folder: Path, recipe: Recipe) -> None:
 
 def _check_same_sound(source: Checkpoint, description: Description) -> None:
     """Raises: InputError if a model to start from was made for other codes, another rate or other labels."""
-    for name in ("sample_rate", "shape", "codec", "n_classes", "labels"):
+    for name in ("sample_rate", "shape", "codec", "n_classes", "labels", "features"):
         theirs, ours = getattr(source.description, name), getattr(description, name)
         if theirs != ours:
             raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")
@@ -527,7 +544,9 @@ def _tensors(batch: Batch, device: torch.device) -> Tensors:
     codes = move(batch.codes)
     # The same object where nothing differs would be one input to torch.compile, and two where something does.
     heard = move(batch.codes.copy() if batch.heard is None else batch.heard)
-    return Tensors(codes, heard, move(batch.counted), {name: move(rows) for name, rows in batch.labels.items()})
+    labels = {name: move(rows) for name, rows in batch.labels.items()}
+    frames = None if batch.frames is None else move(batch.frames)
+    return Tensors(codes, heard, move(batch.counted), labels, frames)
 
 
 @contextmanager

@@ -3,8 +3,9 @@ import pytest
 
 from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
-from wavegen.data.windows import Coder, Segment, WindowRule, Windows, code_table
+from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table
 from wavegen.errors import InputError
+from wavegen.features import SILENT, LogMel
 
 CODEC = MuLaw(256)
 CONTEXT = 20
@@ -143,3 +144,36 @@ def test_input_noise_changes_what_is_heard_and_nothing_else():
     assert abs(deviation.mean()) < 0.5
     assert 0 <= noisy.heard.min() <= noisy.heard.max() < 256
     np.testing.assert_array_equal(windows(opened, input_noise=3.0).batch(3, 8).heard, noisy.heard)
+
+
+FEATURES = LogMel(8000, n_mels=6, hop=16, n_fft=64)
+
+
+def test_frames_are_those_of_the_segment_alone_with_silence_around_it():
+    opened = ramp_store(300, 500, 400)
+    middle = segments_of(opened)[1]
+    whole = FEATURES.frames(opened.samples[middle.start : middle.start + 500] / 32768)
+    framer = Framer(opened, FEATURES, look_ahead=2)
+    beginning, inside, end = framer.frames([(middle, 0), (middle, 160), (middle, 448)], 100)
+    assert beginning.shape == (2 + 8 + 2, 6)
+    assert (beginning[:2] == SILENT).all()
+    np.testing.assert_allclose(beginning[2:], whole[:10], atol=1e-5)
+    np.testing.assert_allclose(inside, whole[8:20], atol=1e-5)
+    np.testing.assert_allclose(end[:6], whole[26:32], atol=1e-5)
+    assert (end[6:] == SILENT).all()
+
+
+def test_windows_with_frames_begin_at_a_frame():
+    opened = ramp_store(300, 500)
+    segments = segments_of(opened)
+    framer = Framer(opened, FEATURES, look_ahead=1)
+    rule = WindowRule(50, CONTEXT, 0.3, 0.0, False, 0.0, 1)
+    batch = Windows(opened, segments, CODEC, rule, {}, framer).batch(0, 12)
+    places = [int(origin.rsplit(" ", 1)[1]) for origin in batch.origins]
+    assert all(place % 16 == 0 for place in places)
+    assert len(set(places)) > 3
+    by_name = {segment.name: segment for segment in segments}
+    chosen = [(by_name[origin.split(" ")[0]], place) for origin, place in zip(batch.origins, places, strict=True)]
+    np.testing.assert_array_equal(batch.frames, framer.frames(chosen, 50))
+    coder = Coder(opened, CODEC)
+    np.testing.assert_array_equal(batch.codes[3], coder.codes(chosen[3][0].start + chosen[3][1], 50))

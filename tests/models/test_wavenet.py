@@ -4,7 +4,6 @@ import torch
 
 from tests.conftest import TINY_RECIPE, tiny_wavenet
 from wavegen import recipe
-from wavegen.conditioning import project_labels
 from wavegen.errors import InputError
 from wavegen.models.build import build, load_weights
 from wavegen.models.heads import Categorical
@@ -87,16 +86,6 @@ def test_observe_replaces_the_newest_code(float64):
     _, state = model(codes[:, :10])
     continued, _ = model(codes[:, 10:], model.observe(state, other[:, 9:10]))
     torch.testing.assert_close(continued, model(other)[0][:, 10:], atol=1e-12, rtol=0)
-
-
-def test_labels_condition_alike_in_torch_and_in_numpy(float64):
-    model = tiny_wavenet(labels={"speaker": 3, "digit": 10})
-    weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
-    streams = [{"speaker": 2, "digit": 7}, {"speaker": 3, "digit": 10}]
-    rows = {name: torch.tensor([stream[name] for stream in streams]) for name in ("speaker", "digit")}
-    projected = project_labels(weights, ["speaker", "digit"], streams, len(model.dilations))
-    np.testing.assert_allclose(projected, model.condition(rows).detach().numpy(), atol=1e-6)
-    assert project_labels({}, [], streams, 3) is None
 
 
 def test_dilations_repeat_by_block_or_stay_one():

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wavegen.devices import choose_device
-from wavegen.models.build import build
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
-from wavegen.recipe import Recipe, SineData
+from wavegen.recipe import AudioData, Recipe, SineData
 from wavegen.training import Prepared, Run, make_optimizers
 
 MAX_BATCH = 32_000  # samples per step when training is timed
@@ -42,6 +41,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
     The recipe's corpus is replaced by a sine of the same rate, so that nothing needs to be prepared; nothing is
     compiled, and batches are cut to about 30,000 samples, so that a round takes seconds.
     """
+    assert isinstance(recipe.data, AudioData)  # bench has sizes of sound only
     sine = SineData(corpus="sine", sample_rate=recipe.data.sample_rate, frequencies=[440], seconds=30, n_recordings=3)
     batch_size = max(1, min(recipe.training.batch_size, MAX_BATCH // recipe.window))
     training = recipe.training.model_copy(update={"compile": False, "batch_size": batch_size})
@@ -120,7 +120,7 @@ def _bare_step(
     recipe: Recipe, run: Run, forward: Callable[[WaveNet, Tensor], Tensor], precision: torch.dtype
 ) -> Callable[[], object]:
     """Forward, backward and the recipe's optimisers, with nothing of our loop around them."""
-    model = build(recipe.model.kind, run.description.architecture).to(run.device)
+    model = WaveNet(**run.description.architecture).to(run.device)
     optimizers = make_optimizers(model, recipe.training)
     batch = run.windows.batch(0, recipe.training.batch_size)
     codes = torch.from_numpy(batch.codes).to(run.device)

@@ -222,7 +222,8 @@ def load(path: Path) -> Store:
 def form_of(facts: Mapping[str, Any]) -> SoundForm | ImageForm:
     """The form that store.json tells of."""
     if "shape" in facts:
-        return ImageForm(*facts["shape"], is_binary=facts["is_binary"])
+        height, width, n_colours = facts["shape"]
+        return ImageForm(height, width, n_colours, facts["is_binary"])
     return SoundForm(facts["sample_rate"])
 
 

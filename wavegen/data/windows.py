@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.errors import InputError
+from wavegen.features import SILENT, LogMel
+
+T = TypeVar("T")
 
 
 class Segment(NamedTuple):
@@ -61,16 +64,50 @@ def pixel_table(codec: Codec) -> NDArray[np.int64]:
     return codec.encode(np.arange(256) / 127.5 - 1)
 
 
-def evenly_spaced(segments: Sequence[Segment], n: int) -> list[Segment]:
-    """At most n segments, spread through the list."""
-    n = min(n, len(segments))
-    return [segments[rank * len(segments) // n] for rank in range(n)]
+class Framer:
+    """The feature frames of a store's recordings, taken of the sound of one segment alone, with silence around it."""
+
+    def __init__(self, store: Store, features: LogMel, look_ahead: int) -> None:
+        self._samples, self._features, self._look_ahead = store.samples, features, look_ahead
+
+    @property
+    def hop(self) -> int:
+        return self._features.hop
+
+    def frames(self, stretches: Sequence[tuple[Segment, int]], n_samples: int) -> NDArray[np.float32]:
+        """What a network needs for n samples from each of some places on, which are multiples of the hop.
+
+        Shapes: (segment, place in it) per window -> (B, look_ahead + F + look_ahead, n_features), the frame at
+        `look_ahead` around the place itself.
+        """
+        hop, n_fft, side = self._features.hop, self._features.n_fft, self._look_ahead
+        n_frames = self._features.n_frames(n_samples) + 1 + 2 * side
+        sound = np.zeros((len(stretches), n_fft + (n_frames - 1) * hop), dtype=np.float32)
+        is_silent = np.ones((len(stretches), n_frames), dtype=bool)
+        for row, (segment, place) in enumerate(stretches):
+            frame = place // hop - side
+            begin = frame * hop - n_fft // 2
+            first, last = max(0, begin), min(segment.n_samples, begin + sound.shape[1])
+            if last > first:
+                sound[row, first - begin : last - begin] = self._samples[segment.start + first : segment.start + last]
+            numbers = np.arange(frame, frame + n_frames)
+            is_silent[row] = (numbers < 0) | (numbers >= self._features.n_frames(segment.n_samples))
+        frames = self._features.of(sound / 32768)
+        frames[is_silent] = SILENT
+        return frames
+
+
+def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
+    """At most n items, spread through the list."""
+    n = min(n, len(items))
+    return [items[rank * len(items) // n] for rank in range(n)]
 
 
 class Batch(NamedTuple):
     """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
 
-    `heard` is what the network gets in their place, or None where it gets the codes themselves.
+    `heard` is what the network gets in their place, or None where it gets the codes themselves. `frames` are the
+    feature frames that condition it (`Framer.frames`), or None.
     """
 
     codes: NDArray[np.int64]
@@ -78,6 +115,7 @@ class Batch(NamedTuple):
     counted: NDArray[np.bool_]
     labels: dict[str, NDArray[np.int64]]
     origins: list[str]
+    frames: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +155,7 @@ class Windows:
         codec: Codec,
         rule: WindowRule,
         labels: Mapping[str, Sequence[str]],
+        framer: Framer | None = None,
     ) -> None:
         if rule.window <= rule.context:
             raise InputError(
@@ -132,7 +171,7 @@ class Windows:
             )
         self._groups = [_Group.of(members) for _, members in sorted(groups.items())]
         self._rule, self._silence, self._n_classes = rule, codec.silence, codec.n_classes
-        self._coder = Coder(store, codec)
+        self._coder, self._framer = Coder(store, codec), framer
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
     def batch(self, step: int, size: int) -> Batch:
@@ -142,12 +181,15 @@ class Windows:
         counted = np.zeros((size, rule.window), dtype=bool)
         heard = codes.copy() if rule.input_noise else None
         labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
-        origins = []
+        origins, stretches = [], []
         for row in range(size):
             random = np.random.Generator(
                 np.random.Philox(key=np.array([rule.seed, step], dtype=np.uint64), counter=[0, 0, 0, row])
             )
             segment, offset = self._choose(random)
+            if self._framer is not None:
+                offset -= offset % self._framer.hop
+            stretches.append((segment, offset))
             n = min(rule.window, segment.n_samples - offset)
             codes[row, :n] = self._coder.codes(segment.start + offset, n)
             if rule.mirrored_shape is not None and random.random() < 0.5:
@@ -162,7 +204,8 @@ class Windows:
                 noise = rule.input_noise * random.standard_normal(rule.window)
                 heard[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
             origins.append(f"{segment.name} from sample {offset}")
-        return Batch(codes, heard, counted, labels, origins)
+        frames = None if self._framer is None else self._framer.frames(stretches, rule.window)
+        return Batch(codes, heard, counted, labels, origins, frames)
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""

@@ -7,14 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
+from wavegen.frames import Frames
 from wavegen.sampling import Decoding
+
+Condition = NDArray[np.float32] | Frames[NDArray[np.float32]]
 
 
 class Engine(Protocol):
     """A network that remembers B streams. B is fixed when it is built; all streams advance together.
 
     Axes: B streams, n steps, C codes per step (1 for sound). `condition` is (B, 1 or n, n_layers, channels), already
-    projected (conditioning.py): one frame that holds throughout, or one per step.
+    projected (conditioning.py): one frame that holds throughout, or one per step; or it is `Frames` that lie some
+    steps apart, between which the engine interpolates.
     """
 
     n_streams: int
@@ -28,7 +32,7 @@ class Engine(Protocol):
         uniforms: NDArray[np.float64],
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
-        condition: NDArray[np.float32] | None = None,
+        condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         """Make n steps: uniforms (B, n, draws) -> codes (B, n, C).
@@ -38,7 +42,7 @@ class Engine(Protocol):
         """
         ...
 
-    def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         """Run given codes (B, n, C) along the cached path -> (B, n, C, parameters): what tests compare."""
         ...
 
@@ -75,7 +79,7 @@ def check_call(
     n_classes: int,
     expected: tuple[int, ...],
     codes: NDArray[np.int64],
-    condition: NDArray[np.float32] | None,
+    condition: Condition | None,
 ) -> None:
     """Look at what an engine is called with; `expected` are the streams and steps of its uniforms.
 
@@ -86,7 +90,14 @@ def check_call(
         raise InputError(
             f"uniforms are {expected} and codes {codes.shape}; expected ({n_streams}, n) and ({n_streams}, n, 1)"
         )
-    if condition is not None and (len(condition) != n_streams or condition.shape[1] not in (1, n)):
+    if isinstance(condition, Frames):
+        values, hop, phase = condition
+        if len(values) != n_streams or hop < 1 or phase < 0 or condition.n_steps < n:
+            raise InputError(
+                f"condition is frames {values.shape}, {hop} steps apart, the first at step {-phase}; "
+                f"expected ({n_streams}, frames for {n} steps, layers, channels)"
+            )
+    elif condition is not None and (len(condition) != n_streams or condition.shape[1] not in (1, n)):
         raise InputError(f"condition is {condition.shape}; expected ({n_streams}, 1 or {n}, layers, channels)")
     if codes.size and not -1 <= codes.min() <= codes.max() < n_classes:
         raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {n_classes - 1}, or -1 to draw")

@@ -94,7 +94,9 @@ class Call(NamedTuple):
     top_k: NDArray[np.int64]  # (B), 0 for off
     top_p: NDArray[np.float64]  # (B), 1 for off
     codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
-    n_frames: int  # of the condition: 0, 1 or n
+    n_frames: int  # of the condition, 0 for none; the last one holds
+    hop: int  # steps from a frame to the next
+    phase: int  # steps from frame 0 to the first step
     condition: Array  # (B * n_frames * L * H)
     wants_logits: bool
     logits: Array  # (B * n * n_parameters) if they are wanted
@@ -127,7 +129,10 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
 
     for step in range(call.n):
         now = begin + step
-        frame = step if call.n_frames > 1 else 0
+        position = call.phase + step
+        frame = min(position // call.hop, call.n_frames - 1)
+        # How far it is to the next frame, in [0, 1).
+        share = np.float32(position % call.hop) / np.float32(call.hop) if frame < call.n_frames - 1 else np.float32(0)
         is_drawn = call.wants_logits
         for b in range(first, last):
             is_drawn |= read(codes, b * call.n + step) < 0
@@ -143,7 +148,11 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                 for offset in range(0, H, LANES):
                     value = load(convolution_bias, layer * H + offset)
                     if call.n_frames > 0:
-                        value = value + load(conditions, ((b * call.n_frames + frame) * L + layer) * H + offset)
+                        at = ((b * call.n_frames + frame) * L + layer) * H + offset
+                        here = load(conditions, at)
+                        value = value + here
+                        if share > 0:
+                            value = value + splat(share) * (load(conditions, at + L * H) - here)
                     store(h, b * H + offset, value)
             dilation = read(dilations, layer)
             length = max(1, (k - 1) * dilation)
@@ -280,7 +289,7 @@ def multiply(
 
 
 @njit
-def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> float:
+def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> np.float32:
     """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale."""
     if of_bytes:
         largest = constant(0.0)

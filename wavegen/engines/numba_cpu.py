@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import check_call
+from wavegen.engines.base import Condition, check_call
 from wavegen.engines.packing import REDUCED, Matrices, Precision, addresses, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
+from wavegen.frames import Frames
 from wavegen.progress import say
 from wavegen.sampling import Decoding
 
@@ -78,7 +79,7 @@ class NumbaEngine:
         uniforms: NDArray[np.float64],
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
-        condition: NDArray[np.float32] | None = None,
+        condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
@@ -90,7 +91,7 @@ class NumbaEngine:
         self._run(uniforms[..., 0], each, made, condition, logits)
         return made
 
-    def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         n_parameters = self._network.n_parameters
         logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
         given = np.array(codes, dtype=np.int64, order="C")
@@ -139,12 +140,13 @@ class NumbaEngine:
         uniforms: NDArray[np.float64],
         decoding: Sequence[Decoding],
         codes: NDArray[np.int64],
-        condition: NDArray[np.float32] | None,
+        condition: Condition | None,
         logits: NDArray[np.float32] | None = None,
     ) -> None:
         """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
-        frames = NOTHING if condition is None else self._padded(condition)
+        given = condition if isinstance(condition, Frames) or condition is None else Frames(condition, hop=1)
+        frames = NOTHING if given is None else self._padded(given.values)
         n = codes.shape[1]
         if logits is not None and (
             logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
@@ -157,7 +159,9 @@ class NumbaEngine:
             top_k=np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
             top_p=np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
             codes=codes,
-            n_frames=0 if condition is None else frames.shape[1],
+            n_frames=0 if given is None else frames.shape[1],
+            hop=1 if given is None else given.hop,
+            phase=0 if given is None else given.phase,
             condition=frames,
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import check_call
+from wavegen.engines.base import Condition, check_call
+from wavegen.frames import Frames
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
@@ -45,7 +46,7 @@ class ReferenceEngine:
         uniforms: NDArray[np.float64],
         decoding: Decoding | Sequence[Decoding],
         codes: NDArray[np.int64] | None = None,
-        condition: NDArray[np.float32] | None = None,
+        condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
@@ -55,13 +56,13 @@ class ReferenceEngine:
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
             last = min(first + CHUNK, n_given)
-            chunk = self._run(made[:, first:last], _frames(condition, first, last))
+            chunk = self._run(made[:, first:last], _part(condition, first, last))
             if logits is not None:
                 logits[:, first:last] = chunk
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
-            parameters = self._run(held, _frames(condition, step, step + 1))[:, 0, 0]
+            parameters = self._run(held, _part(condition, step, step + 1))[:, 0, 0]
             if logits is not None:
                 logits[:, step, 0] = parameters
             drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
@@ -70,10 +71,10 @@ class ReferenceEngine:
         return made
 
     @torch.inference_mode()
-    def logits(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None = None) -> NDArray[np.floating]:
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         check_call(self.n_streams, self._model.head.n_classes, codes.shape[:2], codes, condition)
         steps = [
-            self._run(codes[:, step : step + 1], _frames(condition, step, step + 1)) for step in range(codes.shape[1])
+            self._run(codes[:, step : step + 1], _part(condition, step, step + 1)) for step in range(codes.shape[1])
         ]
         return np.concatenate(steps, axis=1)
 
@@ -85,9 +86,13 @@ class ReferenceEngine:
         chosen = list(range(self.n_streams) if streams is None else streams)
         self._state = WaveNetState(state.delay[chosen], [tensor[chosen] for tensor in state.stack])
 
-    def _run(self, codes: NDArray[np.int64], condition: NDArray[np.float32] | None) -> NDArray[np.floating]:
+    def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
-        given = None if condition is None else self._tensor(condition).to(self._dtype)
+        given: Tensor | Frames[Tensor] | None = None
+        if isinstance(condition, Frames):
+            given = Frames(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
+        elif condition is not None:
+            given = self._tensor(condition).to(self._dtype)
         logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, given)
         result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
         return result
@@ -127,8 +132,10 @@ class ReferenceAbove:
         self._state = self._model.observe(self._state, torch.from_numpy(row[:, None]).to(self._rows.device))
 
 
-def _frames(condition: NDArray[np.float32] | None, first: int, last: int) -> NDArray[np.float32] | None:
-    """The frames of some steps: the one that holds throughout, or theirs."""
+def _part(condition: Condition | None, first: int, last: int) -> Condition | None:
+    """The condition of some steps: the one that holds throughout, or theirs."""
+    if isinstance(condition, Frames):
+        return condition.part(first, last - first)
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
 
 

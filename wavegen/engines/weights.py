@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +61,10 @@ class Architecture:
     head: str = "categorical"
     n_mixtures: int = 10
     dropout: float = 0.0
+    n_features: int = 0
+    hop: int = 1
+    frame_channels: int = 64
+    look_ahead: int = 2
 
 
 @dataclass(frozen=True)
@@ -171,20 +174,13 @@ class _Source:
     """The tensors of a model file whose names begin alike, each looked at before it is taken."""
 
     def __init__(self, checkpoint: Checkpoint, prefix: str = "") -> None:
-        self._name, self._prefix = checkpoint.path, prefix
-        self._tensors: Mapping[str, NDArray[Any]] = checkpoint.weights
+        self._checkpoint, self._prefix = checkpoint, prefix
 
     def __contains__(self, name: str) -> bool:
-        return self._prefix + name in self._tensors
+        return self._prefix + name in self._checkpoint.weights
 
     def take(self, name: str, *shape: int) -> Array:
-        name = self._prefix + name
-        if name not in self._tensors:
-            raise InputError(f"{self._name} lacks the tensor {name}; expected shape {shape}")
-        tensor = self._tensors[name]
-        if tensor.shape != shape:
-            raise InputError(f"{self._name} has {name} of shape {tensor.shape}; expected {shape}")
-        return tensor.astype(np.float32)
+        return self._checkpoint.tensor(self._prefix + name, *shape)
 
 
 def _embedding(source: _Source, n_classes: int, channels: int) -> Array:

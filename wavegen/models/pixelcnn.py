@@ -29,9 +29,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wavegen.models.conditions import Labelled
 from wavegen.models.embedding import embed_codes
-from wavegen.models.heads import Categorical, Head
-from wavegen.models.labels import Labelled
+from wavegen.models.heads import Categorical, LogisticMixture
 from wavegen.models.wavenet import WaveNet
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
@@ -100,7 +100,7 @@ class PixelCNN(Labelled):
         return self.row.device
 
     @property
-    def head(self) -> Head:
+    def head(self) -> Categorical | LogisticMixture:
         """What the logits are parameters of."""
         return self.row.head
 
@@ -131,6 +131,14 @@ class PixelCNN(Labelled):
         seen, state = self.look_above(rows, state, condition)
         logits, _ = self.row(rows.flatten(0, 1), None, seen.flatten(0, 1))
         return logits.unflatten(0, rows.shape[:2]).flatten(1, 2), state
+
+    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Tensor | None:
+        """What enters the layers of both stacks, from labels; there are no frames for images.
+
+        Shapes: per label (B,) -> (B, 1, 2 * n_layers, condition_channels); None without labels.
+        """
+        assert frames is None
+        return self.of_labels(labels)
 
     def look_above(
         self, rows: Tensor, state: PixelCNNState | None = None, condition: Tensor | None = None

@@ -21,9 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wavegen.frames import Frames
+from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
-from wavegen.models.labels import Labelled
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
@@ -37,6 +38,9 @@ class WaveNetState(NamedTuple):
 
 class WaveNet(Labelled):
     """The network. Sizes are in channels; `labels` maps each label's name to its number of known values.
+
+    `n_features` numbers in each of the frames that condition it, one every `hop` samples; 0 for none.
+    `frame_channels` and `look_ahead`: see conditions.FrameNetwork.
 
     Ablations of the paper: `activation="relu"`, `residual=False`, `dilated=False` (every dilation 1).
     """
@@ -59,6 +63,10 @@ class WaveNet(Labelled):
         head: str = Categorical.kind,
         n_mixtures: int = 10,
         dropout: float = 0.0,
+        n_features: int = 0,
+        hop: int = 1,
+        frame_channels: int = 64,
+        look_ahead: int = 2,
     ) -> None:
         super().__init__()
         block = [2**i if dilated else 1 for i in range(layers_per_block)]
@@ -74,7 +82,12 @@ class WaveNet(Labelled):
         self.head_out = nn.Linear(head_channels, self.head.n_parameters)
         self.head.start(self.head_out.weight, self.head_out.bias)
 
-        self.add_labels(labels, label_channels, len(self.dilations), condition_channels(gate_channels, activation))
+        channels = condition_channels(gate_channels, activation)
+        self.add_labels(labels, label_channels, len(self.dilations), channels)
+        self.hop = hop
+        self.frames = (
+            FrameNetwork(n_features, frame_channels, look_ahead, len(self.dilations), channels) if n_features else None
+        )
 
     @property
     def device(self) -> torch.device:
@@ -96,11 +109,11 @@ class WaveNet(Labelled):
         return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
 
     def forward(
-        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | None = None
+        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | Frames[Tensor] | None = None
     ) -> tuple[Tensor, WaveNetState]:
         """Predict every code of a chunk from the codes before it.
 
-        Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels)
+        Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels), or frames of it
         -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
         """
         delayed, delay = shift(codes + 1, None if state is None else state.delay)  # 0: nothing was heard yet
@@ -114,6 +127,19 @@ class WaveNet(Labelled):
         else:
             parameters = self.say(skip)
         return self.head.relative_to(parameters, heard, is_heard), WaveNetState(delay, stack)
+
+    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Tensor | Frames[Tensor] | None:
+        """What enters the layers, from labels and from feature frames, the first of them at a chunk's first sample.
+
+        Shapes: per label (B,), frames (B, look_ahead + F + look_ahead, n_features)
+        -> (B, 1 or F, n_layers, condition_channels); None without either.
+        """
+        of_labels = self.of_labels(labels)
+        if self.frames is None:
+            return of_labels
+        assert frames is not None  # whoever calls has the features that the model was built for
+        of_frames: Tensor = self.frames(frames)
+        return Frames(of_frames if of_labels is None else of_frames + of_labels, self.hop)
 
     def say(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.

@@ -16,6 +16,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from wavegen.frames import Frames
 from wavegen.nn.causal import CausalConv
 
 Activation = Literal["gated", "relu"]
@@ -102,18 +103,19 @@ class GatedStack(nn.Module):
         return 1 + sum(block.conv.history for block in self.layers)
 
     def forward(
-        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | None = None
+        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | Frames[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Advance one chunk; returns the residual stream, every block's activation z, and every block's state.
 
-        Shapes: x (B, T, ..., residual_channels), condition (B, T or 1, ..., n_layers, condition_channels).
+        Shapes: x (B, T, ..., residual_channels), condition (B, T or 1, ..., n_layers, condition_channels), or frames
+        of it, between which it is interpolated.
         """
         activations, states = [], []
         for index, block in enumerate(self.layers):
             x, z, block_state = block(
                 x,
                 None if state is None else state[index],
-                None if condition is None else condition[..., index, :],
+                _of_layer(condition, index, x.shape[1]),
             )
             activations.append(z)
             states.append(block_state)
@@ -123,3 +125,22 @@ class GatedStack(nn.Module):
 def condition_channels(gate_channels: int, activation: Activation) -> int:
     """Channels that a block's convolution makes, and that its condition has: filter and gate, or one for ReLU."""
     return 2 * gate_channels if activation == "gated" else gate_channels
+
+
+def _of_layer(condition: Tensor | Frames[Tensor] | None, layer: int, n_steps: int) -> Tensor | None:
+    """What enters one layer: (B, T or 1, ..., condition_channels)."""
+    if not isinstance(condition, Frames):
+        return None if condition is None else condition[..., layer, :]
+    return interpolated(condition._replace(values=condition.values[..., layer, :]), n_steps)
+
+
+def interpolated(frames: Frames[Tensor], n_steps: int) -> Tensor:
+    """Frames at each of n steps: linear from one to the next, and held from the last one on.
+
+    Shapes: values (B, F, C) -> (B, n_steps, C).
+    """
+    values, hop, phase = frames
+    following = torch.cat([values[:, 1:], values[:, -1:]], dim=1)
+    share = torch.arange(hop, device=values.device, dtype=values.dtype)[:, None] / hop
+    steps = (values[:, :, None] + share * (following - values)[:, :, None]).flatten(1, 2)
+    return steps[:, phase : phase + n_steps]

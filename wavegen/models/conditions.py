@@ -1,4 +1,7 @@
-"""Labels that condition a network: embedded, and projected into the gates of every layer, once for all time."""
+"""What conditions a network beside the codes: labels, once for all time, and feature frames, which change with it.
+
+Both are projected into the gates of every layer; conditioning.py does the same in numpy for the engines.
+"""
 
 from collections.abc import Mapping
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.errors import InputError
+from wavegen.nn.causal import CausalConv
 
 
 class Labelled(nn.Module):
@@ -34,8 +38,8 @@ class Labelled(nn.Module):
         if self.labels:
             self.project_labels = nn.Linear(len(self.labels) * label_channels, n_conditions * channels, bias=False)
 
-    def condition(self, labels: Mapping[str, Tensor]) -> Tensor | None:
-        """Embed and project labels; the torch twin of `conditioning.project_labels`, for training.
+    def of_labels(self, labels: Mapping[str, Tensor]) -> Tensor | None:
+        """Embed and project labels; the torch twin of `conditioning.condition_of`, for training.
 
         Shapes: per label (B,) rows of its embedding -> (B, 1, n_conditions, channels); None without labels.
         """
@@ -44,3 +48,30 @@ class Labelled(nn.Module):
         embedded = torch.cat([embedding(labels[name]) for name, embedding in self.labels.items()], dim=-1)
         projected: Tensor = self.project_labels(embedded)
         return projected.unflatten(-1, (1, self.n_conditions, -1))
+
+
+class FrameNetwork(nn.Module):
+    """Feature frames -> what enters every layer (WaveNet, arXiv:1609.03499, section 2.5, local conditioning).
+
+        frames (B, look_ahead + F + look_ahead, n_features)
+          |  convolution over a frame and its neighbours, relu, linear, relu
+          |  projection
+        condition (B, F, n_layers, channels)
+
+    It works at the rate of the frames. A frame sees `look_ahead` others to either side, and so has to wait for them;
+    between frames the stack interpolates (nn/gated.py), where the paper learns a transposed convolution.
+    """
+
+    def __init__(self, n_features: int, hidden: int, look_ahead: int, n_layers: int, channels: int) -> None:
+        super().__init__()
+        self.look_ahead, self._n_layers = look_ahead, n_layers
+        self.around = CausalConv(n_features, hidden, 2 * look_ahead + 1)
+        self.hidden = nn.Linear(hidden, hidden)
+        self.project = nn.Linear(hidden, n_layers * channels, bias=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        before = self.around.history
+        around, _ = self.around(frames[:, before:], frames[:, :before])
+        hidden = torch.relu(self.hidden(torch.relu(around)))
+        projected: Tensor = self.project(hidden)
+        return projected.unflatten(-1, (self._n_layers, -1))

@@ -1,0 +1,48 @@
+"""What commands that write sound have in common: making it with progress, and writing it."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.progress import bar, say
+from wavegen.session import Session
+
+
+def render(session: Session, n_samples: int) -> NDArray[np.float32]:
+    """Make so many samples, or until Ctrl-C as many as there are by then: (n, T)."""
+    rate = session.description.sample_rate
+    n_made = 0
+    blocks: list[NDArray[np.float32]] = []
+    began = time.monotonic()
+    try:
+        with bar("Generating", n_samples) as running:
+            for block in session.blocks(n_samples):
+                blocks.append(block)
+                n_made += block.shape[1]
+                running.update(n_made, f"{n_made / rate:.2f} s of sound")
+    except KeyboardInterrupt:
+        if not blocks:
+            raise
+        say("Stopped; writing what there is")
+    elapsed = time.monotonic() - began
+    waveforms = np.concatenate(blocks, axis=1)
+    n, made_s = len(waveforms), n_made / rate
+    say(f"{n} x {made_s:.2f} s of sound in {elapsed:.1f} s: {n * made_s / elapsed:.3g} times real time")
+    return waveforms
+
+
+def write(paths: Sequence[Path], waveforms: NDArray[np.float32], rate: int, plot: bool) -> None:
+    """Write waveforms (n, T) into WAV files, with `plot` a picture beside each; prints the names."""
+    from wavegen.data import audio
+
+    for path, waveform in zip(paths, waveforms, strict=True):
+        audio.write(path, waveform, rate)
+        print(path)
+        if plot:
+            from wavegen import plots
+
+            plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
+            print(path.with_suffix(".png"))

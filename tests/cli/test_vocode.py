@@ -1,0 +1,117 @@
+"""`wavegen vocode`: a tiny vocoder trained on tones of two heights, and what it makes of recordings and of frames."""
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+import wavegen
+from tests.conftest import write_recordings
+from wavegen import recipe, training
+from wavegen.cli.main import app
+from wavegen.errors import InputError
+
+RECIPE = """
+data:
+  corpus: folder
+  source: SOURCE
+  sample_rate: 8000
+  features: {n_mels: 8, hop: 40, n_fft: 256}
+model:
+  {kind: wavenet, n_blocks: 1, layers_per_block: 4, residual_channels: 8, gate_channels: 8, skip_channels: 16,
+   head_channels: 16, frame_channels: 8, look_ahead: 1}
+training:
+  {steps: 40, batch_size: 4, window: 400, learning_rate: 2.0e-2, warm_up: 2, precision: float32, validate_every: 20,
+   validation_seconds: 1, sample_seconds: 0.05}
+"""
+
+
+@pytest.fixture(scope="module")
+def vocoder(tmp_path_factory):
+    """The run folder, beside the folder `in` of recordings."""
+    folder = tmp_path_factory.mktemp("vocoder")
+    source = write_recordings(folder / "in", n=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVEGEN_DATA", str(folder / "stores"))
+        training.train(recipe.parse(RECIPE.replace("SOURCE", str(source)), "tiny"), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def recording(vocoder):
+    return vocoder.parent / "in" / "low" / "1.wav"
+
+
+def run(*words):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_training_learns_and_shows_the_sound_made_again(vocoder):
+    described = wavegen.load(vocoder).description
+    assert described.features == {"n_mels": 8, "hop": 40, "n_fft": 256, "f_min": 0.0, "f_max": None}
+    assert described.bits["validation"] < 7.5
+    assert soundfile.info(vocoder / "sample.wav").frames == 400
+    assert "int8x8" in described.precision_costs
+
+
+def test_a_recording_is_made_again_as_long_as_it_was(vocoder, recording, tmp_path):
+    out = tmp_path / "again.wav"
+    result = run("vocode", vocoder, recording, out, "--seed", 3, "--plot", "--frames", tmp_path / "frames.npy")
+    assert soundfile.info(out).frames == soundfile.info(recording).frames == 4000
+    assert (tmp_path / "again.png").exists()
+    assert result.stdout.split() == [str(tmp_path / name) for name in ("frames.npy", "again.wav", "again.png")]
+    frames = np.load(tmp_path / "frames.npy")
+    assert frames.shape == (100, 8)
+
+    from_frames = tmp_path / "from_frames.wav"
+    run("vocode", vocoder, tmp_path / "frames.npy", from_frames, "--seed", 3)
+    assert from_frames.read_bytes() == out.read_bytes()
+    model = wavegen.load(vocoder)
+    expected = soundfile.read(out, dtype="float32")[0]
+    for source in (recording, frames, soundfile.read(recording)[0]):
+        made = model.vocode(source, seed=3).samples
+        np.testing.assert_allclose(made, expected, atol=1 / 32768)
+    assert model.vocode(frames, seed=3, n=2).samples.shape == (2, 4000)
+
+
+def test_every_engine_makes_the_same_sound_of_the_frames(vocoder, recording):
+    model = wavegen.load(vocoder)
+    frames, _ = model.frames_of(recording)
+    made = [
+        model.vocode(frames[:12], seed=0, engine=engine, precision="float32").samples
+        for engine in ("numba", "reference")
+    ]
+    assert made[0].shape == (480,)
+    np.testing.assert_array_equal(*made)
+    other = model.vocode(frames[:12][::-1] * 0.2, seed=0, engine="numba", precision="float32").samples
+    assert not np.array_equal(made[0], other)
+
+
+def test_what_makes_no_sense_is_refused(vocoder, recording, tiny_run, tmp_path):
+    model = wavegen.load(vocoder)
+    with pytest.raises(InputError, match="`wavegen vocode` gives it a recording, or frames"):
+        run("generate", vocoder)
+    with pytest.raises(InputError, match=r"takes no frames; expected a vocoder, trained with data\.features"):
+        run("vocode", tiny_run, recording, tmp_path / "x.wav")
+    with pytest.raises(InputError, match=r"OUT is .*x\.mp3; expected the name of a \.wav file"):
+        run("vocode", vocoder, recording, tmp_path / "x.mp3")
+    with pytest.raises(InputError, match="there is no recording"):
+        run("vocode", vocoder, tmp_path / "nothing.wav", tmp_path / "x.wav")
+    with pytest.raises(InputError, match=r"frames are \(1, 5, 7\); expected \(streams, frames, 8\)"):
+        model.vocode(np.zeros((5, 7)))
+    with pytest.raises(InputError, match="a vocoder draws"):
+        model.vocode(np.zeros((5, 8)), beam=2)
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_evaluate_measures_it_and_lets_it_run_free(vocoder, monkeypatch):
+    monkeypatch.setenv("WAVEGEN_DATA", str(vocoder.parent / "stores"))
+    result = run("evaluate", vocoder, "--split", "validation", "--free-running", 0.1)
+    assert "this model" in result.stdout
+    assert "generated" in result.stdout
+    for words in ("made again from their frames", "each from the frames of another", "Griffin-Lim"):
+        assert words in " ".join(result.stdout.split())
