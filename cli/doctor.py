@@ -1,20 +1,45 @@
 """wavegen doctor"""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wavegen.progress import bar
 
-def doctor() -> None:
-    """Tell what works on this machine, and what to install for the rest.
+
+def doctor(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="a run folder or a model of your own, to look into", metavar="[RUN]", show_default=False),
+    ] = None,
+) -> None:
+    """Tell what works on this machine, and what to install for the rest; or what ails a training run, and what helps.
+
+    Of a run it looks at the log, the corpus, what the network makes by itself, and into the network: in a minute or so.
+    The exit code is 1 if it finds something.
 
     Examples:
         wavegen doctor
+        wavegen doctor runs/birds
     """
-    from wavegen.doctor import examine
+    if run is None:
+        from wavegen.doctor import examine
 
-    marks = {True: Text("ok", "green"), False: Text("missing", "red"), None: Text("-", "yellow")}
+        findings, bad = examine(), "missing"
+    else:
+        from wavegen.diagnosis import diagnose
+
+        with bar("Looking into it", 4) as running:
+            findings, bad = diagnose(run, running), "symptom"
+
+    marks = {True: Text("ok", "green"), False: Text(bad, "red"), None: Text("-", "yellow")}
     table = Table(show_header=False, box=None)
-    for finding in examine():
+    for finding in findings:
         table.add_row(finding.what, marks[finding.ok], finding.detail)
     Console(markup=False).print(table)
+    if run is not None and any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)

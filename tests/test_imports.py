@@ -43,9 +43,10 @@ ALLOWED = {
     "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},
+    "diagnosis": {"checkpoint", "codec", "conditioning", "data", "doctor", "drawing", "engines", "evaluation"}
+    | {"features", "generation", "metrics", "models", "nn", "progress", "recipe"},
     "training": {"checkpoint", "codec", "data", "devices", "evaluation", "features", "files", "metrics", "models"}
-    | {"muon"}
-    | {"preview", "progress", "recipe", "sampling"},
+    | {"muon", "preview", "progress", "recipe", "sampling"},
     "bench": {"checkpoint", "devices", "drawing", "engines", "models", "progress", "recipe", "sampling", "training"},
 }
 
@@ -66,7 +67,7 @@ ONLY_IN = {
     "yaml": {"recipe"},
     "pydantic": {"recipe"},
     "torch": {"nn", "muon", "metrics", "models", "engines", "devices", "evaluation", "training", "doctor", "bench"}
-    | {"features", "resynthesis"},
+    | {"diagnosis", "features", "resynthesis"},
     "torchaudio": {"features"},
     "auraloss": {"resynthesis"},
 }

@@ -189,14 +189,25 @@ def drift(
             bar.update(n_made)
     curves = []
     for codes in (recorded, np.concatenate(blocks, axis=1)):
-        state, bits = None, []
-        for first in range(0, length, DRIFT_CHUNK):
-            piece = torch.from_numpy(codes[:, first : first + DRIFT_CHUNK]).to(model.device)
-            now = condition.part(first, piece.shape[1]) if isinstance(condition, Frames) else condition
-            parameters, state = model(piece, state, now)
-            bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
-        curves.append(np.array([stretch.mean() for stretch in np.array_split(np.concatenate(bits), n_bins)]))
+        bits = surprise(model, codes, condition)
+        curves.append(np.array([stretch.mean() for stretch in np.array_split(bits, n_bins)]))
     return Drift(*curves)
+
+
+@torch.inference_mode()
+def surprise(model: Model, codes: NDArray[np.int64], condition: Tensor | Frames[Tensor] | None) -> NDArray[np.float64]:
+    """Mean -log2 p(code) over some sounds (or images), heard from the beginning of time.
+
+    Shapes: codes (B, T) -> (T,).
+    """
+    chunk = max(1, DRIFT_CHUNK // model.row_length) * model.row_length
+    state, bits = None, []
+    for first in range(0, codes.shape[1], chunk):
+        piece = torch.from_numpy(codes[:, first : first + chunk]).to(model.device)
+        now = condition.part(first, piece.shape[1]) if isinstance(condition, Frames) else condition
+        parameters, state = model(piece, state, now)
+        bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
+    return np.concatenate(bits)
 
 
 def _for_engine(condition: Tensor | Frames[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
