@@ -30,7 +30,6 @@ from wavegen.nn.gated import GatedBlock
 from wavegen.progress import Bar
 
 N_EXAMPLES = 8  # recordings (or images) that the network hears, and sounds that it makes
-N_DIFFERENTIATED = 2  # of them; gradients take memory
 EXAMPLE_S = 0.5  # of each, behind the receptive field
 N_LOOKED_AT = 200  # recordings of the corpus, each for at most 10 s
 LOOK_S = 10.0
@@ -61,6 +60,11 @@ class Examples(NamedTuple):
     rows: Mapping[str, Tensor]
     frames: NDArray[np.float32] | None
 
+    def first(self, n: int) -> "Examples":
+        """The first n of them."""
+        rows = {name: rows[:n] for name, rows in self.rows.items()}
+        return Examples(self.codes[:n], self.labels[:n], rows, None if self.frames is None else self.frames[:n])
+
 
 def diagnose(run: Path, bar: Bar) -> list[Finding]:
     """Look for what ails the model of a run folder (or a model file), in a minute or so.
@@ -87,7 +91,7 @@ def diagnose(run: Path, bar: Bar) -> list[Finding]:
     findings += _sound(loaded, model, examples, made)
     bar.update(3, "looking into the network")
     heard = examples or made
-    findings += [_leak(model, heard), _gradients(model, heard), _gates(model, heard)]
+    findings += [_leak(model, heard.first(2)), _gradients(model, heard.first(2)), _gates(model, heard)]
     bar.update(4)
     return findings
 
@@ -269,13 +273,8 @@ def _leak(model: Model, examples: Examples) -> Finding:
 
 def _gradients(model: Model, examples: Examples) -> Finding:
     """Whether the loss reaches every layer."""
-    few = examples._replace(
-        codes=examples.codes[:N_DIFFERENTIATED],
-        rows={name: rows[:N_DIFFERENTIATED] for name, rows in examples.rows.items()},
-        frames=None if examples.frames is None else examples.frames[:N_DIFFERENTIATED],
-    )
-    codes = torch.from_numpy(few.codes).to(model.device)
-    logits, _ = model(codes, None, _condition(model, few))
+    codes = torch.from_numpy(examples.codes).to(model.device)
+    logits, _ = model(codes, None, _condition(model, examples))
     model.head.bits(logits, codes).mean().backward()
     blocks = _blocks(model)
     sizes = np.array([0.0 if (g := b.conv.weight.grad) is None else float(g.square().mean().sqrt()) for b in blocks])
