@@ -1,13 +1,16 @@
-"""Ask a classifier trained on real digits whether those that a model draws are the ones that were asked for.
+"""Ask a classifier trained on real digits whether those that a model makes are the ones that were asked for.
 
     python -m tests.recognise_digits runs/mnist --from MNIST_FOLDER
+    python -m tests.recognise_digits runs/digits
 
-The classifier is a small convolutional network, trained here on MNIST's official training images; its accuracy on the
-official test images is printed first. Then a hundred images of each digit are drawn.
+Drawn digits or spoken ones, as the model makes them. The classifier is a small convolutional network over pixels or
+log-mel frames, trained here on the official training split; how many of the official test split it recognises is
+printed first. Of spoken digits every digit is asked of every speaker equally often.
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,51 +18,115 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import wavegen
+from wavegen import checkpoint, recipe
+from wavegen.data import corpora, splits
 from wavegen.data.images import read_idx
+from wavegen.data.store import Store
+from wavegen.data.windows import Segment
+from wavegen.features import SILENT, LogMel
+from wavegen.session import LoadedModel
 
-PER_DIGIT = 100
-EPOCHS = 3
+PER_DIGIT = 100  # images
+PER_VOICE = 5  # spoken digits, of each digit and speaker
+SPOKEN_S = 0.6  # of each; recordings last 0.44 s in the mean
+FRAMES = 64  # of a spoken digit that the classifier looks at
+MAX_SHIFT = 8  # frames, by which they are moved while it trains
+
+
+class Digits(NamedTuple):
+    """What a classifier looks at, (n, 1, height, width), and the digits (n,)."""
+
+    inputs: Tensor
+    digits: Tensor
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--from", dest="source", type=Path, help="the folder of MNIST, for images")
     parser.add_argument("--temperature", type=float, default=None)
     arguments = parser.parse_args()
-    classifier = trained(*real(arguments.source, "train"))
-    pixels, labels = real(arguments.source, "t10k")
-    print(f"real test images: {share_right(classifier, pixels, labels):.2%} recognised")
     model = wavegen.load(arguments.model)
-    digits = [
-        model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, temperature=arguments.temperature)
-        for digit in range(10)
-    ]
-    drawn = as_inputs(np.concatenate(digits)[..., 0])
-    asked = torch.arange(10).repeat_interleave(PER_DIGIT)
-    print(f"{len(drawn)} drawn images: {share_right(classifier, drawn, asked):.2%} recognised as asked")
+    if model.description.shape:
+        train, test = (drawn_digits(arguments.source, stem) for stem in ("train", "t10k"))
+        classifier = trained(train, epochs=3, shift=0)
+        made = draw(model, arguments.temperature)
+    else:
+        train, test = spoken_digits(arguments.model)
+        classifier = trained(train, epochs=30, shift=MAX_SHIFT)
+        made = speak(model, arguments.temperature)
+    print(f"{len(test.digits)} real ones of the test split: {share_right(classifier, test):.2%} recognised")
+    print(f"{len(made.digits)} that {arguments.model} made: {share_right(classifier, made):.2%} recognised as asked")
 
 
-def real(source: Path, stem: str) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, 28, 28) in [0, 1] and their digits (n,)."""
+def drawn_digits(source: Path, stem: str) -> Digits:
     pixels, labels = (read_idx(source / f"{stem}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-    return as_inputs(pixels), torch.from_numpy(labels.astype(np.int64))
+    return Digits(from_pixels(pixels), torch.from_numpy(labels.astype(np.int64)))
 
 
-def as_inputs(pixels: np.ndarray) -> Tensor:
+def spoken_digits(model: str) -> tuple[Digits, Digits]:
+    """The training and the test split of the corpus that a model was trained on."""
+    loaded = checkpoint.load(Path(model))
+    data = recipe.parse(loaded.recipe, model).data
+    store, _ = corpora.open_corpus(data)
+    segments = splits.split(data, store.recordings)
+    return from_segments(store, segments["train"]), from_segments(store, segments["test"])
+
+
+def from_segments(store: Store, segments: list[Segment]) -> Digits:
+    sounds = [store.samples[one.start : one.start + one.n_samples] / 32768 for one in segments]
+    return Digits(
+        from_sounds(sounds, store.form.sample_rate), torch.tensor([int(one.labels["digit"]) for one in segments])
+    )
+
+
+def draw(model: LoadedModel, temperature: float | None) -> Digits:
+    images = [
+        model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, temperature=temperature) for digit in range(10)
+    ]
+    return Digits(from_pixels(np.concatenate(images)[..., 0]), torch.arange(10).repeat_interleave(PER_DIGIT))
+
+
+def speak(model: LoadedModel, temperature: float | None) -> Digits:
+    sounds, digits = [], []
+    for voice, speaker in enumerate(model.labels["speaker"]):
+        for digit in range(10):
+            labels = {"digit": str(digit), "speaker": speaker}
+            seed = 10 * voice + digit
+            made = model.generate(SPOKEN_S, n=PER_VOICE, labels=labels, seed=seed, temperature=temperature)
+            sounds += list(made.samples)
+            digits += [digit] * PER_VOICE
+    return Digits(from_sounds(sounds, model.sample_rate), torch.tensor(digits))
+
+
+def from_pixels(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255)[:, None]
 
 
-def trained(pixels: Tensor, labels: Tensor) -> nn.Module:
+def from_sounds(sounds: list[np.ndarray], rate: int) -> Tensor:
+    """Their first `FRAMES` log-mel frames, each sound brought to the same peak: (n, 1, FRAMES, 40)."""
+    features = LogMel(rate, n_mels=40, hop=rate // 100, n_fft=256)
+    inputs = np.full((len(sounds), FRAMES, 40), SILENT, dtype=np.float32)
+    for row, sound in enumerate(sounds):
+        frames = features.frames(sound / max(1e-3, float(np.abs(sound).max())))[:FRAMES]
+        inputs[row, : len(frames)] = frames
+    return torch.from_numpy(inputs)[:, None]
+
+
+def trained(digits: Digits, epochs: int, shift: int) -> nn.Module:
+    """A classifier; `shift` is by how many rows its inputs are moved at most."""
     torch.manual_seed(0)
     classifier = nn.Sequential(
         nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 10),
+        nn.Flatten(), nn.Dropout(0.3), nn.LazyLinear(128), nn.ReLU(), nn.Linear(128, 10),
     )  # fmt: skip
+    classifier(digits.inputs[:1])  # makes the layer whose size depends on the inputs
     optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(pixels)).split(128):
-            loss = F.cross_entropy(classifier(pixels[chosen]), labels[chosen])
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(digits.digits)).split(128):
+            moved = int(torch.randint(-shift, shift + 1, ()))
+            inputs = digits.inputs[chosen].roll(moved, dims=2)
+            loss = F.cross_entropy(classifier(inputs), digits.digits[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -67,9 +134,9 @@ def trained(pixels: Tensor, labels: Tensor) -> nn.Module:
 
 
 @torch.inference_mode()
-def share_right(classifier: nn.Module, pixels: Tensor, labels: Tensor) -> float:
-    found = torch.cat([classifier(some).argmax(dim=1) for some in pixels.split(1000)])
-    return float((found == labels).double().mean())
+def share_right(classifier: nn.Module, digits: Digits) -> float:
+    found = torch.cat([classifier(some).argmax(dim=1) for some in digits.inputs.split(1000)])
+    return float((found == digits.digits).double().mean())
 
 
 if __name__ == "__main__":

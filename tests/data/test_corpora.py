@@ -64,6 +64,23 @@ def test_a_prepared_folder_is_prepared_again_only_when_it_changed(tmp_path):
     assert third.fingerprint != first.fingerprint
 
 
+def test_preparing_that_is_interrupted_leaves_the_older_store_and_nothing_half_made(tmp_path, monkeypatch):
+    write_recordings(tmp_path / "in")
+    first, _ = corpora.open_corpus(folder_data(tmp_path / "in"))
+    soundfile.write(tmp_path / "in" / "new.wav", np.zeros(100), RATE)
+    decode, n_decoded = SoundForm.decode, itertools.count(1)
+
+    def interrupted(self, name, file, notes):
+        if next(n_decoded) == 4:
+            raise KeyboardInterrupt  # Ctrl-C
+        yield from decode(self, name, file, notes)
+
+    monkeypatch.setattr(SoundForm, "decode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        corpora.open_corpus(folder_data(tmp_path / "in"))
+    assert [store.load(path).fingerprint for path in store.root().iterdir()] == [first.fingerprint]
+
+
 def test_bad_recordings_are_left_out_by_name_and_the_rest_stays_whole(tmp_path):
     write_recordings(tmp_path / "in")
     (tmp_path / "in" / "high" / "1-broken.wav").write_bytes(b"RIFF????")
