@@ -54,7 +54,7 @@ def evaluate(
     """Measure bits per sample on a split of the model's corpus, beside what simple histograms get on the same data.
 
     Fewer is better; a WaveNet that has learnt anything is below the order-1 histogram. A vocoder also makes some
-    recordings of the split again, and is told how near it came.
+    recordings of the split again, to tell how near it comes.
 
     Examples:
         wavegen evaluate runs/speech
@@ -76,12 +76,13 @@ def evaluate(
     examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
     codec, features = described.make_codec(), features_of(rate, described.features)
+    framer = make_framer(network, store, features)
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.form.amount(total)}")
     n_most = total if seconds is None else round(seconds * rate)
     with bar("Evaluating", min(total, n_most)) as running:
         bits = bits_per_sample(
-            network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running, features
+            network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running, framer
         )
     order_0, order_1 = histogram_bits(store, train, chosen, codec)
 
@@ -92,7 +93,7 @@ def evaluate(
     Console(markup=False).print(table)
     if precisions:
         with bar("Rounding", len(REDUCED)) as running:
-            costs = precision_costs(network, store, chosen, codec, described.labels, bar=running, features=features)
+            costs = precision_costs(network, store, chosen, codec, described.labels, bar=running, framer=framer)
         table = Table("precision", "bits per sample more than float32", title="what the CPU engine's precisions cost")
         for precision, cost in costs.items():
             table.add_row(precision, f"{cost:+.4f}")
@@ -103,7 +104,6 @@ def evaluate(
         coder = Coder(store, codec)
         recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
         rows = label_rows(examples, described.labels, network.device)
-        framer = make_framer(network, store, features)
         frames = None if framer is None else framer.frames([(segment, 0) for segment in examples], n_free)
         with bar("Running free", n_free) as running:
             found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running, frames=frames)

@@ -1,11 +1,14 @@
 """What many tests share: tiny models, a tiny corpus, and the real recordings where they lie beside the repository."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks gain nothing from more, and wait for a busy core
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 
 import numpy as np
 import pytest
@@ -111,7 +114,7 @@ def tiny_checkpoint(**changes: object) -> Checkpoint:
     architecture: dict[str, Any] = {**TINY_SIZES, "n_features": 0, "hop": 1, **changes}
     codec = "linear" if architecture["n_classes"] == 65536 else "mu-law"
     labels = {name: [str(value) for value in range(n)] for name, n in (changes.get("labels") or {}).items()}
-    features = {"n_mels": architecture["n_features"], "hop": architecture["hop"], "n_fft": 64}
+    features = {"n_mels": architecture["n_features"], "hop": architecture["hop"], "n_fft": 128}
     description = Description(
         "wavenet",
         architecture,

@@ -181,7 +181,7 @@ def test_a_description_that_contradicts_itself_is_refused_in_one_sentence(tmp_pa
         wavegen.load(path).generate(seconds=0.001)
 
 
-GOOD_FEATURES = {"n_mels": 4, "hop": 40, "n_fft": 64, "f_min": 0.0, "f_max": None}
+GOOD_FEATURES = {"n_mels": 4, "hop": 40, "n_fft": 128, "f_min": 0.0, "f_max": None}
 
 
 @pytest.mark.parametrize(

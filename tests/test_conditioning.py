@@ -10,8 +10,8 @@ from tests.conftest import tiny_checkpoint
 from wavegen.conditioning import FrameConditioner, condition_of, known_labels, with_neighbours
 from wavegen.errors import InputError
 from wavegen.features import SILENT
-from wavegen.frames import Frames
 from wavegen.models.build import from_checkpoint
+from wavegen.slow_condition import SlowCondition
 
 VOCODER = {"n_features": 4, "hop": 5, "frame_channels": 6, "look_ahead": 2}
 
@@ -33,7 +33,7 @@ def test_of_a_recordings_labels_a_model_takes_those_that_it_knows():
     assert known_labels(known, {"speaker": "2", "digit": "8", "age": "9"}) == {"speaker": "2", "digit": None}
 
 
-TENSORS = [f"frames.{name}" for name in ("around.weight", "around.bias", "hidden.weight", "project.weight")]
+TENSORS = [f"frame_network.{name}" for name in ("around.weight", "around.bias", "hidden.weight", "project.weight")]
 
 
 @pytest.mark.parametrize("name", ["labels.speaker.weight", "project_labels.weight", *TENSORS])
@@ -56,7 +56,7 @@ def test_numpy_and_torch_make_the_same_condition(labels):
     rows = {"speaker": torch.tensor([1, 2])} if labels else {}
     expected = model.condition(rows, given)
     found = FrameConditioner(checkpoint, streams, frames).at(0, 36)
-    assert isinstance(expected, Frames)
+    assert isinstance(expected, SlowCondition)
     assert (found.hop, found.phase) == (expected.hop, expected.phase) == (5, 0)
     np.testing.assert_allclose(found.values, expected.values.detach().numpy(), atol=1e-6)
 
@@ -75,7 +75,16 @@ def test_a_stretch_has_the_frames_of_the_whole(first, n):
     np.testing.assert_allclose(cut.values, part.values, atol=1e-6)
 
 
+def test_a_stretch_has_the_very_bits_of_the_whole():
+    conditioner = FrameConditioner(tiny_checkpoint(**VOCODER), [{}, {}], frames_of(n=70))
+    whole = conditioner.at(0, 350)
+    for first in (0, 155, 160, 165, 345):
+        part = conditioner.at(first, 5)
+        np.testing.assert_array_equal(part.values, whole.values[:, first // 5 :][:, : part.values.shape[1]])
+
+
 def test_beyond_the_ends_there_is_silence():
+    assert (with_neighbours(frames_of(), 12, 15, 2) == SILENT).all()
     around = with_neighbours(frames_of(), 7, 11, 2)
     np.testing.assert_array_equal(around[:, :4], frames_of()[:, 5:9])
     assert (around[:, 4:] == SILENT).all()

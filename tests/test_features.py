@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from wavegen.errors import InputError
@@ -45,6 +46,23 @@ def test_a_sound_has_a_frame_for_every_hop_it_begins(n_samples, n_frames):
     assert FEATURES.frames(np.zeros(n_samples)).shape == (n_frames, 20)
 
 
+def test_parameters_that_cannot_work_are_refused():
+    with pytest.raises(InputError, match=r"hop is 200; expected at most half of n_fft, 128 samples"):
+        LogMel(8000, n_mels=20, hop=200, n_fft=256)
+    with pytest.raises(InputError, match=r"features.n_mels is 80, of which \d+ bands are narrower than a bin"):
+        LogMel(8000, n_mels=80, hop=50, n_fft=256)
+    with pytest.raises(InputError, match="span 5000 to 4000 Hz"):
+        LogMel(8000, n_mels=20, hop=50, n_fft=256, f_min=5000)
+
+
+def test_frames_are_the_same_where_training_computes_in_bfloat16():
+    random = np.random.default_rng(0)
+    waveform = 0.3 * random.standard_normal(1000)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = FEATURES.frames(waveform)
+    np.testing.assert_array_equal(inside, FEATURES.frames(waveform))
+
+
 def test_a_description_gives_the_features_back():
     described = {"n_mels": 20, "hop": 50, "n_fft": 256, "f_min": 0.0, "f_max": None}
     assert features_of(8000, described) == FEATURES
@@ -71,8 +89,9 @@ def test_frames_are_read_from_files_of_other_programs(tmp_path):
         (np.zeros((0, 20)), r"shape \(0, 20\)"),
         (np.zeros((2, 3, 20)), r"shape \(2, 3, 20\)"),
         (np.full((3, 20), np.nan), "NaN"),
-        (np.zeros((3, 20), dtype=np.int64), "int64"),
-        (np.full((3, 20), -80.0), "spans -80 to -80; expected log-mel frames, whose silence is -1"),
+        (np.zeros((3, 20), dtype=np.int64), "holds int64; expected floating point numbers"),
+        (np.linspace(-9, 2, 60).reshape(3, 20), "spans -9 to 2; expected log-mel frames"),
+        (np.full((3, 20), -80.0), "spans -80 to -80; expected log-mel frames whose silence is -1"),
         (np.array([["a"] * 20]), "floating"),
         (np.array([[object()]]), "cannot read"),
     ],

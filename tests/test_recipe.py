@@ -59,6 +59,10 @@ def test_a_wrong_value_is_named_with_the_nearest_right_one(override, sentence):
 def test_a_missing_key_is_named():
     with pytest.raises(InputError, match=r"the key 'training\.steps' is missing"):
         recipe.parse(TINY_RECIPE.replace("  steps: 30\n", ""), "tiny")
+    with pytest.raises(InputError, match=r"unknown key 'data\.features\.n_mel'; did you mean 'n_mels'\?"):
+        recipe.parse(TINY_RECIPE, "tiny", ["data.features={n_mel: 40}"])
+    with pytest.raises(InputError, match="span 0 to 5000 Hz; expected a rise, up to half the sample rate, 4000 Hz"):
+        recipe.parse(TINY_RECIPE, "tiny", ["data.features={f_max: 5000}"])
     with pytest.raises(InputError, match=r"'data\.corpus' is missing"):
         recipe.parse(TINY_RECIPE.replace("  corpus: sine\n", ""), "tiny")
 

@@ -193,7 +193,7 @@ def measure(checkpoint: Checkpoint) -> Size:
     dilations = shape["n_blocks"] * per_block
     is_image = checkpoint.description.kind == "pixelcnn"
     matrices = {name: weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1}
-    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour", "frames.")
+    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour", "frame_network.")
     above = sum(size for name, size in matrices.items() if name.startswith(("above.", "enter.")))
     by_code = sum(size for name, size in matrices.items() if not name.startswith((*free, "above.", "enter.")))
     return Size(

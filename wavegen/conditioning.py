@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.features import SILENT
-from wavegen.frames import Frames
+from wavegen.slow_condition import SlowCondition
+
+CHUNK = 32  # frames that are projected at a time
 
 
 def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
@@ -79,7 +81,9 @@ def condition_channels(described: Description) -> int:
 class FrameConditioner:
     """The condition that feature frames and labels make, for whatever steps it is wanted.
 
-    Nothing is kept from call to call, so it takes the memory of the frames alone, which may be mapped from a file.
+    Frames are projected in chunks that do not depend on the calls, so that neither does a bit of the result; only the
+    newest chunks are kept. Beyond the last frame there is silence.
+
     Shapes: frames (B, F, n_features), one label mapping per stream.
 
     Raises: InputError if the model takes no such frames, or for a label that it does not know.
@@ -104,29 +108,39 @@ class FrameConditioner:
             "hidden.bias": (hidden,),
             "project.weight": (self._n_layers * channels, hidden),
         }
-        self._weights = {name: checkpoint.tensor(f"frames.{name}", *shape) for name, shape in shapes.items()}
+        self._weights = {name: checkpoint.tensor(f"frame_network.{name}", *shape) for name, shape in shapes.items()}
         self._of_labels = condition_of(checkpoint, streams)
+        self._chunks: dict[int, NDArray[np.float32]] = {}
 
     @property
     def n_samples(self) -> int:
         """Length of the sound that the frames tell of."""
         return self._frames.shape[1] * self.hop
 
-    def at(self, first: int, n: int) -> Frames[NDArray[np.float32]]:
+    def at(self, first: int, n: int) -> SlowCondition[NDArray[np.float32]]:
         """The condition of n steps from step `first` of the sound on."""
         begin, end = first // self.hop, (first + n - 1) // self.hop + 2
-        given = with_neighbours(self._frames, begin, end, self._look_ahead)
-        values = project_frames(self._weights, given).reshape(len(given), end - begin, self._n_layers, -1)
-        if self._of_labels is not None:
-            values = values + self._of_labels
-        return Frames(values, self.hop, first - begin * self.hop)
+        numbers = range(begin // CHUNK, (end - 1) // CHUNK + 1)
+        self._chunks = {
+            number: self._chunks[number] if number in self._chunks else self._project(number) for number in numbers
+        }
+        values = np.concatenate(list(self._chunks.values()), axis=1)
+        skipped = begin - numbers.start * CHUNK
+        return SlowCondition(values[:, skipped : skipped + end - begin], self.hop, first - begin * self.hop)
+
+    def _project(self, number: int) -> NDArray[np.float32]:
+        """A chunk of the condition, (B, CHUNK, n_layers, channels)."""
+        given = with_neighbours(self._frames, number * CHUNK, (number + 1) * CHUNK, self._look_ahead)
+        values = project_frames(self._weights, given).reshape(len(given), CHUNK, self._n_layers, -1)
+        return values if self._of_labels is None else values + self._of_labels
 
 
 def with_neighbours(frames: NDArray[np.floating], begin: int, end: int, n: int) -> NDArray[np.float32]:
     """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is silence."""
     found = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
     first, last = max(0, begin - n), min(frames.shape[1], end + n)
-    found[:, first - begin + n : last - begin + n] = frames[:, first:last]
+    if first < last:
+        found[:, first - begin + n : last - begin + n] = frames[:, first:last]
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from wavegen import checkpoint, metrics, recipe
 from wavegen.checkpoint import Checkpoint
 from wavegen.codec import Codec
-from wavegen.conditioning import FrameConditioner, condition_of, known_labels
+from wavegen.conditioning import known_labels
 from wavegen.data import corpora, splits
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
@@ -20,9 +20,9 @@ from wavegen.doctor import Finding
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.evaluation import label_rows, make_framer, surprise
-from wavegen.features import SILENT, features_of
-from wavegen.generation import ConditionAt, generate
+from wavegen.evaluation import for_engine, label_rows, make_framer, surprise
+from wavegen.features import features_of
+from wavegen.generation import generate
 from wavegen.models.build import Model, from_checkpoint
 from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
@@ -78,22 +78,32 @@ def diagnose(run: Path, bar: Bar) -> list[Finding]:
     bar.update(1, "corpus")
     model = from_checkpoint(loaded)
     try:
-        store, _ = corpora.open_corpus(settings.data)
+        store = _corpus(loaded, settings)
         segments = splits.split(settings.data, store.recordings)
     except InputError as error:
         findings.append(Finding("data", None, f"not looked at, and the network not compared with it: {error}"))
         examples = None
+        if loaded.description.features:
+            return [*findings, Finding("network", None, "not looked into: a vocoder needs recordings to make again")]
     else:
         findings.append(_data(store, segments["train"]))
         examples = _examples(loaded, model, store, segments["validation"])
     bar.update(2, "running free")
-    made = _run_free(loaded, examples)
+    made = _run_free(loaded, model, examples)
     findings += _sound(loaded, model, examples, made)
     bar.update(3, "looking into the network")
     heard = examples or made
     findings += [_leak(model, heard.first(2)), _gradients(model, heard.first(2)), _gates(model, heard)]
     bar.update(4)
     return findings
+
+
+def _corpus(loaded: Checkpoint, settings: recipe.Recipe) -> Store:
+    """Raises: InputError if it is not prepared here, or another than the one that the model was trained on."""
+    store, _ = corpora.open_corpus(settings.data, may_prepare=False)
+    if store.fingerprint != loaded.description.corpus_fingerprint:
+        raise InputError(f"the corpus {store.corpus} here is not the one of the training")
+    return store
 
 
 def _progress(loaded: Checkpoint, settings: recipe.Recipe) -> Finding:
@@ -122,7 +132,7 @@ def _course(lines: Sequence[Mapping[str, Any]], settings: recipe.Recipe) -> list
         detail = f"the gradient exceeds training.clip_norm tenfold in {cut:.0%} of the steps"
         findings.append(_bad("learning rate", detail, "lower training.learning_rate"))
     else:
-        detail = f"training falls, from {smooth[0]:.2f} to {smooth[-1]:.2f} bits"
+        detail = f"training went from {smooth[0]:.2f} to {smooth[-1]:.2f} bits"
         findings.append(Finding("learning rate", True, detail))
     validated = [(line["step"], line["validation_bits"]) for line in lines if "validation_bits" in line]
     if len(validated) > 1:
@@ -175,28 +185,22 @@ def _examples(loaded: Checkpoint, model: Model, store: Store, segments: Sequence
     )
 
 
-def _run_free(loaded: Checkpoint, examples: Examples | None) -> Examples:
+def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Examples:
     """What the network makes by itself, as many and as long as the examples, with their labels and frames."""
     described = loaded.description
     decoding = described.make_decoding()
     labels = examples.labels if examples else [dict.fromkeys(described.labels) for _ in range(N_EXAMPLES)]
     n = examples.codes.shape[1] if examples else round(EXAMPLE_S * described.sample_rate)
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
-    rows, frames = (examples.rows, examples.frames) if examples else (unknown, None)
+    made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
     if described.shape:
-        codes = np.concatenate(list(Canvas(loaded, labels).rows(0, decoding)), axis=1)
-        return Examples(codes, labels, rows, None)
-    condition: NDArray[np.float32] | ConditionAt | None = condition_of(loaded, labels)
-    if described.features:
-        look_ahead = described.architecture["look_ahead"]
-        if frames is None:  # nothing to make again: silence
-            n_frames = n // described.architecture["hop"] + 2 + 2 * look_ahead
-            frames = np.full((len(labels), n_frames, described.features["n_mels"]), SILENT, dtype=np.float32)
-        inside = frames[:, look_ahead : frames.shape[1] - look_ahead]
-        condition = FrameConditioner(loaded, labels, inside).at
+        rows = Canvas(loaded, labels).rows(0, decoding)
+        return made._replace(codes=np.concatenate(list(rows), axis=1))
+    with torch.inference_mode():
+        condition = for_engine(_condition(model, made))
     _, engine = make_engine("auto", loaded, len(labels), precision="float32")
     blocks = list(generate(engine, n, seed=0, decoding=decoding, condition=condition))
-    return Examples(np.concatenate(blocks, axis=1), labels, rows, frames)
+    return made._replace(codes=np.concatenate(blocks, axis=1))
 
 
 def _sound(loaded: Checkpoint, model: Model, examples: Examples | None, made: Examples) -> list[Finding]:

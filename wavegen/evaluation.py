@@ -17,12 +17,12 @@ from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.rounded import in_precision
 from wavegen.errors import InputError
 from wavegen.features import LogMel
-from wavegen.frames import Frames
 from wavegen.generation import ConditionAt, generate
 from wavegen.models.build import Model
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding
+from wavegen.slow_condition import SlowCondition
 
 STREAMS = 8  # segments heard side by side
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
@@ -42,13 +42,13 @@ def bits_per_sample(
     label_values: Mapping[str, Sequence[str]],
     max_codes: int | None = None,
     bar: Bar | None = None,
-    features: LogMel | None = None,
+    framer: Framer | None = None,
 ) -> float:
     """Mean -log2 p(code) over segments, each predicted from everything before it in its recording.
 
     A segment that begins with its recording counts from its first code; one that begins later counts from where the
-    receptive field is filled. `max_codes` bounds the work: see `excerpt`. `features` are those that condition a
-    vocoder.
+    receptive field is filled. `max_codes` bounds the work: see `excerpt`. `framer` takes the frames that condition a
+    vocoder (`make_framer`).
 
     Raises: InputError if nothing counts.
     """
@@ -60,7 +60,6 @@ def bits_per_sample(
         raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")
     coder = Coder(store, codec)
     total_bits, total_codes = 0.0, 0
-    framer = make_framer(model, store, features)
     unit = math.lcm(model.row_length, 1 if framer is None else framer.hop)
     chunk = max(1, CHUNK // unit) * unit
     for group in _side_by_side(ordered):
@@ -92,9 +91,9 @@ def bits_per_sample(
 
 def make_framer(model: Model, store: Store, features: LogMel | None) -> Framer | None:
     """What takes the feature frames that condition a model of the recordings of a store, or None if it has none."""
-    if features is None or not isinstance(model, WaveNet) or model.frames is None:
+    if features is None or not isinstance(model, WaveNet) or model.frame_network is None:
         return None
-    return Framer(store, features, model.frames.look_ahead)
+    return Framer(store, features, model.frame_network.look_ahead)
 
 
 def _side_by_side(ordered: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
@@ -114,13 +113,13 @@ def precision_costs(
     label_values: Mapping[str, Sequence[str]],
     max_codes: int = COST_CODES,
     bar: Bar | None = None,
-    features: LogMel | None = None,
+    framer: Framer | None = None,
 ) -> dict[str, float]:
     """Bits per sample that the reduced precisions of the CPU engine cost a model: its bits in each, less in float32."""
     costs = {}
 
     def bits(network: Model) -> float:
-        return bits_per_sample(network, store, segments, codec, label_values, max_codes, features=features)
+        return bits_per_sample(network, store, segments, codec, label_values, max_codes, framer=framer)
 
     exact = bits(model)
     for number, precision in enumerate(REDUCED, start=1):
@@ -182,7 +181,7 @@ def drift(
     condition = model.condition(labels, None if frames is None else torch.from_numpy(frames).to(model.device))
     blocks, n_made = [], 0
     engine = ReferenceEngine(model, n_streams)
-    for block in generate(engine, length, seed=seed, decoding=decoding, condition=_for_engine(condition)):
+    for block in generate(engine, length, seed=seed, decoding=decoding, condition=for_engine(condition)):
         blocks.append(block)
         n_made += block.shape[1]
         if bar is not None:
@@ -195,7 +194,9 @@ def drift(
 
 
 @torch.inference_mode()
-def surprise(model: Model, codes: NDArray[np.int64], condition: Tensor | Frames[Tensor] | None) -> NDArray[np.float64]:
+def surprise(
+    model: Model, codes: NDArray[np.int64], condition: Tensor | SlowCondition[Tensor] | None
+) -> NDArray[np.float64]:
     """Mean -log2 p(code) over some sounds (or images), heard from the beginning of time.
 
     Shapes: codes (B, T) -> (T,).
@@ -204,16 +205,16 @@ def surprise(model: Model, codes: NDArray[np.int64], condition: Tensor | Frames[
     state, bits = None, []
     for first in range(0, codes.shape[1], chunk):
         piece = torch.from_numpy(codes[:, first : first + chunk]).to(model.device)
-        now = condition.part(first, piece.shape[1]) if isinstance(condition, Frames) else condition
+        now = condition.part(first, piece.shape[1]) if isinstance(condition, SlowCondition) else condition
         parameters, state = model(piece, state, now)
         bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
     return np.concatenate(bits)
 
 
-def _for_engine(condition: Tensor | Frames[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
+def for_engine(condition: Tensor | SlowCondition[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
     """A condition as `generate` takes it."""
-    if isinstance(condition, Frames):
-        return Frames(condition.values.cpu().numpy(), condition.hop).part
+    if isinstance(condition, SlowCondition):
+        return SlowCondition(condition.values.cpu().numpy(), condition.hop).part
     return None if condition is None else condition.cpu().numpy()
 
 

@@ -20,12 +20,15 @@ from wavegen.errors import InputError
 
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
-MAX_MAGNITUDE = 10.0  # a frame from elsewhere beyond this was scaled in another way
+PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
 
 
 @dataclass(frozen=True)
 class LogMel:
-    """The parameters of the frames, which a recipe and a model file hold: see `recipe.LogMelFeatures` for each."""
+    """The parameters of the frames, which a recipe and a model file hold: see `recipe.LogMelFeatures` for each.
+
+    Raises: InputError if frames would leave samples out, bands lie beyond half the rate, or one has no bin of the STFT.
+    """
 
     sample_rate: int
     n_mels: int = 80
@@ -33,6 +36,26 @@ class LogMel:
     n_fft: int = 1024
     f_min: float = 0.0
     f_max: float | None = None
+
+    def __post_init__(self) -> None:
+        half = self.sample_rate / 2
+        if self.hop > self.n_fft // 2:
+            raise InputError(f"features.hop is {self.hop}; expected at most half of n_fft, {self.n_fft // 2} samples")
+        if not 0 <= self.f_min < self._highest <= half:
+            raise InputError(
+                f"features span {self.f_min:g} to {self._highest:g} Hz; expected a rise, up to half the sample rate, "
+                f"{half:g} Hz, at most"
+            )
+        low, high = (2595 * np.log10(1 + frequency / 700) for frequency in (self.f_min, self._highest))
+        mels = np.linspace(low, high, self.n_mels + 2)
+        edges = 700 * (10 ** (mels / 2595) - 1)
+        bins = np.linspace(0, half, self.n_fft // 2 + 1)
+        empty = np.searchsorted(bins, edges[2:], "left") <= np.searchsorted(bins, edges[:-2], "right")
+        if empty.any():
+            raise InputError(
+                f"features.n_mels is {self.n_mels}, of which {empty.sum()} bands are narrower than a bin of the STFT; "
+                f"expected fewer, or n_fft above {self.n_fft}"
+            )
 
     def n_frames(self, n_samples: int) -> int:
         """How many frames a sound has."""
@@ -44,13 +67,15 @@ class LogMel:
         Shapes: samples (B, n_fft + (F - 1) * hop) -> (B, F, n_mels), the first around sample n_fft // 2.
         """
         import torch
-        from torchaudio.functional import melscale_fbanks
 
+        audio = _torchaudio()
         window = torch.hann_window(self.n_fft)
         given = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-        spectra = torch.stft(given, self.n_fft, self.hop, window=window, center=False, return_complex=True).abs()
-        filters = melscale_fbanks(self.n_fft // 2 + 1, self.f_min, self._highest, self.n_mels, self.sample_rate)
-        magnitudes = spectra.transpose(1, 2) @ filters * (2 / window.sum())
+        n_bins = self.n_fft // 2 + 1
+        with torch.autocast("cpu", enabled=False):  # training measures itself in bfloat16
+            spectra = torch.stft(given, self.n_fft, self.hop, window=window, center=False, return_complex=True).abs()
+            filters = audio.functional.melscale_fbanks(n_bins, self.f_min, self._highest, self.n_mels, self.sample_rate)
+            magnitudes = spectra.transpose(1, 2) @ filters * (2 / window.sum())
         frames: NDArray[np.float32] = (magnitudes.clamp(min=QUIETEST).log10() / 2.5 + 1).numpy()
         return frames
 
@@ -75,21 +100,24 @@ class LogMel:
         Shapes: frames (B, F, n_mels) -> (B, n_samples).
         """
         import torch
-        from torchaudio.functional import griffinlim
-        from torchaudio.transforms import InverseMelScale
 
+        audio = _torchaudio()
         window = torch.hann_window(self.n_fft)
         silence = np.full_like(frames[:, :1], SILENT)
         given = np.concatenate([frames, silence], axis=1).astype(np.float32)  # one frame is around the end
         magnitudes = 10 ** (2.5 * (torch.from_numpy(given).transpose(1, 2) - 1)) * (window.sum() / 2)
         n_bins = self.n_fft // 2 + 1
-        to_bins = InverseMelScale(n_bins, self.n_mels, self.sample_rate, self.f_min, self._highest, driver="gelsd")
+        to_bins = audio.transforms.InverseMelScale(
+            n_bins, self.n_mels, self.sample_rate, self.f_min, self._highest, driver="gelsd"
+        )
         spectra = to_bins(magnitudes)
-        torch.manual_seed(0)  # of the first phases
         length = frames.shape[1] * self.hop
-        sounds: NDArray[np.float32] = griffinlim(
-            spectra, window, self.n_fft, self.hop, self.n_fft, 1.0, 32, 0.99, length, True
-        ).numpy()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of the first phases
+            found = audio.functional.griffinlim(
+                spectra, window, self.n_fft, self.hop, self.n_fft, 1.0, 32, 0.99, length, True
+            )
+        sounds: NDArray[np.float32] = found.numpy()
         return sounds[:, :n_samples]
 
     @property
@@ -115,19 +143,42 @@ def read_frames(path: Path, n_features: int) -> NDArray[np.float32]:
     """Frames from a file, (F, n_features): an array in .npy, or the only tensor, or the one named `frames`, of a
     .safetensors file.
 
-    Raises: InputError if it cannot be read, or for another shape, or numbers that cannot be log-mel frames.
+    Raises: InputError if it cannot be read, and as `check_frames`.
     """
     found = _read_npy(path) if path.suffix == ".npy" else _read_safetensors(path)
-    if found.ndim != 2 or found.shape[1] != n_features or not len(found):
-        raise InputError(f"{path} holds frames of shape {found.shape}; the model reads (frames, {n_features})")
-    if found.dtype.kind != "f" or not np.isfinite(found).all():
-        raise InputError(f"{path} holds {found.dtype} with NaN or infinity; expected floating point numbers")
-    frames = found.astype(np.float32)
-    if np.abs(frames).max() > MAX_MAGNITUDE:
+    return check_frames(found, n_features, str(path))
+
+
+def check_frames(frames: NDArray[Any], n_features: int, name: str) -> NDArray[np.float32]:
+    """Frames as float32, (F, n_features).
+
+    Raises: InputError for another shape, or numbers that cannot be frames as this module defines them.
+    """
+    if frames.ndim != 2 or frames.shape[1] != n_features or not len(frames):
+        raise InputError(f"{name} holds frames of shape {frames.shape}; the model reads (frames, {n_features})")
+    if frames.dtype.kind != "f":
+        raise InputError(f"{name} holds {frames.dtype}; expected floating point numbers")
+    if not np.isfinite(frames).all():
+        raise InputError(f"{name} holds NaN or infinity")
+    lowest, highest = float(frames.min()), float(frames.max())
+    if lowest < PLAUSIBLE[0] or highest > PLAUSIBLE[1]:
         raise InputError(
-            f"{path} spans {frames.min():g} to {frames.max():g}; expected log-mel frames, whose silence is {SILENT:g}"
+            f"{name} spans {lowest:g} to {highest:g}; expected log-mel frames whose silence is {SILENT:g} "
+            "and whose loudest bands are about 1 (docs/vocoder.md)"
         )
-    return frames
+    return frames.astype(np.float32)
+
+
+def _torchaudio() -> Any:
+    """Raises: InputError if it is not there, or was made for another torch."""
+    try:
+        import torchaudio
+        import torchaudio.transforms
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"log-mel frames need torchaudio, which does not load ({error}); pip install torch torchaudio, in one step"
+        ) from error
+    return torchaudio
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

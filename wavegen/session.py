@@ -22,7 +22,7 @@ from wavegen.conditioning import FrameConditioner
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.features import features_of, read_frames
+from wavegen.features import check_frames, features_of, read_frames
 from wavegen.generation import ConditionAt, generate, n_samples
 from wavegen.sampling import Decoding
 
@@ -74,7 +74,9 @@ class Session:
         self.description: Description = described
         self.codec: Codec = described.make_codec()
         if described.features and wish.frames is None:
-            raise InputError(f"{loaded.path} says what it is shown; `wavegen vocode` gives it a recording, or frames")
+            raise InputError(
+                f"{loaded.path} is a vocoder, which needs a recording or frames to make again; use `wavegen vocode`"
+            )
         self.decoding: Decoding = described.make_decoding(
             temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
         )
@@ -95,6 +97,8 @@ class Session:
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
         if wish.frames is not None:
+            if wish.prime is not None:
+                raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
             frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
             self._under_frames = FrameConditioner(loaded, [self.labels] * n_streams, frames).at
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
@@ -178,11 +182,13 @@ class LoadedModel:
         if features is None:
             raise InputError(f"{self._loaded.path} takes no frames; expected a vocoder, trained with data.features")
         if isinstance(source, np.ndarray) and source.ndim == 2:
-            frames: NDArray[np.floating] = source
+            frames = check_frames(source, features.n_mels, "the array")
         elif not isinstance(source, np.ndarray) and Path(source).suffix in (".npy", ".safetensors"):
             frames = read_frames(Path(source), features.n_mels)
         else:
             waveform = _waveform(source, self.sample_rate)
+            if not len(waveform) or not np.abs(waveform).max() <= 1:  # NaN is not, either
+                raise InputError("the waveform to make again is empty, or leaves [-1, 1]")
             return features.frames(waveform), len(waveform)
         return frames, len(frames) * features.hop
 

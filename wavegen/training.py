@@ -190,7 +190,6 @@ class Run:
         self.unlogged_bits: list[float] = []
         self.bits: dict[str, float] = {}
         self.precision_costs: dict[str, float] = {}
-        self.features = features_of(getattr(recipe.data, "sample_rate", 0), recipe.features)
         self.codec: Codec = make_codec(recipe.data.codec, recipe.data.n_classes)
         is_bfloat16 = recipe.training.precision == "bfloat16" or (
             recipe.training.precision == "auto" and multiplies_bfloat16(device)
@@ -239,8 +238,9 @@ class Run:
             settings.seed,
             recipe.data.shape if isinstance(recipe.data, ImageData) and recipe.data.mirrored else None,
         )
-        framer = make_framer(self.model, self.store, self.features)
-        self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values, framer)
+        features = features_of(self.description.sample_rate, recipe.features)
+        self.framer = make_framer(self.model, self.store, features)
+        self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values, self.framer)
         if not any(segment.n_counted(field) for segment in self.segments["validation"]):
             raise InputError(f"the validation split has no recording longer than the receptive field, {field} samples")
         self.optimizers = make_optimizers(self.model, settings)
@@ -362,7 +362,7 @@ class Run:
                 self.codec,
                 self.label_values,
                 n,
-                features=self.features,
+                framer=self.framer,
             )
         self._metrics.write({"step": self.step, "validation_bits": round(self.bits["validation"], 5)})
         recent = metrics.read_metrics(self.folder)
@@ -385,7 +385,7 @@ class Run:
             self.segments["validation"],
             self.codec,
             self.label_values,
-            features=self.features,
+            framer=self.framer,
         )
 
     def write_sample(self) -> None:

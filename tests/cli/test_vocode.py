@@ -7,15 +7,17 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import write_recordings
-from wavegen import recipe, training
+from wavegen import diagnosis, recipe, training
 from wavegen.cli.main import app
 from wavegen.errors import InputError
+from wavegen.progress import Bar
 
 RECIPE = """
 data:
   corpus: folder
   source: SOURCE
   sample_rate: 8000
+  labels_from_folders: height
   features: {n_mels: 8, hop: 40, n_fft: 256}
 model:
   {kind: wavenet, n_blocks: 1, layers_per_block: 4, residual_channels: 8, gate_channels: 8, skip_channels: 16,
@@ -93,7 +95,7 @@ def test_every_engine_makes_the_same_sound_of_the_frames(vocoder, recording):
 
 def test_what_makes_no_sense_is_refused(vocoder, recording, tiny_run, tmp_path):
     model = wavegen.load(vocoder)
-    with pytest.raises(InputError, match="`wavegen vocode` gives it a recording, or frames"):
+    with pytest.raises(InputError, match="is a vocoder, which needs a recording or frames to make again"):
         run("generate", vocoder)
     with pytest.raises(InputError, match=r"takes no frames; expected a vocoder, trained with data\.features"):
         run("vocode", tiny_run, recording, tmp_path / "x.wav")
@@ -101,11 +103,55 @@ def test_what_makes_no_sense_is_refused(vocoder, recording, tiny_run, tmp_path):
         run("vocode", vocoder, recording, tmp_path / "x.mp3")
     with pytest.raises(InputError, match="there is no recording"):
         run("vocode", vocoder, tmp_path / "nothing.wav", tmp_path / "x.wav")
-    with pytest.raises(InputError, match=r"frames are \(1, 5, 7\); expected \(streams, frames, 8\)"):
+    with pytest.raises(InputError, match=r"the array holds frames of shape \(5, 7\); the model reads \(frames, 8\)"):
         model.vocode(np.zeros((5, 7)))
     with pytest.raises(InputError, match="a vocoder draws"):
         model.vocode(np.zeros((5, 8)), beam=2)
+    with pytest.raises(InputError, match="it continues no recording"):
+        model.vocode(np.zeros((5, 8)), prime=np.zeros(100))
+    for waveform in (np.zeros(0), np.full(400, 300.0), np.full(400, np.nan)):
+        with pytest.raises(InputError, match=r"is empty, or leaves \[-1, 1\]"):
+            model.vocode(waveform)
     assert not list(tmp_path.glob("x*"))
+
+
+def test_labels_and_frames_together_make_the_sound(vocoder, recording):
+    model = wavegen.load(vocoder)
+    assert model.labels == {"height": ["high", "low"]}
+    high, low = (model.vocode(recording, seed=0, labels={"height": value}).samples for value in ("high", "low"))
+    assert not np.array_equal(high, low)
+
+
+def test_beyond_the_frames_a_sound_goes_on_in_silence(vocoder):
+    model = wavegen.load(vocoder)
+    made = [model.generate(0.05, frames=np.zeros((3, 8)), seed=0).samples]
+    made += [np.concatenate(list(model.stream(0.05, size, frames=np.zeros((3, 8)), seed=0))) for size in (1, 77)]
+    assert made[0].shape == (400,)
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
+
+
+def test_in_bfloat16_it_trains_and_validates_too(vocoder, tmp_path):
+    settings = [
+        "training.steps=2", "training.validate_every=1", "training.precision=bfloat16",
+        f"data.source={vocoder.parent / 'in'}",
+    ]  # fmt: skip
+    training.train(recipe.parse(RECIPE, "tiny", settings), tmp_path / "run")
+    assert wavegen.load(tmp_path / "run").description.bits["validation"] > 0
+
+
+def test_the_doctor_looks_into_it(vocoder, monkeypatch, tmp_path):
+    monkeypatch.setenv("WAVEGEN_DATA", str(vocoder.parent / "stores"))
+    found = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4, None))}
+    assert found["leak of the future"].ok is True
+    assert found["data"].ok is True
+    assert "by what was recorded" in found["surprise"].detail
+    monkeypatch.setenv("WAVEGEN_DATA", str(tmp_path))
+    alone = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4, None))}
+    assert alone["data"].ok is None
+    assert "is not prepared" in alone["data"].detail
+    assert alone["network"].ok is None
+    assert "gates" not in alone
 
 
 def test_evaluate_measures_it_and_lets_it_run_free(vocoder, monkeypatch):

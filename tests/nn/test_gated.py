@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from wavegen.frames import Frames
 from wavegen.nn.gated import GatedBlock, GatedStack, condition_channels, interpolated
+from wavegen.slow_condition import SlowCondition
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -67,15 +67,15 @@ def test_gradients_of_a_stack_are_right():
 def test_frames_are_joined_by_straight_lines_and_the_last_one_holds():
     values = torch.tensor([[[0.0], [4.0], [2.0]]])
     expected = [0, 1, 2, 3, 4, 3.5, 3, 2.5, 2, 2, 2, 2]
-    assert interpolated(Frames(values, hop=4), 12).flatten().tolist() == expected
-    assert interpolated(Frames(values, hop=4, phase=3), 6).flatten().tolist() == expected[3:9]
-    assert interpolated(Frames(values, hop=1), 3).flatten().tolist() == [0, 4, 2]
+    assert interpolated(SlowCondition(values, hop=4), 12).flatten().tolist() == expected
+    assert interpolated(SlowCondition(values, hop=4, phase=3), 6).flatten().tolist() == expected[3:9]
+    assert interpolated(SlowCondition(values, hop=1), 3).flatten().tolist() == [0, 4, 2]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_frames_enter_a_stack_as_their_values_at_every_step_would(chunk):
     stack, x = GatedStack((1, 2, 4), 3, 2), torch.randn(2, 13, 3)
-    frames = Frames(torch.randn(2, 4, 3, 4), hop=5, phase=2)
+    frames = SlowCondition(torch.randn(2, 4, 3, 4), hop=5, phase=2)
     at_steps = torch.stack([interpolated(frames._replace(values=frames.values[:, :, n]), 13) for n in range(3)], dim=2)
     whole = stack(x, None, at_steps)[0]
     torch.testing.assert_close(stack(x, None, frames)[0], whole)

@@ -67,25 +67,38 @@ def form_of(data: AudioData | ImageData) -> SoundForm | ImageForm:
     )
 
 
-def open_corpus(data: AudioData | ImageData) -> tuple[Store, Report | None]:
+def open_corpus(data: AudioData | ImageData, may_prepare: bool = True) -> tuple[Store, Report | None]:
     """The store of a recipe's corpus, made or prepared first where need be; the report tells of a preparation.
 
-    Raises: InputError if the corpus is neither prepared nor to be found.
+    Raises: InputError if the corpus is neither prepared nor to be found, or not prepared where that may not be done.
     """
     if isinstance(data, SineData):
         return _sine(data), None
     assert isinstance(data, NamedData | FolderData | ImageData)  # the recipe knows no other corpus
     form = form_of(data)
     if data.source is not None:
+        if not may_prepare:
+            return store.load(_prepared_from(data.corpus, data.source, form)), None
         path, report = prepare(data.corpus, data.source, form)
         return store.load(path), report
     if data.corpus in FOLDERS:
         raise InputError(f"the recipe names no folder of {form.items}; add --set data.source=FOLDER")
     elsewhere = {facts["source"] for _, facts in store.prepared(data.corpus)}
-    if len(elsewhere) == 1 and not store.prepared(data.corpus, form):  # in another form, at another rate
+    if (
+        may_prepare and len(elsewhere) == 1 and not store.prepared(data.corpus, form)
+    ):  # in another form, at another rate
         path, report = prepare(data.corpus, Path(elsewhere.pop()), form)
         return store.load(path), report
     return store.load(_only_prepared(data.corpus, form)), None
+
+
+def _prepared_from(corpus: str, source: Path, form: Form) -> Path:
+    """Where the store of a source lies, which must be there and of the source as it is now."""
+    source = source.expanduser()
+    path = store.folder_of(corpus, form, source, sources.fingerprint(source))
+    if store.read_facts(path) is None:
+        raise InputError(f"{source} is not prepared as it is now; `wavegen data prepare {corpus} --from {source}` does")
+    return path
 
 
 def _only_prepared(corpus: str, form: Form) -> Path:

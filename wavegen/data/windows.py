@@ -140,10 +140,10 @@ class Windows:
     """Windows of codes as a pure function of (seed, step): a resumed run sees what an uninterrupted one would have.
 
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
-    anywhere else and its first `context` codes count for nothing: they are there to be seen. With `context` equal to
-    the receptive field, every counted code is predicted from its full past. A recording shorter than the window is
-    padded with silence that does not count. Every second of sound is equally likely to be heard, or, with `balance`,
-    every group of recordings, however much of each there is.
+    anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
+    to be seen. With `context` equal to the receptive field, every counted code is predicted from its full past. A
+    recording shorter than the window is padded with silence that does not count. Every second of sound is equally
+    likely to be heard, or, with `balance`, every group of recordings, however much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
     """

@@ -3,6 +3,7 @@
 A new engine is a new file and one line in `ENGINES`.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Above, Engine
-from wavegen.engines.packing import Precision
+from wavegen.engines.packing import MAX_COST, Precision
 from wavegen.errors import InputError
 
 Condition = NDArray[np.float32] | None
@@ -32,6 +33,22 @@ def _numba(
         raise InputError(f"unknown precision {precision!r}; expected auto, {', '.join(get_args(Precision))}")
     chosen = choose_precision(checkpoint.description.precision_costs)
     return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads)
+
+
+def _triton(
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None
+) -> tuple[str, Engine]:
+    from wavegen.engines.weights import stack_weights
+
+    if device == "cpu":
+        raise InputError("the engine triton runs on a GPU, and device cpu is wanted; leave out one of the two")
+    try:
+        from wavegen.engines.triton_gpu import TritonEngine
+    except ImportError as error:
+        raise InputError(f"the engine triton needs Triton ({error}): pip install triton") from error
+    if precision == "auto":
+        precision = "float16" if checkpoint.description.precision_costs.get("float16", 1) < MAX_COST else "float32"
+    return precision, TritonEngine(stack_weights(checkpoint), n_streams, precision)
 
 
 def _reference(
@@ -72,7 +89,11 @@ class Maker(NamedTuple):
 
 
 # Fastest first. Each imports what it needs when it is chosen, and not before.
-ENGINES = {"numba": Maker(_numba, _numpy_above), "reference": Maker(_reference, _reference_above)}
+ENGINES = {
+    "triton": Maker(_triton, _reference_above),
+    "numba": Maker(_numba, _numpy_above),
+    "reference": Maker(_reference, _reference_above),
+}
 
 
 def make_engine(
@@ -87,8 +108,8 @@ def make_engine(
 
     Of a PixelCNN it makes the rows; `make_above` makes what they are conditioned on.
 
-    `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; precision "auto" is the fastest that was
-    measured to cost the model next to nothing.
+    `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; `precision` of the GPU's:
+    triton_gpu.TritonEngine. Precision "auto" is the fastest that was measured to cost the model next to nothing.
 
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
@@ -108,8 +129,10 @@ def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, c
 def _chosen(name: str, device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
-    if name == "auto":
-        name = "reference" if device == "cuda" else "numba"
+    if name == "auto" and device == "cuda":
+        name = "triton" if importlib.util.find_spec("triton") is not None else "reference"
+    elif name == "auto":
+        name = "numba"
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
     return name

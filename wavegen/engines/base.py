@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
-from wavegen.frames import Frames
 from wavegen.sampling import Decoding
+from wavegen.slow_condition import SlowCondition
 
-Condition = NDArray[np.float32] | Frames[NDArray[np.float32]]
+Condition = NDArray[np.float32] | SlowCondition[NDArray[np.float32]]
 
 
 class Engine(Protocol):
     """A network that remembers B streams. B is fixed when it is built; all streams advance together.
 
     Axes: B streams, n steps, C codes per step (1 for sound). `condition` is (B, 1 or n, n_layers, channels), already
-    projected (conditioning.py): one frame that holds throughout, or one per step; or it is `Frames` that lie some
-    steps apart, between which the engine interpolates.
+    projected (conditioning.py): one frame that holds throughout, or one per step; or a `SlowCondition`, whose frames
+    lie some steps apart, between which the engine interpolates.
     """
 
     n_streams: int
@@ -90,7 +90,7 @@ def check_call(
         raise InputError(
             f"uniforms are {expected} and codes {codes.shape}; expected ({n_streams}, n) and ({n_streams}, n, 1)"
         )
-    if isinstance(condition, Frames):
+    if isinstance(condition, SlowCondition):
         values, hop, phase = condition
         if len(values) != n_streams or hop < 1 or phase < 0 or condition.n_steps < n:
             raise InputError(
@@ -101,3 +101,8 @@ def check_call(
         raise InputError(f"condition is {condition.shape}; expected ({n_streams}, 1 or {n}, layers, channels)")
     if codes.size and not -1 <= codes.min() <= codes.max() < n_classes:
         raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {n_classes - 1}, or -1 to draw")
+
+
+def as_slow(condition: Condition | None) -> SlowCondition[NDArray[np.float32]] | None:
+    """The same as frames: one per step lie one step apart, and the last one holds."""
+    return SlowCondition(condition, hop=1) if isinstance(condition, np.ndarray) else condition

@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import Condition, check_call
-from wavegen.engines.packing import REDUCED, Matrices, Precision, addresses, pack, pad
+from wavegen.engines.base import Condition, as_slow, check_call
+from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
-from wavegen.frames import Frames
 from wavegen.progress import say
 from wavegen.sampling import Decoding
 
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
 IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
-MAX_COST = 0.01  # bits per sample
 PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
@@ -145,7 +143,7 @@ class NumbaEngine:
     ) -> None:
         """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
-        given = condition if isinstance(condition, Frames) or condition is None else Frames(condition, hop=1)
+        given = as_slow(condition)
         frames = NOTHING if given is None else self._padded(given.values)
         n = codes.shape[1]
         if logits is not None and (

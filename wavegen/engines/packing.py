@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Precision = Literal["float32", "float16", "int8", "int8x8"]
 REDUCED: tuple[Precision, ...] = ("int8x8", "int8", "float16")  # fastest first
+MAX_COST = 0.01  # bits per sample that a reduced precision may cost a model and still be taken unasked
 FLOAT32, FLOAT16, INT8, INT8X8 = range(4)  # what compiled code knows them by
 NUMBERS: dict[Precision, int] = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int8x8": INT8X8}
 Tuple = TypeVar("Tuple", bound=NamedTuple)

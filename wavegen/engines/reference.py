@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import Condition, check_call
-from wavegen.frames import Frames
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
 from wavegen.sampling import Decoding
+from wavegen.slow_condition import SlowCondition
 
 CHUNK = 4096  # steps of given codes that run at once
 
@@ -88,9 +88,9 @@ class ReferenceEngine:
 
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
-        given: Tensor | Frames[Tensor] | None = None
-        if isinstance(condition, Frames):
-            given = Frames(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
+        given: Tensor | SlowCondition[Tensor] | None = None
+        if isinstance(condition, SlowCondition):
+            given = SlowCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
         elif condition is not None:
             given = self._tensor(condition).to(self._dtype)
         logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, given)
@@ -134,7 +134,7 @@ class ReferenceAbove:
 
 def _part(condition: Condition | None, first: int, last: int) -> Condition | None:
     """The condition of some steps: the one that holds throughout, or theirs."""
-    if isinstance(condition, Frames):
+    if isinstance(condition, SlowCondition):
         return condition.part(first, last - first)
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
 

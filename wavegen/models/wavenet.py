@@ -21,12 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wavegen.frames import Frames
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
+from wavegen.slow_condition import SlowCondition
 
 
 class WaveNetState(NamedTuple):
@@ -85,7 +85,7 @@ class WaveNet(Labelled):
         channels = condition_channels(gate_channels, activation)
         self.add_labels(labels, label_channels, len(self.dilations), channels)
         self.hop = hop
-        self.frames = (
+        self.frame_network = (
             FrameNetwork(n_features, frame_channels, look_ahead, len(self.dilations), channels) if n_features else None
         )
 
@@ -109,7 +109,7 @@ class WaveNet(Labelled):
         return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
 
     def forward(
-        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | Frames[Tensor] | None = None
+        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | SlowCondition[Tensor] | None = None
     ) -> tuple[Tensor, WaveNetState]:
         """Predict every code of a chunk from the codes before it.
 
@@ -128,18 +128,20 @@ class WaveNet(Labelled):
             parameters = self.say(skip)
         return self.head.relative_to(parameters, heard, is_heard), WaveNetState(delay, stack)
 
-    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Tensor | Frames[Tensor] | None:
+    def condition(
+        self, labels: Mapping[str, Tensor], frames: Tensor | None = None
+    ) -> Tensor | SlowCondition[Tensor] | None:
         """What enters the layers, from labels and from feature frames, the first of them at a chunk's first sample.
 
         Shapes: per label (B,), frames (B, look_ahead + F + look_ahead, n_features)
         -> (B, 1 or F, n_layers, condition_channels); None without either.
         """
         of_labels = self.of_labels(labels)
-        if self.frames is None:
+        if self.frame_network is None:
             return of_labels
         assert frames is not None  # whoever calls has the features that the model was built for
-        of_frames: Tensor = self.frames(frames)
-        return Frames(of_frames if of_labels is None else of_frames + of_labels, self.hop)
+        of_frames: Tensor = self.frame_network(frames)
+        return SlowCondition(of_frames if of_labels is None else of_frames + of_labels, self.hop)
 
     def say(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.

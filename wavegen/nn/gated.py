@@ -16,8 +16,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from wavegen.frames import Frames
 from wavegen.nn.causal import CausalConv
+from wavegen.slow_condition import SlowCondition
 
 Activation = Literal["gated", "relu"]
 
@@ -103,7 +103,7 @@ class GatedStack(nn.Module):
         return 1 + sum(block.conv.history for block in self.layers)
 
     def forward(
-        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | Frames[Tensor] | None = None
+        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | SlowCondition[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Advance one chunk; returns the residual stream, every block's activation z, and every block's state.
 
@@ -127,19 +127,23 @@ def condition_channels(gate_channels: int, activation: Activation) -> int:
     return 2 * gate_channels if activation == "gated" else gate_channels
 
 
-def _of_layer(condition: Tensor | Frames[Tensor] | None, layer: int, n_steps: int) -> Tensor | None:
+def _of_layer(condition: Tensor | SlowCondition[Tensor] | None, layer: int, n_steps: int) -> Tensor | None:
     """What enters one layer: (B, T or 1, ..., condition_channels)."""
-    if not isinstance(condition, Frames):
+    if not isinstance(condition, SlowCondition):
         return None if condition is None else condition[..., layer, :]
     return interpolated(condition._replace(values=condition.values[..., layer, :]), n_steps)
 
 
-def interpolated(frames: Frames[Tensor], n_steps: int) -> Tensor:
-    """Frames at each of n steps: linear from one to the next, and held from the last one on.
+def interpolated(condition: SlowCondition[Tensor], n_steps: int) -> Tensor:
+    """A slow condition at each of n steps: linear from one value to the next, and held from the last one on.
 
     Shapes: values (B, F, C) -> (B, n_steps, C).
     """
-    values, hop, phase = frames
+    values, hop, phase = condition
+    if n_steps == 1:
+        at, place = divmod(phase, hop)
+        here, there = values[:, at : at + 1], values[:, min(at + 1, values.shape[1] - 1)][:, None]
+        return here + place / hop * (there - here)
     following = torch.cat([values[:, 1:], values[:, -1:]], dim=1)
     share = torch.arange(hop, device=values.device, dtype=values.dtype)[:, None] / hop
     steps = (values[:, :, None] + share * (following - values)[:, :, None]).flatten(1, 2)

@@ -5,8 +5,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 ArrayT = TypeVar("ArrayT", bound=Any)  # an array at the engines, a tensor in the networks
 
 
-class Frames(NamedTuple, Generic[ArrayT]):
-    """Values (B, F, n_layers, channels) that lie `hop` steps apart, the first of them `phase` steps before a call.
+class SlowCondition(NamedTuple, Generic[ArrayT]):
+    """Frames: `values` (B, F, n_layers, channels), `hop` steps apart, the first of them `phase` steps before a call.
 
     Between two frames lies a straight line; the last one holds for one hop.
     """
@@ -20,9 +20,9 @@ class Frames(NamedTuple, Generic[ArrayT]):
         """How many steps of a call they are enough for."""
         return int(self.values.shape[1]) * self.hop - self.phase
 
-    def part(self, first: int, n: int) -> "Frames[ArrayT]":
+    def part(self, first: int, n: int) -> "SlowCondition[ArrayT]":
         """What the n steps from step `first` on need of it."""
         position = self.phase + first
         begin = position // self.hop
         end = (position + n - 1) // self.hop + 2
-        return Frames(self.values[:, begin:end], self.hop, position - begin * self.hop)
+        return SlowCondition(self.values[:, begin:end], self.hop, position - begin * self.hop)

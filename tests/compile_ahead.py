@@ -1,0 +1,66 @@
+"""Compile the GPU's kernel without a GPU, and say what it takes of a card: registers, spills, shared memory.
+
+    python -m tests.compile_ahead
+
+For a full-size network (30 layers, 64 residual and 256 skip channels) in every precision, for the cards of compute
+capability 8.0 and 9.0 (A100, H100).
+"""
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from wavegen.engines import triton_gpu, triton_kernel
+
+CARDS = (80, 90)
+POINTERS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
+WEIGHTS = ("convolution", "projection", "skip_matrix", "hidden_matrix", "out_matrix")
+FLOATS = ("embedding", "convolution_bias", "projection_bias", "skip_bias", "hidden_bias", "out_bias", "ring", "room")
+TYPES = {
+    **dict.fromkeys([*FLOATS, "logits", "condition"], "*fp32"),
+    **dict.fromkeys(["dilations", "first_rows", "newest", "codes"], "*i64"),
+    **dict.fromkeys(["uniforms", "temperatures", "top_ps"], "*fp64"),
+    "top_ks": "*i32",
+    **dict.fromkeys(["n_frames", "hop", "phase", "clock", "n", "B"], "i32"),
+}
+FULL = {
+    "N_CLASSES": 256, "N_MIXTURES": 0, "LOG_PER_CODE": 0.0, "N_GATE": 64, "L": 30, "K": 2, "R": 64, "G": 64, "S": 256,
+    "A": 256, "P": 256, "ROOM": 256, "TILE": triton_gpu.TILE, "BLOCK": triton_gpu.BLOCK, "IS_GATED": True,
+    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "WANTS_LOGITS": False,
+}  # fmt: skip
+
+
+def main() -> None:
+    print("| weights | card | registers | bytes spilled | shared memory, bytes |\n|---|---|---|---|---|")
+    for precision, pointer in POINTERS.items():
+        types = {**TYPES, **dict.fromkeys(WEIGHTS, pointer)}
+        signature = {name: types.get(name, "constexpr") for name in triton_kernel.run.arg_names}
+        for card in CARDS:
+            source = ASTSource(fn=triton_kernel.run, signature=signature, constexprs=FULL)
+            compiled = triton.compile(source, target=GPUTarget("cuda", card, 32), options={"num_stages": 1})
+            n_registers, n_spilled = used(compiled.asm["ptx"], card)
+            print(
+                f"| {precision} | sm_{card} | {n_registers} | {n_spilled} | {compiled.metadata.shared:,} |", flush=True
+            )
+
+
+def used(ptx: str, card: int) -> tuple[str, str]:
+    """Registers of a thread and bytes that it spills, as ptxas tells of a kernel."""
+    ptxas = triton.knobs.nvidia.ptxas.path
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.ptx"
+        path.write_text(ptx)
+        target = re.search(r"\.target (\S+)", ptx)
+        assert target is not None
+        command = [ptxas, "-v", f"--gpu-name={target[1]}", str(path), "-o", str(path.with_suffix(".cubin"))]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return re.findall(r"Used (\d+) registers", told)[0], re.findall(r"(\d+) bytes spill stores", told)[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The step of a WaveNet in one Triton kernel, which makes all steps of a call without returning to the host.
+
+A program keeps a tile of 16 streams and walks through time and layers by itself: the residual stream, the gated
+activation and the sum of the skips stay in its registers, the pasts of all layers in ring buffers in the card's memory,
+the weights in its caches. Programs have nothing in common, so the kernel launches on any card and with any number of
+streams. (nv-wavenet, the last kernel of this kind, split layers over programs and needed them all resident at once.)
+
+    for every step
+        x = embedding of the code heard last
+        for every layer
+            h = bias + condition + one product per tap, of x or of what the ring buffer holds
+            z = tanh * sigmoid;   skips += z S;   x += z W;   the ring buffer takes x
+        logits from the skips, over two layers;   the code is drawn;   it is heard next
+
+Shapes as in triton_gpu.Network: B streams, n steps, L layers, K taps, and channels padded to powers of two.
+"""
+
+import triton
+import triton.language as tl
+
+from wavegen.sampling import LOG_SCALES
+
+LOWEST, HIGHEST = tl.constexpr(LOG_SCALES[0]), tl.constexpr(LOG_SCALES[1])
+TINIEST, NEAREST_TO_1 = tl.constexpr(2.0**-54), tl.constexpr(1.0 - 2.0**-53)  # quantiles that are drawn
+STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finite in float32
+
+
+@triton.jit(do_not_specialize=["n_frames", "hop", "phase", "clock", "n", "B"])
+def run(
+    embedding, convolution, convolution_bias, projection, projection_bias, skip_matrix, skip_bias, hidden_matrix,
+    hidden_bias, out_matrix, out_bias, dilations, first_rows, ring, newest, room, uniforms, codes, logits, temperatures,
+    top_ks, top_ps, condition, n_frames, hop, phase, clock, n, B,
+    N_CLASSES: tl.constexpr, N_MIXTURES: tl.constexpr, LOG_PER_CODE: tl.constexpr, N_GATE: tl.constexpr,
+    L: tl.constexpr, K: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, A: tl.constexpr,
+    P: tl.constexpr, ROOM: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, IS_GATED: tl.constexpr,
+    IS_RESIDUAL: tl.constexpr, IS_CONDITIONED: tl.constexpr, IS_FILTERED: tl.constexpr, WANTS_LOGITS: tl.constexpr,
+):  # fmt: skip
+    """Make n steps of a tile of streams. Arrays as in `Network` and `TritonEngine`; condition (B, n_frames, L, H)."""
+    HALVES: tl.constexpr = 2 if IS_GATED else 1
+    N_PARAMETERS: tl.constexpr = 3 * N_MIXTURES if N_MIXTURES > 0 else N_CLASSES
+    b = (tl.program_id(0) * TILE + tl.arange(0, TILE)).to(tl.int64)
+    is_stream = b < B
+    r, g, s, a, p = tl.arange(0, R), tl.arange(0, G), tl.arange(0, S), tl.arange(0, A), tl.arange(0, P)
+    is_stream_2d = is_stream[:, None]
+    heard = tl.load(newest + b, mask=is_stream, other=-1)
+    temperature = tl.load(temperatures + b, mask=is_stream, other=1.0)
+    top_k = tl.load(top_ks + b, mask=is_stream, other=0)
+    top_p = tl.load(top_ps + b, mask=is_stream, other=1.0)
+
+    for step in range(n):
+        now = clock + step
+        x = tl.load(embedding + heard[:, None] * R + r[None, :], mask=(heard >= 0)[:, None], other=0.0)
+        skip = tl.zeros((TILE, S), tl.float32) + tl.load(skip_bias + s)[None, :]
+        position = phase + step
+        frame = tl.minimum(position // hop, n_frames - 1)
+        share = (position % hop).to(tl.float32) / hop
+        following = tl.minimum(frame + 1, n_frames - 1)
+
+        for layer in range(L):
+            dilation = tl.load(dilations + layer)
+            first, length = tl.load(first_rows + layer), (K - 1) * dilation + 1
+            bias = convolution_bias + layer * HALVES * G
+            filtered = tl.zeros((TILE, G), tl.float32) + tl.load(bias + g)[None, :]
+            gate = tl.zeros((TILE, G), tl.float32)
+            if IS_GATED:
+                gate += tl.load(bias + G + g)[None, :]
+            if IS_CONDITIONED:
+                H: tl.constexpr = HALVES * N_GATE
+                here = condition + ((b * n_frames + frame) * L + layer)[:, None] * H + g[None, :]
+                there = condition + ((b * n_frames + following) * L + layer)[:, None] * H + g[None, :]
+                is_there = is_stream_2d & (g < N_GATE)[None, :]
+                filtered += _between(here, there, share, is_there)
+                if IS_GATED:
+                    gate += _between(here + N_GATE, there + N_GATE, share, is_there)
+            for tap in tl.static_range(K):
+                if tap == K - 1:
+                    taken = x
+                else:
+                    row = first + (now + length - (K - 1 - tap) * dilation) % length
+                    taken = tl.load(ring + (row * B + b)[:, None] * R + r[None, :], mask=is_stream_2d, other=0.0)
+                matrix = convolution + ((layer * K + tap) * HALVES) * R * G + r[:, None] * G + g[None, :]
+                filtered = _product(taken, matrix, filtered)
+                if IS_GATED:
+                    gate = _product(taken, matrix + R * G, gate)
+            tl.store(ring + ((first + now % length) * B + b)[:, None] * R + r[None, :], x, mask=is_stream_2d)
+            z = _tanh(filtered) * tl.sigmoid(gate) if IS_GATED else tl.maximum(filtered, 0.0)
+            skip = _product(z, skip_matrix + layer * G * S + g[:, None] * S + s[None, :], skip)
+            start = tl.zeros((TILE, R), tl.float32) + tl.load(projection_bias + layer * R + r)[None, :]
+            if IS_RESIDUAL:
+                start += x
+            x = _product(z, projection + layer * G * R + g[:, None] * R + r[None, :], start)
+
+        # The head's inputs are too wide to multiply at once, and registers cannot be cut up: they go through memory.
+        mine = room + b[:, None] * ROOM
+        tl.store(mine + s[None, :], tl.maximum(skip, 0.0), mask=is_stream_2d)
+        tl.debug_barrier()
+        hidden = _wide(mine, hidden_matrix, hidden_bias, is_stream_2d, S, A, TILE, BLOCK)
+        tl.debug_barrier()
+        tl.store(mine + a[None, :], tl.maximum(hidden, 0.0), mask=is_stream_2d)
+        tl.debug_barrier()
+        u = tl.load(uniforms + b * n + step, mask=is_stream, other=0.0)
+        said = logits + (b * n + step)[:, None] * N_PARAMETERS + p[None, :]
+        if N_MIXTURES > 0:
+            is_component = (p < N_MIXTURES)[None, :]
+            weights = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
+            means = _wide(mine, out_matrix + A * P, out_bias + P, is_stream_2d, A, P, TILE, BLOCK)
+            scales = _wide(mine, out_matrix + 2 * A * P, out_bias + 2 * P, is_stream_2d, A, P, TILE, BLOCK)
+            value = heard.to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
+            means += tl.where(heard >= 0, value, 0.0)[:, None]
+            if WANTS_LOGITS:
+                tl.store(said, weights, mask=is_stream_2d & is_component)
+                tl.store(said + N_MIXTURES, means, mask=is_stream_2d & is_component)
+                tl.store(said + 2 * N_MIXTURES, scales, mask=is_stream_2d & is_component)
+            drawn = _draw_logistic_mixture(weights, means, scales, u, temperature, N_MIXTURES, N_CLASSES, LOG_PER_CODE)
+        else:
+            values = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
+            if WANTS_LOGITS:
+                tl.store(said, values, mask=is_stream_2d & (p < N_CLASSES)[None, :])
+            drawn = _draw_categorical(values, u, temperature, top_k, top_p, N_CLASSES, IS_FILTERED)
+        given = tl.load(codes + b * n + step, mask=is_stream, other=0)
+        heard = tl.where(given < 0, drawn, given)
+        tl.store(codes + b * n + step, heard, mask=is_stream)
+        tl.debug_barrier()  # what this step has stored is loaded by other threads in later ones
+    tl.store(newest + b, heard, mask=is_stream)
+
+
+@triton.jit
+def _product(x, matrix, to):
+    """to + x @ matrix, in the precision of the matrix, summed in float32."""
+    weights = tl.load(matrix)
+    return tl.dot(x.to(weights.dtype), weights, to, input_precision="ieee")
+
+
+@triton.jit
+def _wide(
+    mine, matrix, bias, is_stream_2d, N_IN: tl.constexpr, N_OUT: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """bias + inputs @ matrix (N_IN, N_OUT), of inputs that lie in memory, a block of them at a time."""
+    column, block = tl.arange(0, N_OUT), tl.arange(0, BLOCK)
+    values = tl.zeros((TILE, N_OUT), tl.float32) + tl.load(bias + column)[None, :]
+    for begin in range(0, N_IN, BLOCK):
+        taken = tl.load(mine + begin + block[None, :], mask=is_stream_2d, other=0.0)
+        values = _product(taken, matrix + (begin + block)[:, None] * N_OUT + column[None, :], values)
+    return values
+
+
+@triton.jit
+def _between(here, there, share, mask):
+    """What lies on the way from one frame to the next."""
+    value = tl.load(here, mask=mask, other=0.0)
+    return value + share * (tl.load(there, mask=mask, other=0.0) - value)
+
+
+@triton.jit
+def _tanh(x):
+    return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def _draw_categorical(
+    logits, u, temperature, top_k, top_p, N_CLASSES: tl.constexpr, IS_FILTERED: tl.constexpr
+):  # fmt: skip
+    """One code for each stream: `sampling.draw_categorical`. Logits (TILE, P), the rest (TILE,)."""
+    code = tl.arange(0, logits.shape[1])[None, :]
+    logits = tl.where(code < N_CLASSES, logits, float("-inf"))
+    largest = tl.max(logits, axis=1)
+    likeliest = tl.min(tl.where(logits == largest[:, None], code, N_CLASSES), axis=1)
+    steepness = tl.minimum(1.0 / tl.where(temperature == 0, 1.0, temperature), STEEPEST).to(tl.float32)
+    weights = tl.exp((logits - largest[:, None]) * steepness[:, None])
+    if IS_FILTERED:
+        weights = _keep_count(weights, tl.where(top_k == 0, N_CLASSES, top_k))
+        weights = _keep_mass(weights, top_p)
+    cumulative = tl.cumsum(weights.to(tl.float64), axis=1)
+    whole = tl.sum(tl.where(code == logits.shape[1] - 1, cumulative, 0.0), axis=1)
+    drawn = tl.sum((cumulative <= (u * whole)[:, None]).to(tl.int32), axis=1)
+    return tl.where(temperature == 0, likeliest, drawn).to(tl.int64)
+
+
+@triton.jit
+def _keep_count(weights, n_kept):
+    """Zero all but the n_kept largest weights; of equal ones the lower codes stay."""
+    keys = weights.to(tl.int32, bitcast=True)  # positive floats are ordered as their bits
+    lowest = n_kept * 0
+    highest = lowest + 0x7F800000
+    for _ in range(31):  # the largest key that at least n_kept weights reach
+        middle = lowest + (highest - lowest + 1) // 2
+        is_enough = tl.sum((keys >= middle[:, None]).to(tl.int32), axis=1) >= n_kept
+        lowest = tl.where(is_enough, middle, lowest)
+        highest = tl.where(is_enough, highest, middle - 1)
+    is_larger, is_equal = keys > lowest[:, None], keys == lowest[:, None]
+    n_left = n_kept - tl.sum(is_larger.to(tl.int32), axis=1)
+    rank = tl.cumsum(is_equal.to(tl.int32), axis=1)
+    return tl.where(is_larger | (is_equal & (rank <= n_left[:, None])), weights, 0.0)
+
+
+@triton.jit
+def _keep_mass(weights, share):
+    """Zero all but the fewest largest weights that together hold a share; of equal ones the lower codes stay."""
+    keys = weights.to(tl.int32, bitcast=True)
+    masses = weights.to(tl.float64)
+    wanted = share * tl.sum(masses, axis=1)
+    lowest = (share * 0).to(tl.int32)
+    highest = lowest + 0x7F800000
+    for _ in range(31):  # the largest key such that the weights that reach it hold the share
+        middle = lowest + (highest - lowest + 1) // 2
+        is_enough = tl.sum(tl.where(keys >= middle[:, None], masses, 0.0), axis=1) >= wanted
+        lowest = tl.where(is_enough, middle, lowest)
+        highest = tl.where(is_enough, highest, middle - 1)
+    is_larger, is_equal = keys > lowest[:, None], keys == lowest[:, None]
+    equal = tl.where(is_equal, masses, 0.0)
+    before = tl.sum(tl.where(is_larger, masses, 0.0), axis=1)[:, None] + tl.cumsum(equal, axis=1) - equal
+    kept = tl.where(is_larger | (is_equal & (before < wanted[:, None])), weights, 0.0)
+    return tl.where((share < 1)[:, None], kept, weights)
+
+
+@triton.jit
+def _draw_logistic_mixture(
+    logits, means, log_scales, u, temperature, N_MIXTURES: tl.constexpr, N_CLASSES: tl.constexpr,
+    LOG_PER_CODE: tl.constexpr,
+):  # fmt: skip
+    """One code for each stream: `sampling.draw_logistic_mixture`. Parameters (TILE, P), the rest (TILE,)."""
+    component = tl.arange(0, logits.shape[1])[None, :]
+    is_there = component < N_MIXTURES
+    logits = tl.where(is_there, logits.to(tl.float64), float("-inf"))
+    is_greedy = temperature == 0
+    per_code = 2.0 / (N_CLASSES - 1)
+    log_scales = tl.minimum(tl.maximum(log_scales.to(tl.float64) - LOG_PER_CODE, LOWEST), HIGHEST)
+    scaled = logits / tl.where(is_greedy, 1.0, temperature)[:, None]
+    weights = tl.exp(scaled - tl.max(scaled, axis=1)[:, None])
+    cumulative = tl.cumsum(weights, axis=1)
+    place = u * tl.sum(weights, axis=1)
+    drawn = tl.minimum(tl.sum((cumulative <= place[:, None]).to(tl.int32), axis=1), N_MIXTURES - 1)
+    heights = logits - log_scales
+    highest = tl.max(heights, axis=1)
+    peak = tl.min(tl.where(heights == highest[:, None], component, N_MIXTURES), axis=1)
+    is_chosen = component == tl.where(is_greedy, peak, drawn)[:, None]
+    weight = tl.sum(tl.where(is_chosen, weights, 0.0), axis=1)
+    end = tl.sum(tl.where(is_chosen, cumulative, 0.0), axis=1)
+    mean = (tl.sum(tl.where(is_chosen, means.to(tl.float64), 0.0), axis=1) + 1.0) / per_code
+    scale = tl.exp(tl.sum(tl.where(is_chosen, log_scales, 0.0), axis=1))
+    quantile = tl.minimum(tl.maximum((place - (end - weight)) / weight, TINIEST), NEAREST_TO_1)
+    spread = temperature * scale * (tl.log(quantile) - tl.log(1.0 - quantile))
+    value = tl.floor(mean + tl.where(is_greedy, 0.0, spread) + 0.5)
+    return tl.minimum(tl.maximum(value, 0.0), N_CLASSES - 1.0).to(tl.int64)
