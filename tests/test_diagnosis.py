@@ -25,7 +25,7 @@ from wavegen.progress import Bar
 def good_run(tmp_path_factory):
     """A run folder of a network that has learnt its tone."""
     folder = tmp_path_factory.mktemp("good") / "run"
-    settings = ["training.steps=200", "training.validate_every=50", "data.n_recordings=20"]
+    settings = ["training.steps=110", "training.validate_every=50", "data.n_recordings=20"]
     training.train(recipe.parse(TINY_RECIPE, "tiny", settings), folder)
     return folder
 

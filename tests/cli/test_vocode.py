@@ -32,7 +32,7 @@ training:
 def vocoder(tmp_path_factory):
     """The run folder, beside the folder `in` of recordings."""
     folder = tmp_path_factory.mktemp("vocoder")
-    source = write_recordings(folder / "in", n=12)
+    source = write_recordings(folder / "in", n=12, seconds=0.75)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAVEGEN_DATA", str(folder / "stores"))
         training.train(recipe.parse(RECIPE.replace("SOURCE", str(source)), "tiny"), folder / "run")
@@ -63,11 +63,11 @@ def test_training_learns_and_shows_the_sound_made_again(vocoder):
 def test_a_recording_is_made_again_as_long_as_it_was(vocoder, recording, tmp_path):
     out = tmp_path / "again.wav"
     result = run("vocode", vocoder, recording, out, "--seed", 3, "--plot", "--frames", tmp_path / "frames.npy")
-    assert soundfile.info(out).frames == soundfile.info(recording).frames == 4000
+    assert soundfile.info(out).frames == soundfile.info(recording).frames == 6000
     assert (tmp_path / "again.png").exists()
     assert result.stdout.split() == [str(tmp_path / name) for name in ("frames.npy", "again.wav", "again.png")]
     frames = np.load(tmp_path / "frames.npy")
-    assert frames.shape == (100, 8)
+    assert frames.shape == (150, 8)
 
     from_frames = tmp_path / "from_frames.wav"
     run("vocode", vocoder, tmp_path / "frames.npy", from_frames, "--seed", 3)
@@ -77,7 +77,7 @@ def test_a_recording_is_made_again_as_long_as_it_was(vocoder, recording, tmp_pat
     for source in (recording, frames, soundfile.read(recording)[0]):
         made = model.vocode(source, seed=3).samples
         np.testing.assert_allclose(made, expected, atol=1 / 32768)
-    assert model.vocode(frames, seed=3, n=2).samples.shape == (2, 4000)
+    assert model.vocode(frames, seed=3, n=2).samples.shape == (2, 6000)
 
 
 def test_every_engine_makes_the_same_sound_of_the_frames(vocoder, recording):

@@ -36,7 +36,12 @@ VARIANTS = {
 N = 8  # steps: more than the longest ring buffer
 
 
-@pytest.fixture(params=VARIANTS)
+CASES = [
+    pytest.param(name, marks=[] if name in ("plain", "16 bits") else [pytest.mark.exhaustive]) for name in VARIANTS
+]
+
+
+@pytest.fixture(params=CASES)
 def checkpoint(request):
     return small(**VARIANTS[request.param])
 

@@ -3,7 +3,6 @@
 A new engine is a new file and one line in `ENGINES`.
 """
 
-import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
@@ -129,10 +128,8 @@ def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, c
 def _chosen(name: str, device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
-    if name == "auto" and device == "cuda":
-        name = "triton" if importlib.util.find_spec("triton") is not None else "reference"
-    elif name == "auto":
-        name = "numba"
+    if name == "auto":  # triton is to be asked for until its kernel has been seen on a card
+        name = "reference" if device == "cuda" else "numba"
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
     return name
