@@ -60,7 +60,8 @@ def vocode(
     check_out("OUT", ".wav", out)
     if frames_to is not None:
         check_out("--frames", ".npy", frames_to)
-    frames, n_samples = LoadedModel(checkpoint.load(model)).frames_of(source)
+    loaded = checkpoint.load(model)
+    frames, n_samples = LoadedModel(loaded).frames_of(source)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
@@ -72,7 +73,7 @@ def vocode(
         device=device,
         precision=precision,
     )
-    session = open_session(model, wish)
+    session = open_session(model, wish, loaded)
     if frames_to is not None:
         encoded = io.BytesIO()
         np.save(encoded, frames)

@@ -61,7 +61,8 @@ def _torch() -> list[Finding]:
     threads = torch.get_num_threads()
     lines = [Finding("torch", True, f"{torch.__version__}, {threads} threads, trains in {precision} on {device.type}")]
     if torch.cuda.is_available():
-        lines.append(Finding("GPU", True, torch.cuda.get_device_name()))
+        lines.append(Finding("GPU", True, f"{torch.cuda.get_device_name()}; --device cuda takes the engine reference"))
+        lines.append(_optional("triton", "--engine triton, a kernel for many sounds at once: pip install triton"))
     else:
         lines.append(Finding("GPU", None, "torch finds none; everything runs on the processor"))
     return lines
