@@ -11,11 +11,10 @@ from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint
-from wavegen.conditioning import known_labels
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
 from wavegen.errors import InputError
-from wavegen.features import LogMel, features_of
+from wavegen.features import LogMel
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 N_BINS = 8  # stretches of the free-running comparison
 N_STREAMS = 16  # recordings and sounds in it
-AGAIN_S = 2.0  # of each recording that a vocoder makes again
 
 
 def evaluate(
@@ -75,7 +73,7 @@ def evaluate(
     n_free = 0 if free_running is None else n_samples(free_running, rate)
     examples = _long_enough(chosen, n_free) if n_free else []
     network = from_checkpoint(loaded)
-    codec, features = described.make_codec(), features_of(rate, described.features)
+    codec, features = described.make_codec(), described.make_features()
     framer = make_framer(network, store, features)
     total = sum(segment.n_samples for segment in chosen)
     say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.form.amount(total)}")
@@ -110,23 +108,21 @@ def evaluate(
         Console(markup=False).print(_drift_table(found, len(examples), n_free / rate))
     if features is not None:
         try:
-            Console(markup=False).print(_again_table(loaded, features, store, chosen))
+            Console(markup=False).print(_resynthesis_table(loaded, features, store, chosen))
         except InputError as error:
             say(f"No recordings were made again: {error}")
 
 
-def _again_table(loaded: Checkpoint, features: LogMel, store: "Store", segments: Sequence[Segment]) -> Table:
+def _resynthesis_table(loaded: Checkpoint, features: LogMel, store: "Store", segments: Sequence[Segment]) -> Table:
     """Raises: InputError if there are not two stretches of recordings that are long enough."""
     from wavegen import resynthesis
 
-    rate = loaded.description.sample_rate
-    n = min(n_samples(AGAIN_S, rate), max(1, max(segment.n_samples for segment in segments) // 2))
-    stretches = evenly_spaced([(s, place) for s in segments for place in range(0, s.n_samples - n + 1, n)], N_STREAMS)
-    recorded = np.stack([store.samples[s.start + place : s.start + place + n] for s, place in stretches]) / 32768
-    labels = [known_labels(loaded.description.labels, segment.labels) for segment, _ in stretches]
-    with bar("Making again", 2 * n) as running:
+    recorded, labels = resynthesis.stretches(loaded, store, segments)
+    n, length = recorded.shape
+    with bar("Making again", 2 * length) as running:
         found = resynthesis.measure(loaded, features, recorded, labels, bar=running)
-    title = f"{len(stretches)} stretches of {n / rate:.3g} s made again from their frames: how far from it they are"
+    seconds = length / loaded.description.sample_rate
+    title = f"{n} stretches of {seconds:.3g} s made again from their frames: how far from it they are"
     table = Table("", "log-mel, dB", "spectral", title=title)
     rows = ("this model", "this model, each from the frames of another", "Griffin-Lim from the same frames")
     for name, distance in zip(rows, found, strict=True):

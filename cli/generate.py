@@ -1,11 +1,14 @@
 """wavegen generate"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from wavegen.engines import full
 from wavegen.generation import n_samples
+from wavegen.progress import bar
 from wavegen.session import Wish
 
 from .options import (
@@ -25,7 +28,7 @@ from .options import (
     open_session,
     parse_labels,
 )
-from .render import render, write
+from .render import render, write, write_each
 
 
 def generate(
@@ -71,10 +74,16 @@ def generate(
         device=device,
         precision=precision,
     )
-    session = open_session(model, wish)
+    n_at_once = min(n, full(engine, device))
+    session = open_session(model, replace(wish, n=n_at_once))
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
     rate = session.description.sample_rate
-    write(paths, render(session, n_samples(seconds, rate)), rate, plot)
+    length = n_samples(seconds, rate)
+    if n == n_at_once:
+        write(paths, render(session, length), rate, plot)
+        return
+    with bar(f"Generating, {n_at_once} at once", n * length) as running:
+        write_each(session.each(n, length, running), paths, rate, plot, n)
 
 
 def _paths(out: Path, n: int) -> list[Path]:

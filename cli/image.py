@@ -1,6 +1,5 @@
 """wavegen image"""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.errors import InputError
 from wavegen.progress import bar, console, say
+from wavegen.sampling import fresh_seed
 
 from .blocks import half_blocks
 from .corpus import open_split
@@ -66,7 +66,7 @@ def sample(
     """
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-    seed = secrets.randbelow(2**32) if seed is None else seed
+    seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
     canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
     say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
@@ -103,7 +103,7 @@ def complete(
     """
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-    seed = secrets.randbelow(2**32) if seed is None else seed
+    seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"))
     canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
     shape = (canvas.height, canvas.width, canvas.n_colours)

@@ -77,12 +77,12 @@ def check_out(option: str, suffix: str, path: Path) -> Path:
     return path
 
 
-def open_session(model: Path, wish: Wish, loaded: Checkpoint | None = None) -> Session:
+def open_session(model: Path, wish: Wish, loaded: Checkpoint | None = None, *, frames_follow: bool = False) -> Session:
     """Make a model ready to sound, and say what is about to; `loaded` is what lies at `model`, if that was read before.
 
     Raises: InputError for whatever does not fit the model; nothing has been written by then.
     """
-    session = Session(loaded or checkpoint.load(model), wish)
+    session = Session(loaded or checkpoint.load(model), wish, frames_follow=frames_follow)
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_title}, "
         f"temperature {session.decoding.temperature:g}, seed {session.seed}"

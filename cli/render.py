@@ -1,7 +1,7 @@
 """What commands that write sound have in common: making it with progress, and writing it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +46,25 @@ def write(paths: Sequence[Path], waveforms: NDArray[np.float32], rate: int, plot
 
             plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
             print(path.with_suffix(".png"))
+
+
+def write_each(
+    made: Iterator[tuple[int, NDArray[np.float32]]], paths: Sequence[Path], rate: int, plot: bool, n_wanted: int
+) -> None:
+    """Write sounds (number, (T,)) to the paths of their numbers, each as soon as it is there; Ctrl-C keeps what is.
+
+    Raises: KeyboardInterrupt if none was complete by then.
+    """
+    n_written, n_samples = 0, 0
+    began = time.monotonic()
+    try:
+        for number, waveform in made:
+            write([paths[number]], waveform[None], rate, plot)
+            n_written, n_samples = n_written + 1, n_samples + len(waveform)
+    except KeyboardInterrupt:
+        if not n_written:
+            raise
+        say(f"Stopped; {n_written} of {n_wanted} are written")
+    elapsed, made_s = time.monotonic() - began, n_samples / rate
+    if n_written:
+        say(f"{n_written} sounds, {made_s:.2f} s, in {elapsed:.1f} s: {made_s / elapsed:.3g} times real time")

@@ -1,7 +1,6 @@
 """What `wavegen play` shows while it plays, and what its keys do."""
 
 import itertools
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.live import Live
 from wavegen.playback import Player
+from wavegen.sampling import fresh_seed
 
 SHADES = " ░▒▓█"
 ROWS, COLUMNS = 10, 64  # of the spectrogram
@@ -112,7 +112,7 @@ class Stage:
         return f"{name} {labels[name] or 'unknown'}"
 
     def _restart(self) -> str:
-        self._live.restart(secrets.randbelow(2**32))
+        self._live.restart(fresh_seed())
         return "a new beginning"
 
     def _freeze(self) -> str:

@@ -1,13 +1,22 @@
 """wavegen vocode"""
 
 import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from wavegen import checkpoint, files
+from wavegen.data.audio import SUFFIXES
+from wavegen.engines import full
+from wavegen.errors import InputError
+from wavegen.features import FRAME_SUFFIXES
+from wavegen.progress import bar, say
 from wavegen.session import LoadedModel, Wish
 
 from .options import (
@@ -25,16 +34,18 @@ from .options import (
     open_session,
     parse_labels,
 )
-from .render import render, write
+from .render import render, write, write_each
 
 
 def vocode(
     model: Model,
     source: Annotated[
         Path,
-        typer.Argument(help="a recording, or frames: .npy or .safetensors, (frames, bands)", metavar="IN"),
+        typer.Argument(
+            help="a recording, frames (.npy or .safetensors, (frames, bands)), or a folder of them", metavar="IN"
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="WAV file", metavar="OUT")],
+    out: Annotated[Path, typer.Argument(help="WAV file, or a folder for those of a folder", metavar="OUT")],
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -50,33 +61,93 @@ def vocode(
 ) -> None:
     """Make a recording again from its log-mel frames alone, with a model that was trained for it.
 
-    The frames may come from elsewhere: another program, or a network that makes them from text.
+    The frames may come from elsewhere: another program, or a network that makes them from text. A folder's recordings
+    are made many at once, in OUT under their own names.
 
     Examples:
         wavegen vocode runs/vocoder hello.flac again.wav --plot
         wavegen vocode runs/vocoder hello.flac again.wav --frames hello.npy
         wavegen vocode runs/vocoder hello.npy again.wav --temperature 0.9
+        wavegen vocode runs/vocoder recordings again
     """
-    check_out("OUT", ".wav", out)
-    if frames_to is not None:
-        check_out("--frames", ".npy", frames_to)
-    loaded = checkpoint.load(model)
-    frames, n_samples = LoadedModel(loaded).frames_of(source)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         seed=seed,
         labels=parse_labels(labels),
-        frames=frames,
         engine=engine,
         device=device,
         precision=precision,
     )
-    session = open_session(model, wish, loaded)
+    if source.is_dir():
+        if frames_to is not None:
+            raise InputError("--frames keeps those of one recording, and IN is a folder; leave it out")
+        _vocode_folder(model, wish, source, out, plot)
+        return
+    check_out("OUT", ".wav", out)
+    if out.resolve() == source.resolve():
+        raise InputError(f"OUT is {out}, as IN is; expected another name, which keeps the recording")
+    if frames_to is not None:
+        check_out("--frames", ".npy", frames_to)
+    loaded = checkpoint.load(model)
+    frames, n_samples = LoadedModel(loaded).frames_of(source)
+    session = open_session(model, replace(wish, frames=frames), loaded)
     if frames_to is not None:
         encoded = io.BytesIO()
         np.save(encoded, frames)
         files.write(frames_to, encoded.getvalue())
         print(frames_to)
     write([out], render(session, n_samples), session.description.sample_rate, plot)
+
+
+def _vocode_folder(model: Path, wish: Wish, source: Path, out: Path, plot: bool) -> None:
+    """Make everything below a folder again, and name what could not be read.
+
+    Raises: InputError if there is nothing, two would be written to one file, OUT is none, or nothing could be made.
+    """
+    if out.is_file() or out.suffix.lower() == ".wav":
+        raise InputError(f"OUT is {out}, and IN a folder; expected the name of a folder")
+    files.check_writable(out)
+    sources = _sources(source, out)
+    paths = [out / one.relative_to(source).with_suffix(".wav") for one in sources]
+    for path, n in Counter(paths).items():
+        if n > 1:
+            raise InputError(f"{n} files of {source} would all be made again as {path}; rename all but one")
+    loaded = checkpoint.load(model)
+    reader = LoadedModel(loaded)
+    n_at_once = min(len(sources), full(wish.engine, wish.device))
+    session = open_session(model, replace(wish, n=n_at_once), loaded, frames_follow=True)
+    numbers = []  # of the sources that could be read, in the order in which they are begun
+
+    def readable() -> Iterator[tuple[NDArray[np.floating], int]]:
+        for number, one in enumerate(sources):
+            try:
+                read = reader.frames_of(one)
+            except InputError as error:
+                say(f"Left out {one}: {error}")
+            else:
+                numbers.append(number)
+                yield read
+
+    with bar(f"Making {len(sources)} again, {n_at_once} at once", 0) as running:
+        made = ((numbers[place], waveform) for place, waveform in session.vocoded(readable(), running))
+        write_each(made, paths, session.description.sample_rate, plot, len(sources))
+    if not numbers:
+        raise InputError(f"none of the {len(sources)} files of {source} could be made again")
+
+
+def _sources(folder: Path, out: Path) -> list[Path]:
+    """Recordings and files of frames below a folder but not below `out`, the largest first: the last end soon.
+
+    Raises: InputError if there are none, or `out` is the folder itself.
+    """
+    made = out.resolve()
+    if made == folder.resolve():
+        raise InputError(f"OUT is {out}, as IN is; expected another folder, which keeps the recordings")
+    suffixes = (*SUFFIXES, *FRAME_SUFFIXES)
+    found = [one for one in sorted(folder.rglob("*")) if one.suffix.lower() in suffixes and one.is_file()]
+    others = [one for one in found if made not in one.resolve().parents]
+    if not others:
+        raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")
+    return sorted(others, key=lambda one: -one.stat().st_size)

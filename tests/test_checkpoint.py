@@ -13,6 +13,7 @@ from tests.conftest import tiny_checkpoint, tiny_wavenet
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
 from wavegen.errors import InputError
+from wavegen.features import LogMel
 
 DESCRIPTION = Description(
     kind="wavenet",
@@ -37,6 +38,14 @@ DESCRIPTION = Description(
 )
 
 ONE_LAYER = {"stack.blocks.0.conv.weight": np.zeros((2, 8, 4))}
+
+
+def test_a_description_gives_the_features_back():
+    parameters = {"n_mels": 20, "hop": 50, "n_fft": 256, "f_min": 0.0, "f_max": None}
+    assert replace(DESCRIPTION, features=parameters).make_features() == LogMel(8000, 20, 50, 256)
+    assert DESCRIPTION.make_features() is None
+    with pytest.raises(InputError, match="loudness"):
+        replace(DESCRIPTION, features={**parameters, "loudness": 3}).make_features()
 
 
 def write(path: Path, **metadata: str) -> Path:

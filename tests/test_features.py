@@ -4,7 +4,7 @@ import torch
 from safetensors.numpy import save_file
 
 from wavegen.errors import InputError
-from wavegen.features import SILENT, LogMel, features_of, read_frames
+from wavegen.features import SILENT, LogMel, read_frames
 
 FEATURES = LogMel(8000, n_mels=20, hop=50, n_fft=256)
 
@@ -61,14 +61,6 @@ def test_frames_are_the_same_where_training_computes_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         inside = FEATURES.frames(waveform)
     np.testing.assert_array_equal(inside, FEATURES.frames(waveform))
-
-
-def test_a_description_gives_the_features_back():
-    described = {"n_mels": 20, "hop": 50, "n_fft": 256, "f_min": 0.0, "f_max": None}
-    assert features_of(8000, described) == FEATURES
-    assert features_of(8000, {}) is None
-    with pytest.raises(InputError, match="loudness"):
-        features_of(8000, {**described, "loudness": 3})
 
 
 def test_frames_are_read_from_files_of_other_programs(tmp_path):

@@ -22,11 +22,11 @@ ALLOWED = {
     "features": set(),
     "conditioning": {"checkpoint", "features", "slow_condition"},
     "drawing": {"checkpoint", "conditioning", "data", "engines", "files", "sampling"},
-    "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "features", "generation", "plots"},
+    "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "generation", "plots"},
     "devices": set(),
     "recipe": {"features"},
     "plots": {"files"},
-    "checkpoint": {"files", "codec", "sampling"},
+    "checkpoint": {"codec", "features", "files", "sampling"},
     "muon": set(),
     "nn": {"slow_condition"},
     "models": {"checkpoint", "codec", "slow_condition", "nn", "sampling"},
@@ -35,18 +35,19 @@ ALLOWED = {
     "generation": {"engines", "sampling"},
     "evaluation": {"codec", "data", "engines", "features", "generation", "models", "progress", "sampling"}
     | {"slow_condition"},
-    "resynthesis": {"checkpoint", "conditioning", "engines", "features", "generation", "progress"},
+    "resynthesis": {"checkpoint", "conditioning", "data", "engines", "features", "generation", "progress"},
     "metrics": {"files", "plots"},
     "pretrained": set(),
+    "batching": {"engines", "generation", "progress", "sampling", "slow_condition"},
     "beam": {"engines", "generation", "sampling"},
-    "session": {"beam", "checkpoint", "codec", "conditioning", "data", "drawing", "engines", "features", "generation"}
-    | {"sampling"},
+    "session": {"batching", "beam", "checkpoint", "codec", "conditioning", "data", "drawing", "engines", "features"}
+    | {"generation", "progress", "sampling"},
     "live": {"conditioning", "generation", "sampling", "session"},
     "playback": set(),
     "doctor": {"data", "devices", "engines", "playback"},
     "diagnosis": {"checkpoint", "codec", "conditioning", "data", "doctor", "drawing", "engines", "evaluation"}
-    | {"features", "generation", "metrics", "models", "nn", "progress", "recipe"},
-    "training": {"checkpoint", "codec", "data", "devices", "evaluation", "features", "files", "metrics", "models"}
+    | {"generation", "metrics", "models", "nn", "progress", "recipe"},
+    "training": {"checkpoint", "codec", "data", "devices", "evaluation", "files", "metrics", "models"}
     | {"muon", "preview", "progress", "recipe", "sampling"},
     "bench": {"checkpoint", "devices", "drawing", "engines", "models", "progress", "recipe", "sampling", "training"},
 }

@@ -19,6 +19,7 @@ from safetensors.numpy import save as serialise
 from wavegen import files
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
+from wavegen.features import LogMel
 from wavegen.sampling import Decoding
 
 FORMAT = 1
@@ -84,6 +85,18 @@ class Description:
 
     def make_codec(self) -> Codec:
         return make_codec(self.codec, self.n_classes)
+
+    def make_features(self) -> LogMel | None:
+        """What takes the frames that a vocoder needs, or None for a model that needs none.
+
+        Raises: InputError for parameters that this wavegen does not know.
+        """
+        if not self.features:
+            return None
+        try:
+            return LogMel(self.sample_rate, **self.features)
+        except TypeError as error:
+            raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
 
     def make_decoding(self, **overrides: float | int | None) -> Decoding:
         """The model's decoding defaults, with those overrides that are not None."""

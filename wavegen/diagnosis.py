@@ -14,6 +14,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.codec import Codec
 from wavegen.conditioning import known_labels
 from wavegen.data import corpora, splits
+from wavegen.data.audio import SoundForm
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.doctor import Finding
@@ -21,7 +22,6 @@ from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.evaluation import for_engine, label_rows, make_framer, surprise
-from wavegen.features import features_of
 from wavegen.generation import generate
 from wavegen.models.build import Model, from_checkpoint
 from wavegen.models.pixelcnn import PixelCNN
@@ -150,10 +150,10 @@ def _course(lines: Sequence[Mapping[str, Any]], settings: recipe.Recipe) -> list
 def _data(store: Store, segments: Sequence[Segment]) -> Finding:
     """Whether the corpus is worth learning from."""
     looked_at = evenly_spaced(segments, N_LOOKED_AT)
-    n_most = store.form.n_values(LOOK_S) if store.samples.dtype == np.int16 else looked_at[0].n_samples
+    n_most = store.form.n_values(LOOK_S) if isinstance(store.form, SoundForm) else looked_at[0].n_samples
     pieces = [np.asarray(store.samples[one.start : one.start + min(one.n_samples, n_most)]) for one in looked_at]
     what = f"{len(pieces)} {store.form.items} of the training split"
-    if store.samples.dtype == np.uint8:
+    if not isinstance(store.form, SoundForm):
         plain = np.mean([piece.min() == piece.max() for piece in pieces])
         if plain > MAX_SILENT:
             return _bad("data", f"{plain:.0%} of {what} are of one colour", "leave those out")
@@ -176,7 +176,7 @@ def _examples(loaded: Checkpoint, model: Model, store: Store, segments: Sequence
     n = min(longest, wanted)
     chosen = evenly_spaced([segment for segment in segments if segment.n_samples >= n], N_EXAMPLES)
     coder = Coder(store, described.make_codec())
-    framer = make_framer(model, store, features_of(described.sample_rate, described.features))
+    framer = make_framer(model, store, described.make_features())
     return Examples(
         codes=np.stack([coder.codes(segment.start, n) for segment in chosen]),
         labels=[known_labels(described.labels, segment.labels) for segment in chosen],

@@ -7,7 +7,6 @@ with a Hann window and the STFT scaled so that a sine at full scale has magnitud
 sound of T samples has ceil(T / hop) frames, and so F frames make F * hop samples.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from wavegen.errors import InputError
 
+FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
@@ -126,26 +126,13 @@ class LogMel:
         return self.sample_rate / 2 if self.f_max is None else self.f_max
 
 
-def features_of(sample_rate: int, described: Mapping[str, Any]) -> LogMel | None:
-    """The features that a model's description tells of, or None if it has none.
-
-    Raises: InputError for parameters that this wavegen does not know.
-    """
-    if not described:
-        return None
-    try:
-        return LogMel(sample_rate, **described)
-    except TypeError as error:
-        raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
-
-
 def read_frames(path: Path, n_features: int) -> NDArray[np.float32]:
     """Frames from a file, (F, n_features): an array in .npy, or the only tensor, or the one named `frames`, of a
     .safetensors file.
 
     Raises: InputError if it cannot be read, and as `check_frames`.
     """
-    found = _read_npy(path) if path.suffix == ".npy" else _read_safetensors(path)
+    found = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
     return check_frames(found, n_features, str(path))
 
 

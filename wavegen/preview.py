@@ -14,7 +14,6 @@ from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
-from wavegen.features import features_of
 from wavegen.generation import ConditionAt, generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
@@ -50,7 +49,7 @@ def _sound(
     n = n_samples(seconds, rate)
     n_real = min(n, real.n_samples)
     recorded = codec.decode(Coder(store, codec).codes(real.start, n_real))
-    features = features_of(rate, model.description.features)
+    features = model.description.make_features()
     condition: NDArray[np.float32] | ConditionAt | None
     if features is None:
         condition = conditioning.condition_of(model, [segments["train"][0].labels])

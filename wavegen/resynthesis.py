@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.conditioning import FrameConditioner
+from wavegen.conditioning import FrameConditioner, known_labels
+from wavegen.data.store import Store
+from wavegen.data.windows import Segment, evenly_spaced
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.features import LogMel
-from wavegen.generation import generate
+from wavegen.generation import generate, n_samples
 from wavegen.progress import Bar
 
+STRETCH_S = 2.0  # of each recording that is made again
+N_STRETCHES = 16
 DB = 50  # of magnitude, that 1 in a frame stands for: log10 / 2.5
 MIN_SAMPLES = 2400  # twice the longest window of the distance between spectra
 
@@ -30,12 +34,24 @@ class Distance(NamedTuple):
     spectral: float
 
 
-class Again(NamedTuple):
+class Comparison(NamedTuple):
     """The same recordings by the vocoder; by the vocoder, each under the frames of another; and without a network."""
 
     vocoded: Distance
     shuffled: Distance
     griffin_lim: Distance
+
+
+def stretches(
+    model: Checkpoint, store: Store, segments: Sequence[Segment]
+) -> tuple[NDArray[np.floating], list[dict[str, str | None]]]:
+    """Stretches of recordings, evenly spaced through the segments, (n, T), and what a model knows of their labels."""
+    longest = max(one.n_samples for one in segments)
+    length = min(n_samples(STRETCH_S, model.description.sample_rate), max(1, longest // 2))
+    places = [(one, place) for one in segments for place in range(0, one.n_samples - length + 1, length)]
+    chosen = evenly_spaced(places, N_STRETCHES)
+    recorded = np.stack([store.samples[one.start + place : one.start + place + length] for one, place in chosen])
+    return recorded / 32768, [known_labels(model.description.labels, one.labels) for one, _ in chosen]
 
 
 def measure(
@@ -45,7 +61,7 @@ def measure(
     labels: Sequence[Mapping[str, str | None]],
     seed: int = 0,
     bar: Bar | None = None,
-) -> Again:
+) -> Comparison:
     """Make recordings (n, T) again, all at once, and say how far from them that is.
 
     Raises: InputError for fewer than two recordings (of which one could have the frames of the other), or too short
@@ -75,7 +91,7 @@ def measure(
                 bar.update(n_made)
         return distance(codec.decode(np.concatenate(blocks, axis=1)))
 
-    return Again(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(features.invert(frames, n)))
+    return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(features.invert(frames, n)))
 
 
 def _spectral_distance() -> Callable[[NDArray[np.floating], NDArray[np.floating]], float]:

@@ -3,6 +3,7 @@
 Every engine draws by this definition, so the same weights and the same uniforms give the same codes everywhere.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 from wavegen.errors import InputError
 
 LOG_SCALES = (-3.0, 12.0)  # of a logistic distribution, in codes: from a twentieth of a code to flat over 16 bits
+
+
+def fresh_seed() -> int:
+    """A seed that nobody has chosen."""
+    return secrets.randbelow(2**32)
 
 
 def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDArray[np.float64]:

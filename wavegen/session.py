@@ -5,8 +5,7 @@ import wavegen
 samples, rate = wavegen.load("speech").generate(seconds=5)
 """
 
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import checkpoint, conditioning
+from wavegen.batching import Piece, generate_each
 from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
@@ -22,9 +22,10 @@ from wavegen.conditioning import FrameConditioner
 from wavegen.drawing import Canvas
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.features import check_frames, features_of, read_frames
+from wavegen.features import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import ConditionAt, generate, n_samples
-from wavegen.sampling import Decoding
+from wavegen.progress import Bar
+from wavegen.sampling import Decoding, fresh_seed
 
 BLOCKSIZE = 256  # samples
 
@@ -64,16 +65,18 @@ class Wish:
 class Session:
     """One wish made ready: engine, codec, seed and everything else a sound depends on.
 
+    `frames_follow`: they come with each sound (`vocoded`).
+
     Raises: InputError for whatever in the wish does not fit the model.
     """
 
-    def __init__(self, loaded: Checkpoint, wish: Wish) -> None:
+    def __init__(self, loaded: Checkpoint, wish: Wish, *, frames_follow: bool = False) -> None:
         described = loaded.description
         if described.shape:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = described
         self.codec: Codec = described.make_codec()
-        if described.features and wish.frames is None:
+        if described.features and wish.frames is None and not frames_follow:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; use `wavegen vocode`"
             )
@@ -81,10 +84,10 @@ class Session:
             temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
         )
         self.decoding.check_head(described.head)
-        self.seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+        self.seed = fresh_seed() if wish.seed is None else wish.seed
         self.beam = wish.beam
         if wish.beam is not None:
-            _check_beam(wish, described.head)
+            _check_beam(wish, described)
         n_streams = wish.n if wish.beam is None else wish.beam
         if n_streams < 1:
             what = "sounds" if wish.beam is None else "candidates"
@@ -96,9 +99,9 @@ class Session:
         self.labels = dict(wish.labels or {})
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
+        if described.features and wish.prime is not None:
+            raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
         if wish.frames is not None:
-            if wish.prime is not None:
-                raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
             frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
             self._under_frames = FrameConditioner(loaded, [self.labels] * n_streams, frames).at
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
@@ -131,6 +134,33 @@ class Session:
             codes = beam_search(self.engine, n_samples, self.decoding.temperature, self.condition, self.prime)
         for block in codes:
             yield self.codec.decode(block)
+
+    def each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
+
+        They are those that a session of n sounds makes side by side.
+        """
+        condition = None if self.condition is None else self.condition[:1]
+        pieces = (Piece(n_samples, condition, stream, self.prime) for stream in range(n))
+        return self._complete(pieces, 1, bar)
+
+    def vocoded(
+        self, sources: Iterable[tuple[NDArray[np.floating], int]], bar: Bar | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """A sound of each of some frames (F, n_features) and lengths: (number, waveform (T,)) as each is complete.
+
+        Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
+        """
+        hop: int = self.description.architecture["hop"]
+        pieces = (
+            Piece(n_samples, FrameConditioner(self._loaded, [self.labels], frames[None]).at)
+            for frames, n_samples in sources
+        )
+        return self._complete(pieces, hop, bar)
+
+    def _complete(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
+        made = generate_each(self.engine, pieces, seed=self.seed, decoding=self.decoding, hop=hop, bar=bar)
+        return ((number, self.codec.decode(codes)) for number, codes in made)
 
 
 class LoadedModel:
@@ -176,14 +206,26 @@ class LoadedModel:
         samples = np.concatenate(list(session.blocks(n)), axis=1)
         return Sound(samples if "n" in wish else samples[0], self.sample_rate)
 
+    def vocode_each(
+        self, sources: Iterable[Path | str | NDArray[np.floating]], n: int = 16, **wish: Any
+    ) -> Iterator[tuple[int, Sound]]:
+        """Make many sounds again, up to n at once: the number of a source and its sound, as soon as it is complete.
+
+        Each is what `vocode` makes of it alone, with the same seed. The other keywords are the fields of `Wish`.
+        Raises: InputError as `vocode`, when a source's turn comes.
+        """
+        session = Session(self._loaded, Wish(**wish, n=n), frames_follow=True)
+        for number, samples in session.vocoded(self.frames_of(source) for source in sources):
+            yield number, Sound(samples, self.sample_rate)
+
     def frames_of(self, source: Path | str | NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
         """The frames (F, n_features) of a source of `vocode`, and the samples that they stand for."""
-        features = features_of(self.sample_rate, self.description.features)
+        features = self.description.make_features()
         if features is None:
             raise InputError(f"{self._loaded.path} takes no frames; expected a vocoder, trained with data.features")
         if isinstance(source, np.ndarray) and source.ndim == 2:
             frames = check_frames(source, features.n_mels, "the array")
-        elif not isinstance(source, np.ndarray) and Path(source).suffix in (".npy", ".safetensors"):
+        elif not isinstance(source, np.ndarray) and Path(source).suffix.lower() in FRAME_SUFFIXES:
             frames = read_frames(Path(source), features.n_mels)
         else:
             waveform = _waveform(source, self.sample_rate)
@@ -223,7 +265,7 @@ class LoadedModel:
         """
         canvas = Canvas(self._loaded, [labels or {}] * n, engine, device, precision)
         decoding = self.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-        rows = canvas.rows(secrets.randbelow(2**32) if seed is None else seed, decoding)
+        rows = canvas.rows(fresh_seed() if seed is None else seed, decoding)
         return canvas.pixels(np.stack(list(rows), axis=1))
 
     def session(self, **wish: Any) -> Session:
@@ -251,13 +293,13 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
     return audio.read(Path(source), sample_rate)
 
 
-def _check_beam(wish: Wish, head: str) -> None:
+def _check_beam(wish: Wish, described: Description) -> None:
     """Raises: InputError for what a beam search cannot do or would not heed."""
-    if head != "categorical":
-        raise InputError(f"beam search needs a categorical head; this model has a {head} head")
+    if described.head != "categorical":
+        raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")
     if wish.n != 1:
         raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
-    if wish.frames is not None:
+    if described.features:
         raise InputError("beam search is for models without frames; a vocoder draws")
     if wish.engine not in ("auto", "reference"):
         raise InputError(

@@ -37,7 +37,6 @@ from wavegen.data.windows import Batch, WindowRule, Windows
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation import bits_per_sample, make_framer, precision_costs
-from wavegen.features import features_of
 from wavegen.metrics import Metrics
 from wavegen.models.build import Model, build, load_weights
 from wavegen.muon import Muon
@@ -238,8 +237,7 @@ class Run:
             settings.seed,
             recipe.data.shape if isinstance(recipe.data, ImageData) and recipe.data.mirrored else None,
         )
-        features = features_of(self.description.sample_rate, recipe.features)
-        self.framer = make_framer(self.model, self.store, features)
+        self.framer = make_framer(self.model, self.store, self.description.make_features())
         self.windows = Windows(self.store, self.segments["train"], self.codec, rule, self.label_values, self.framer)
         if not any(segment.n_counted(field) for segment in self.segments["validation"]):
             raise InputError(f"the validation split has no recording longer than the receptive field, {field} samples")
@@ -539,7 +537,9 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
 
 def _tensors(batch: Batch, device: torch.device) -> Tensors:
     def move(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)
+        tensor = torch.from_numpy(array)
+        # To a GPU it then goes while the one before is still being trained on.
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     codes = move(batch.codes)
     # The same object where nothing differs would be one input to torch.compile, and two where something does.

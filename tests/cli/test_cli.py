@@ -1,5 +1,6 @@
 """Whole commands, as somebody would type them: what they write, and what they say when it goes wrong."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from typer.testing import CliRunner
 
+import wavegen
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
 from tests.full_disk import assert_one_sentence, run_on_full_disk
-from wavegen import checkpoint
+from wavegen import checkpoint, doctor
 from wavegen.cli.main import app, main
+from wavegen.engines import full
 from wavegen.errors import InputError
 
 LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
@@ -68,6 +72,17 @@ def test_the_same_seed_gives_the_same_sound(tiny_run, tmp_path):
     run("generate", tiny_run, "--seconds", "0.05", "--out", tmp_path / "e.wav", "--seed", "3", "--n", "2")
     np.testing.assert_array_equal(soundfile.read(tmp_path / "e-1.wav")[0], sound("a", "--seed", "3"))
     assert (tmp_path / "e-2.wav").exists()
+
+
+def test_more_sounds_than_the_engine_makes_at_once_are_made_in_turn(tiny_run, tmp_path):
+    words = ("generate", tiny_run, "--seconds", "0.01", "--seed", "3", "--engine", "reference")
+    result = run(*words, "--n", full("reference", "auto") + 2, "--out", tmp_path / "many.wav")
+    assert result.stdout.split() == [str(tmp_path / f"many-{number}.wav") for number in range(1, 19)]
+    assert "18 sounds, 0.18 s" in result.stderr
+    beside = wavegen.load(tiny_run).generate(0.01, seed=3, engine="reference", n=18).samples
+    for number in (1, 17, 18):
+        made = soundfile.read(tmp_path / f"many-{number}.wav", dtype="float32")[0]
+        np.testing.assert_allclose(made, beside[number - 1], atol=1 / 32768)
 
 
 def test_generate_continues_a_recording_of_another_rate(tiny_run, tmp_path):
@@ -156,6 +171,17 @@ def test_doctor_tells_what_there_is():
     shown = run("doctor").stdout
     for what in ("python", "torch", "libsndfile", "corpora"):
         assert what in shown
+
+
+def test_doctor_tells_what_a_gpu_is_used_for(monkeypatch):
+    for name, told in {"is_available": True, "get_device_name": "H100", "is_bf16_supported": True}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda told=told, **_: told)
+    found = doctor.examine()
+    assert any(one.what == "GPU" and "H100, trained on" in one.detail for one in found)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "triton" else find(name))
+    (triton,) = (one for one in doctor.examine() if one.what == "triton")
+    assert triton.ok is None and "--engine cuda-graph" in triton.detail
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,50 @@ def test_a_recording_is_made_again_as_long_as_it_was(vocoder, recording, tmp_pat
     assert model.vocode(frames, seed=3, n=2).samples.shape == (2, 6000)
 
 
+def test_a_folder_is_made_again_file_by_file(vocoder, recording, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "below").mkdir(parents=True)
+    sound, rate = soundfile.read(recording)
+    soundfile.write(source / "long.wav", sound[:900], rate)
+    soundfile.write(source / "below" / "short.flac", sound[:70], rate)
+    np.save(source / "frames.npy", wavegen.load(vocoder).frames_of(recording)[0][:5])
+    (source / "broken.wav").write_bytes(b"RIFF")
+    (source / "notes.txt").write_text("not sound")
+    options = ("--seed", 3, "--engine", "reference")
+    result = run("vocode", vocoder, source, out, *options)
+    names = ("long.wav", "below/short.wav", "frames.wav")
+    assert sorted(result.stdout.split()) == sorted(str(out / name) for name in names)
+    assert [soundfile.info(out / name).frames for name in names] == [900, 70, 200]
+    assert f"Left out {source / 'broken.wav'}: cannot read the recording" in result.stderr
+    for one in ("long.wav", "below/short.flac", "frames.npy"):
+        run("vocode", vocoder, source / one, tmp_path / "alone.wav", *options)
+        assert (tmp_path / "alone.wav").read_bytes() == (out / one).with_suffix(".wav").read_bytes()
+    numbers = [n for n, _ in wavegen.load(vocoder).vocode_each([sound[:80], sound[:40]], engine="reference")]
+    assert sorted(numbers) == [0, 1]
+
+
+def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    with pytest.raises(InputError, match="holds neither recordings nor frames"):
+        run("vocode", vocoder, source, tmp_path / "out")
+    (source / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"none of the 1 files of .* could be made again"):
+        run("vocode", vocoder, source, tmp_path / "out", "--engine", "reference")
+    (source / "a.flac").write_bytes(b"fLaC")
+    with pytest.raises(InputError, match=r"2 files of .* would all be made again as .*a\.wav"):
+        run("vocode", vocoder, source, tmp_path / "out")
+    with pytest.raises(InputError, match=r"OUT is .*, as IN is; expected another folder"):
+        run("vocode", vocoder, source, source)
+    with pytest.raises(InputError, match=r"and IN a folder; expected the name of a folder"):
+        run("vocode", vocoder, source, tmp_path / "out.wav")
+    with pytest.raises(InputError, match="--frames keeps those of one recording"):
+        run("vocode", vocoder, source, tmp_path / "out", "--frames", tmp_path / "frames.npy")
+    with pytest.raises(InputError, match=r"OUT is .*, as IN is; expected another name"):
+        run("vocode", vocoder, recording, recording)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.flac", "a.wav", "in"]
+
+
 def test_every_engine_makes_the_same_sound_of_the_frames(vocoder, recording):
     model = wavegen.load(vocoder)
     frames, _ = model.frames_of(recording)
