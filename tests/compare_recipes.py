@@ -10,6 +10,7 @@ A variant is NAME:KEY=VALUE,KEY=VALUE. Each first trains for a moment, which tel
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from wavegen.models.build import from_checkpoint
 
 TRIAL_STEPS = 60
 SETTLED = 20  # steps of the trial after which speed is taken
+QUIETLY = ("training.validate_every=1000000", "training.sample_every=1000000", "training.warm_up=50")
 
 
 def main() -> None:
@@ -35,17 +37,9 @@ def main() -> None:
     for variant in arguments.variant:
         name, _, changes = variant.partition(":")
         settings = [change for change in changes.split(",") if change]
-        settings += ["training.validate_every=1000000"]
         path, folder = recipes.find(arguments.recipe), arguments.out / re.sub(r"\W+", "-", name)
-        trial = recipe.load(path, [*settings, f"training.steps={TRIAL_STEPS}", "training.sample_seconds=0.01"])
-        training.train(trial, folder.with_name(f"{folder.name}-trial"), start_from=arguments.start_from)
-        lines = metrics.read_metrics(folder.with_name(f"{folder.name}-trial"))
-        speed = np.mean(
-            [line["samples_per_s"] for line in lines if line.get("samples_per_s") and line["step"] > SETTLED]
-        )
-        one_step = trial.training.batch_size * trial.training.window
-        n_steps = round(60 * arguments.minutes * speed / one_step)
-        chosen = recipe.load(path, [*settings, f"training.steps={n_steps}", "training.warm_up=50"])
+        n_steps = steps_within(arguments.minutes, path, settings, folder, arguments.start_from)
+        chosen = recipe.load(path, [*settings, *QUIETLY, f"training.steps={n_steps}"])
         began = time.monotonic()
         training.train(chosen, folder, start_from=arguments.start_from)
         minutes = (time.monotonic() - began) / 60
@@ -53,6 +47,18 @@ def main() -> None:
         print(rows[-1], flush=True)
     print("| variant | parameters | steps | minutes in all | bits per sample, test split |\n|---|---|---|---|---|")
     print("\n".join(rows))
+
+
+def steps_within(
+    minutes: float, path: Path, settings: Sequence[str], folder: Path, start_from: Path | None = None
+) -> int:
+    """How many steps of a recipe fit into some minutes, by a trial in a folder beside the run's."""
+    trial = recipe.load(path, [*settings, *QUIETLY, f"training.steps={TRIAL_STEPS}", "training.sample_seconds=0.01"])
+    tried = folder.with_name(f"{folder.name}-trial")
+    training.train(trial, tried, start_from=start_from)
+    lines = [line for line in metrics.read_metrics(tried) if line.get("samples_per_s") and line["step"] > SETTLED]
+    speed = np.mean([line["samples_per_s"] for line in lines])
+    return round(60 * minutes * speed / (trial.training.batch_size * trial.training.window))
 
 
 def n_parameters(run: Path) -> int:

@@ -60,12 +60,18 @@ def _torch() -> list[Finding]:
     precision = "bfloat16" if multiplies_bfloat16(device) else "float32"
     threads = torch.get_num_threads()
     lines = [Finding("torch", True, f"{torch.__version__}, {threads} threads, trains in {precision} on {device.type}")]
-    if torch.cuda.is_available():
-        lines.append(Finding("GPU", True, f"{torch.cuda.get_device_name()}; --device cuda takes the engine reference"))
-        lines.append(_optional("triton", "--engine triton, a kernel for many sounds at once: pip install triton"))
-    else:
-        lines.append(Finding("GPU", None, "torch finds none; everything runs on the processor"))
-    return lines
+    if not torch.cuda.is_available():
+        return [*lines, Finding("GPU", None, "torch finds none; networks are trained and sounds made on the processor")]
+    used = "trained on; sounds are made on the processor, or with --device cuda on it, by the engine reference"
+    lines.append(Finding("GPU", True, f"{torch.cuda.get_device_name()}, {used}"))
+    if importlib.util.find_spec("triton") is None:
+        missing = (
+            "not installed; --engine cuda-graph is the fastest on the GPU, for --engine triton: pip install triton"
+        )
+        return [*lines, Finding("triton", None, missing)]
+    version = importlib.metadata.version("triton")
+    unseen = "makes many sounds at once, if asked for: it has not been seen on a card yet"
+    return [*lines, Finding("triton", True, f"{version}; --engine triton {unseen}")]
 
 
 def _sound_card() -> list[Finding]:

@@ -3,6 +3,7 @@
 A new engine is a new file and one line in `ENGINES`.
 """
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
@@ -44,10 +45,29 @@ def _triton(
     try:
         from wavegen.engines.triton_gpu import TritonEngine
     except ImportError as error:
-        raise InputError(f"the engine triton needs Triton ({error}): pip install triton") from error
+        raise InputError(
+            f"the engine triton needs Triton ({error}): pip install triton, or take the engine cuda-graph"
+        ) from error
     if precision == "auto":
         precision = "float16" if checkpoint.description.precision_costs.get("float16", 1) < MAX_COST else "float32"
     return precision, TritonEngine(stack_weights(checkpoint), n_streams, precision)
+
+
+def _cuda_graph(
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None
+) -> tuple[str, Engine]:
+    import torch
+
+    from wavegen.engines.cuda_graph import CudaGraphEngine
+    from wavegen.models.build import from_checkpoint
+
+    if device == "cpu":
+        raise InputError("the engine cuda-graph runs on a GPU, and device cpu is wanted; leave out one of the two")
+    if not torch.cuda.is_available():
+        raise InputError("the engine cuda-graph runs on a GPU, and torch finds none; leave it out to take the CPU's")
+    if precision not in ("auto", "float32"):
+        raise InputError(f"the engine cuda-graph computes in float32, and precision {precision} is wanted")
+    return "float32", CudaGraphEngine(from_checkpoint(checkpoint).to(torch.device("cuda")), n_streams)
 
 
 def _reference(
@@ -81,18 +101,28 @@ def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condit
 
 
 class Maker(NamedTuple):
-    """How an engine is made, and what goes with it for the rows above those of an image."""
+    """How an engine is made, what goes with it for the rows above those of an image, and how many streams fill it."""
 
     make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
     make_above: Callable[[Checkpoint, int, str, Condition], Above]
+    n_streams: int
 
 
 # Fastest first. Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(_triton, _reference_above),
-    "numba": Maker(_numba, _numpy_above),
-    "reference": Maker(_reference, _reference_above),
+    "triton": Maker(_triton, _reference_above, 2048),
+    "cuda-graph": Maker(_cuda_graph, _reference_above, 256),
+    "numba": Maker(_numba, _numpy_above, 8 * (os.cpu_count() or 1)),
+    "reference": Maker(_reference, _reference_above, 16),
 }
+
+
+def full(name: str, device: str) -> int:
+    """With how many streams at once an engine makes the most sound; more only take longer.
+
+    Raises: as `make_engine`.
+    """
+    return ENGINES[_chosen(name, device)].n_streams
 
 
 def make_engine(
@@ -128,7 +158,7 @@ def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, c
 def _chosen(name: str, device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
-    if name == "auto":  # triton is to be asked for until its kernel has been seen on a card
+    if name == "auto":  # what was not seen on a card yet is to be asked for
         name = "reference" if device == "cuda" else "numba"
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")

@@ -37,7 +37,7 @@ class ReferenceEngine:
             self._state = fresh
             return
         chosen = list(streams)
-        for old, new in zip(_tensors(self._state), _tensors(fresh), strict=True):
+        for old, new in zip(tensors_of(self._state), tensors_of(fresh), strict=True):
             old[chosen] = new[chosen]
 
     @torch.inference_mode()
@@ -139,7 +139,7 @@ def _part(condition: Condition | None, first: int, last: int) -> Condition | Non
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
 
 
-def _tensors(state: WaveNetState) -> list[Tensor]:
+def tensors_of(state: WaveNetState) -> list[Tensor]:
     return [state.delay, *state.stack]
 
 

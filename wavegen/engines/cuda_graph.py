@@ -1,0 +1,100 @@
+"""The reference with its step recorded once on a GPU, for cards where Triton is missing. To be asked for by name.
+
+A step of the reference is some hundred small kernels, and Python takes longer to start each than the GPU to run it. A
+CUDA graph starts all of them at once. Whatever a step reads and writes then has to lie where it lay when it was
+recorded; draws stay on the host, as the reference's.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavegen.engines.base import Condition
+from wavegen.engines.reference import ReferenceEngine, tensors_of
+from wavegen.models.build import Model
+from wavegen.models.wavenet import WaveNetState
+from wavegen.nn.gated import interpolated
+from wavegen.slow_condition import SlowCondition
+
+WARM_UPS = 3  # steps before recording, in which libraries take the memory that they keep
+
+Step = Callable[[], None]
+
+
+def record(step: Step) -> Step:
+    """Record what a step does on the GPU; what is returned does it again, without Python in between."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UPS):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    replay: Step = graph.replay
+    return replay
+
+
+class CudaGraphEngine(ReferenceEngine):
+    """The reference engine, its steps replayed. `record` turns a step into what repeats it."""
+
+    def __init__(self, model: Model, n_streams: int = 1, record: Callable[[Step], Step] = record) -> None:
+        self._kept: WaveNetState | None = None
+        super().__init__(model, n_streams)
+        self._record = record
+        self._codes = torch.zeros((n_streams, 1), dtype=torch.int64, device=self._device)
+        self._condition: Tensor | None = None
+        self._logits = torch.empty(0)
+        self._replay: Step | None = None
+
+    @property
+    def _state(self) -> WaveNetState:  # type: ignore[override]
+        assert self._kept is not None  # `start` comes first
+        return self._kept
+
+    @_state.setter
+    def _state(self, state: WaveNetState) -> None:
+        """Put a state where recorded steps find it."""
+        if self._kept is None:
+            self._kept = state
+            return
+        for kept, new in zip(tensors_of(self._kept), tensors_of(state), strict=True):
+            if new is not kept:
+                kept.copy_(new)
+
+    def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
+        if codes.shape[1] != 1:
+            return super()._run(codes, condition)
+        given = self._frame(condition)
+        if self._replay is None or (given is None) != (self._condition is None):
+            self._condition = given
+            self._replay = self._recorded()
+        elif given is not None and self._condition is not None:
+            self._condition.copy_(given)
+        self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes[..., 0])))
+        self._replay()
+        result: NDArray[np.floating] = self._logits.unsqueeze(2).cpu().numpy()
+        return result
+
+    def _frame(self, condition: Condition | None) -> Tensor | None:
+        """The condition of one step, (B, 1, n_layers, channels)."""
+        if isinstance(condition, SlowCondition):
+            values = self._tensor(condition.values).to(self._dtype)
+            return interpolated(condition._replace(values=values), 1)
+        return None if condition is None else self._tensor(condition).to(self._dtype)
+
+    def _recorded(self) -> Step:
+        before = self.snapshot()
+
+        def step() -> None:
+            logits, state = self._model(self._codes, self._state, self._condition)
+            self._state = state
+            self._logits = logits
+
+        replay = self._record(step)
+        self._state = before  # recording moved it on
+        return replay
