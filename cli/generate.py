@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wavegen.engines import full
+from wavegen.engines import n_at_once
 from wavegen.generation import n_samples
 from wavegen.progress import bar
 from wavegen.session import Wish
@@ -38,7 +38,7 @@ def generate(
         Path | None,
         typer.Option(help="WAV file; with --n a number is added (default: NAME-SEED.wav)", show_default=False),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="how many sounds, made side by side")] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, help="how many sounds")] = 1,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -74,16 +74,16 @@ def generate(
         device=device,
         precision=precision,
     )
-    n_at_once = min(n, full(engine, device))
-    session = open_session(model, replace(wish, n=n_at_once))
+    at_once = n if beam else n_at_once(engine, device, n)
+    session = open_session(model, replace(wish, n=at_once))
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
-    if n == n_at_once:
+    if n == at_once:
         write(paths, render(session, length), rate, plot)
         return
-    with bar(f"Generating, {n_at_once} at once", n * length) as running:
-        write_each(session.each(n, length, running), paths, rate, plot, n)
+    with bar(f"Generating, {at_once} at once", n * length) as running:
+        write_each(session.make_each(n, length, running), paths, rate, plot, n)
 
 
 def _paths(out: Path, n: int) -> list[Path]:

@@ -27,10 +27,8 @@ def render(session: Session, n_samples: int) -> NDArray[np.float32]:
         if not blocks:
             raise
         say("Stopped; writing what there is")
-    elapsed = time.monotonic() - began
     waveforms = np.concatenate(blocks, axis=1)
-    n, made_s = len(waveforms), n_made / rate
-    say(f"{n} x {made_s:.2f} s of sound in {elapsed:.1f} s: {n * made_s / elapsed:.3g} times real time")
+    _say_speed(f"{len(waveforms)} x {n_made / rate:.2f} s", len(waveforms) * n_made / rate, began)
     return waveforms
 
 
@@ -65,6 +63,10 @@ def write_each(
         if not n_written:
             raise
         say(f"Stopped; {n_written} of {n_wanted} are written")
-    elapsed, made_s = time.monotonic() - began, n_samples / rate
     if n_written:
-        say(f"{n_written} sounds, {made_s:.2f} s, in {elapsed:.1f} s: {made_s / elapsed:.3g} times real time")
+        _say_speed(f"{n_written} sounds, {n_samples / rate:.2f} s", n_samples / rate, began)
+
+
+def _say_speed(what: str, seconds: float, began: float) -> None:
+    elapsed = time.monotonic() - began
+    say(f"{what} of sound in {elapsed:.1f} s: {seconds / elapsed:.3g} times real time")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wavegen import checkpoint, files
 from wavegen.data.audio import SUFFIXES
-from wavegen.engines import full
+from wavegen.engines import n_at_once
 from wavegen.errors import InputError
 from wavegen.features import FRAME_SUFFIXES
 from wavegen.progress import bar, say
@@ -104,7 +104,8 @@ def vocode(
 def _vocode_folder(model: Path, wish: Wish, source: Path, out: Path, plot: bool) -> None:
     """Make everything below a folder again, and name what could not be read.
 
-    Raises: InputError if there is nothing, two would be written to one file, OUT is none, or nothing could be made.
+    Raises: InputError if there is nothing, OUT is no folder, what would be written is there twice or is a recording to
+        be made again, or nothing could be made.
     """
     if out.is_file() or out.suffix.lower() == ".wav":
         raise InputError(f"OUT is {out}, and IN a folder; expected the name of a folder")
@@ -114,10 +115,14 @@ def _vocode_folder(model: Path, wish: Wish, source: Path, out: Path, plot: bool)
     for path, n in Counter(paths).items():
         if n > 1:
             raise InputError(f"{n} files of {source} would all be made again as {path}; rename all but one")
+    kept = {one.resolve() for one in sources}
+    for path in paths:
+        if path.resolve() in kept:
+            raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
-    n_at_once = min(len(sources), full(wish.engine, wish.device))
-    session = open_session(model, replace(wish, n=n_at_once), loaded, frames_follow=True)
+    at_once = n_at_once(wish.engine, wish.device, len(sources))
+    session = open_session(model, replace(wish, n=at_once), loaded, frames_follow=True)
     numbers = []  # of the sources that could be read, in the order in which they are begun
 
     def readable() -> Iterator[tuple[NDArray[np.floating], int]]:
@@ -125,29 +130,32 @@ def _vocode_folder(model: Path, wish: Wish, source: Path, out: Path, plot: bool)
             try:
                 read = reader.frames_of(one)
             except InputError as error:
-                say(f"Left out {one}: {error}")
+                say(f"Left out: {error}")
             else:
                 numbers.append(number)
                 yield read
 
-    with bar(f"Making {len(sources)} again, {n_at_once} at once", 0) as running:
-        made = ((numbers[place], waveform) for place, waveform in session.vocoded(readable(), running))
+    with bar(f"Making {len(sources)} again, {at_once} at once", 0) as running:
+        made = ((numbers[place], waveform) for place, waveform in session.vocode_each(readable(), running))
         write_each(made, paths, session.description.sample_rate, plot, len(sources))
     if not numbers:
         raise InputError(f"none of the {len(sources)} files of {source} could be made again")
 
 
 def _sources(folder: Path, out: Path) -> list[Path]:
-    """Recordings and files of frames below a folder but not below `out`, the largest first: the last end soon.
+    """Recordings and files of frames below a folder, the largest first, so that the last to end are short.
 
-    Raises: InputError if there are none, or `out` is the folder itself.
+    Names with a dot in front are passed over, and `out` if it lies within.
+
+    Raises: InputError if there are none.
     """
-    made = out.resolve()
-    if made == folder.resolve():
-        raise InputError(f"OUT is {out}, as IN is; expected another folder, which keeps the recordings")
-    suffixes = (*SUFFIXES, *FRAME_SUFFIXES)
-    found = [one for one in sorted(folder.rglob("*")) if one.suffix.lower() in suffixes and one.is_file()]
-    others = [one for one in found if made not in one.resolve().parents]
-    if not others:
+    suffixes, elsewhere = (*SUFFIXES, *FRAME_SUFFIXES), out.resolve()
+    is_within = folder.resolve() in elsewhere.parents
+    found = [
+        one
+        for one in sorted(folder.rglob("[!.]*"))
+        if one.suffix.lower() in suffixes and one.is_file() and not (is_within and elsewhere in one.resolve().parents)
+    ]
+    if not found:
         raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")
-    return sorted(others, key=lambda one: -one.stat().st_size)
+    return sorted(found, key=lambda one: -one.stat().st_size)

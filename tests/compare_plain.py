@@ -5,7 +5,8 @@
 
 A setting is NAME:KEY=VALUE,KEY=VALUE, tried with every seed. Both networks have the recipe's sizes, see the same
 windows of the same corpus, and follow the same schedule of learning rates. AdamW trains the plain one, and ours too
-unless a setting leaves it the recipe's optimiser, which no repository of the plain kind has.
+unless a setting leaves it the recipe's optimiser, which no repository of the plain kind has. The minutes of the plain
+one are those of its steps; ours have the compilation and the validation at the end in them.
 """
 
 import argparse
@@ -18,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.compare_recipes import QUIETLY, n_parameters, steps_within, test_bits
+from tests.compare_recipes import SHORT_RUN, folder_of, n_parameters, steps_within, test_bits
 from wavegen import recipe, recipes, training
 from wavegen.codec import make_codec
 from wavegen.data import corpora, splits
 from wavegen.data.windows import Coder, Segment, WindowRule, Windows
+from wavegen.devices import choose_device
 from wavegen.evaluation import label_rows
 from wavegen.recipe import Recipe
 
@@ -77,7 +79,7 @@ class Plain:
     """The plain network, its corpus, and the usual loop around it."""
 
     def __init__(self, settings: Recipe) -> None:
-        assert isinstance(settings.model, recipe.WaveNetModel)
+        _check(settings)
         self.settings, self.n_steps = settings.training, settings.training.steps
         self.codec = make_codec(settings.data.codec, settings.data.n_classes)
         store, _ = corpora.open_corpus(settings.data)
@@ -85,7 +87,9 @@ class Plain:
         self.labels = splits.label_values(self.segments["train"])
         self.coder = Coder(store, self.codec)
         torch.manual_seed(self.settings.seed)
+        self.device = choose_device("auto")
         self.model = PlainWaveNet(settings.model, self.codec.n_classes, [len(v) for v in self.labels.values()])
+        self.model.to(self.device)
         context = 1 + (settings.model.kernel_size - 1) * sum(self.model.dilations)
         rule = WindowRule(
             settings.window, context, self.settings.true_starts, self.settings.label_dropout,
@@ -104,8 +108,8 @@ class Plain:
             batch = self.windows.batch(step, settings.batch_size)
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rate(settings, step)
-            codes, counted = torch.from_numpy(batch.codes), torch.from_numpy(batch.counted)
-            logits = self.model(codes, [torch.from_numpy(batch.labels[name]) for name in self.labels])
+            codes, counted = (torch.from_numpy(array).to(self.device) for array in (batch.codes, batch.counted))
+            logits = self.model(codes, [torch.from_numpy(batch.labels[name]).to(self.device) for name in self.labels])
             loss = F.cross_entropy(logits, codes, reduction="none")[counted].mean()
             optimizer.zero_grad()
             loss.backward()
@@ -125,9 +129,19 @@ class Plain:
 
     def _bits(self, segment: Segment) -> Tensor:
         assert segment.at_start, "recordings split within themselves are not for this comparison"
-        codes = torch.from_numpy(self.coder.codes(segment.start, segment.n_samples))[None]
-        rows = label_rows([segment], self.labels, torch.device("cpu"))
+        codes = torch.from_numpy(self.coder.codes(segment.start, segment.n_samples))[None].to(self.device)
+        rows = label_rows([segment], self.labels, self.device)
         return F.cross_entropy(self.model(codes, list(rows.values())), codes, reduction="none")[0] / np.log(2)
+
+
+def _check(settings: Recipe) -> None:
+    """Stop if a recipe wants what the plain network or its loop does not have."""
+    model, loop = settings.model, settings.training
+    assert isinstance(model, recipe.WaveNetModel), "the recipe is for images"
+    is_plain = model.head == "categorical" and model.activation == "gated" and model.residual and model.dilated
+    assert is_plain and not model.dropout and not settings.features, "the recipe's network is no plain WaveNet"
+    is_usual = loop.accumulate == 1 and not loop.input_noise and not loop.scheduled_sampling
+    assert is_usual, "the recipe's training is not the usual loop"
 
 
 def main() -> None:
@@ -145,17 +159,18 @@ def main() -> None:
         name, _, changes = setting.partition(":")
         for seed in range(arguments.seeds):
             chosen = [*(change for change in changes.split(",") if change), f"training.seed={seed}"]
-            trial = Plain(recipe.load(path, [*chosen, f"training.steps={TRIAL_STEPS}"]))
+            trial = Plain(recipe.load(path, [*chosen, *SHORT_RUN, f"training.steps={TRIAL_STEPS}"]))
             step_s = float(np.mean(trial.train()[SETTLED:]))
-            plain = Plain(recipe.load(path, [*chosen, f"training.steps={round(60 * arguments.minutes / step_s)}"]))
+            n_steps = max(1, round(60 * arguments.minutes / step_s))
+            plain = Plain(recipe.load(path, [*chosen, *SHORT_RUN, f"training.steps={n_steps}"]))
             minutes = sum(plain.train()) / 60
             n = sum(parameter.numel() for parameter in plain.model.parameters())
             row(name, seed, "plain", n, plain.n_steps, minutes, plain.test_bits())
 
-            folder = arguments.out / f"{name}-{seed}"
+            folder = folder_of(arguments.out, f"{name} {seed}")
             n_steps = steps_within(arguments.minutes, path, chosen, folder)
             began = time.monotonic()
-            training.train(recipe.load(path, [*chosen, *QUIETLY, f"training.steps={n_steps}"]), folder)
+            training.train(recipe.load(path, [*chosen, *SHORT_RUN, f"training.steps={n_steps}"]), folder)
             minutes = (time.monotonic() - began) / 60
             row(name, seed, "ours", n_parameters(folder), n_steps, minutes, test_bits(folder))
 

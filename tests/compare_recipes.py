@@ -22,7 +22,7 @@ from wavegen.models.build import from_checkpoint
 
 TRIAL_STEPS = 60
 SETTLED = 20  # steps of the trial after which speed is taken
-QUIETLY = ("training.validate_every=1000000", "training.sample_every=1000000", "training.warm_up=50")
+SHORT_RUN = ("training.validate_every=1000000", "training.sample_every=1000000", "training.warm_up=50")
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     for variant in arguments.variant:
         name, _, changes = variant.partition(":")
         settings = [change for change in changes.split(",") if change]
-        path, folder = recipes.find(arguments.recipe), arguments.out / re.sub(r"\W+", "-", name)
+        path, folder = recipes.find(arguments.recipe), folder_of(arguments.out, name)
         n_steps = steps_within(arguments.minutes, path, settings, folder, arguments.start_from)
-        chosen = recipe.load(path, [*settings, *QUIETLY, f"training.steps={n_steps}"])
+        chosen = recipe.load(path, [*settings, *SHORT_RUN, f"training.steps={n_steps}"])
         began = time.monotonic()
         training.train(chosen, folder, start_from=arguments.start_from)
         minutes = (time.monotonic() - began) / 60
@@ -49,16 +49,21 @@ def main() -> None:
     print("\n".join(rows))
 
 
+def folder_of(out: Path, name: str) -> Path:
+    """Where the run of a variant lies."""
+    return out / re.sub(r"\W+", "-", name)
+
+
 def steps_within(
     minutes: float, path: Path, settings: Sequence[str], folder: Path, start_from: Path | None = None
 ) -> int:
     """How many steps of a recipe fit into some minutes, by a trial in a folder beside the run's."""
-    trial = recipe.load(path, [*settings, *QUIETLY, f"training.steps={TRIAL_STEPS}", "training.sample_seconds=0.01"])
+    trial = recipe.load(path, [*settings, *SHORT_RUN, f"training.steps={TRIAL_STEPS}", "training.sample_seconds=0.01"])
     tried = folder.with_name(f"{folder.name}-trial")
     training.train(trial, tried, start_from=start_from)
     lines = [line for line in metrics.read_metrics(tried) if line.get("samples_per_s") and line["step"] > SETTLED]
     speed = np.mean([line["samples_per_s"] for line in lines])
-    return round(60 * minutes * speed / (trial.training.batch_size * trial.training.window))
+    return max(1, round(60 * minutes * speed / (trial.training.batch_size * trial.training.window)))
 
 
 def n_parameters(run: Path) -> int:

@@ -7,6 +7,7 @@ from tests.conftest import tiny_checkpoint
 from wavegen import batching
 from wavegen.batching import Piece, generate_each
 from wavegen.conditioning import FrameConditioner, condition_of
+from wavegen.engines import make_engine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.generation import generate
 from wavegen.models.build import from_checkpoint
@@ -34,22 +35,22 @@ def conditions(kind):
     return tiny_checkpoint(), 1, [None] * len(LENGTHS)
 
 
+@pytest.mark.parametrize("engine", ["reference", "numba"])
 @pytest.mark.parametrize("n_streams", [1, 2, 7])
 @pytest.mark.parametrize("kind", ["plain", "labels", "frames"])
-def test_each_is_what_it_is_alone(kind, n_streams):
+def test_each_is_what_it_is_alone(kind, n_streams, engine):
     checkpoint, hop, given = conditions(kind)
-    model = from_checkpoint(checkpoint)
     prime = np.random.default_rng(1).integers(0, checkpoint.description.n_classes, 10)
     pieces = [
         Piece(n, condition, stream=0, prime=prime if i == 3 else None)
         for i, (n, condition) in enumerate(zip(LENGTHS, given, strict=True))
     ]
-    made = dict(generate_each(ReferenceEngine(model, n_streams), pieces, seed=4, hop=hop))
+    _, many = make_engine(engine, checkpoint, n_streams, precision="float32")
+    _, one = make_engine(engine, checkpoint, 1, precision="float32")
+    made = dict(generate_each(many, pieces, seed=4, hop=hop))
     assert sorted(made) == list(range(len(LENGTHS)))
     for number, piece in enumerate(pieces):
-        alone = generate(
-            ReferenceEngine(model, 1), piece.n_samples, seed=4, condition=piece.condition, prime=piece.prime
-        )
+        alone = generate(one, piece.n_samples, seed=4, condition=piece.condition, prime=piece.prime)
         np.testing.assert_array_equal(made[number], np.concatenate(list(alone), axis=1)[0])
 
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "nn": {"slow_condition"},
     "models": {"checkpoint", "codec", "slow_condition", "nn", "sampling"},
     "data": {"features", "files", "codec", "recipe", "progress"},
-    "engines": {"checkpoint", "codec", "devices", "files", "slow_condition", "models", "progress", "sampling"},
+    "engines": {"checkpoint", "codec", "devices", "files", "slow_condition", "models", "nn", "progress", "sampling"},
     "generation": {"engines", "sampling"},
     "evaluation": {"codec", "data", "engines", "features", "generation", "models", "progress", "sampling"}
     | {"slow_condition"},

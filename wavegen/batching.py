@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.base import Condition, Engine
-from wavegen.generation import ConditionAt
+from wavegen.generation import BLOCKSIZE, ConditionAt
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, uniforms
 from wavegen.slow_condition import SlowCondition
-
-BLOCKSIZE = 256  # samples, about; a stream whose sound ends within a block makes the rest of it for nothing
 
 
 class Piece(NamedTuple):
@@ -47,7 +45,7 @@ class _Running:
 
     def take(self, codes: NDArray[np.int64]) -> int:
         """Keep what belongs to the sound of the next codes (n,); returns how many."""
-        kept = codes[max(0, len(self.prime) - self.step) : self.n_left]
+        kept = codes[max(0, len(self.prime) - self.step) : self.n_left].copy()  # a view would keep every stream's
         self.blocks.append(kept)
         self.step += len(codes)
         return len(kept)
@@ -65,7 +63,8 @@ def generate_each(
     """The number and the codes (T,) of every piece, each as soon as it is complete.
 
     The codes are those that `generation.generate` would make of the piece alone, whatever else is being made. A piece
-    is asked for when a stream is free for it. `hop`: samples between the frames of pieces that frames condition.
+    is asked for when a stream is free for it, which is between two blocks: a stream makes the rest of the block in
+    which its sound ends for nothing. `hop`: samples between the frames of pieces that frames condition.
     """
     waiting = enumerate(pieces)
     streams: list[_Running | None] = [None] * engine.n_streams
@@ -79,14 +78,16 @@ def generate_each(
                 beginning.append(place)
         if not any(streams):
             return
-        engine.start(beginning)
+        if beginning:
+            engine.start(beginning)
         n = min(blocksize, max(running.n_left for running in streams if running is not None))
-        draws, given = np.zeros((len(streams), n, 1)), np.full((len(streams), n, 1), -1)
+        draws, given = np.zeros((len(streams), n, 1)), np.zeros((len(streams), n, 1), dtype=np.int64)
         for place, running in enumerate(streams):
             if running is not None:
                 draws[place] = uniforms(seed, running.piece.stream, running.step, n)
                 heard = running.prime[running.step : running.step + n]
                 given[place, : len(heard), 0] = heard
+                given[place, len(heard) :] = -1
         condition = _side_by_side([None if running is None else running.condition(n) for running in streams])
         codes = engine.advance(draws, decoding or Decoding(), given, condition)[..., 0]
         for place, running in enumerate(streams):
@@ -108,5 +109,6 @@ def _side_by_side(conditions: Sequence[Condition | None]) -> Condition | None:
     if example is None:
         return None
     values = np.concatenate([np.zeros_like(example) if array is None else array for array in arrays])
-    slow = next((one for one in conditions if isinstance(one, SlowCondition)), None)
-    return values if slow is None else slow._replace(values=values)
+    slow = [one for one in conditions if isinstance(one, SlowCondition)]
+    assert len({(one.hop, one.phase) for one in slow}) <= 1, "blocks are multiples of the hop"
+    return slow[0]._replace(values=values) if slow else values

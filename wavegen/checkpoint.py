@@ -113,7 +113,7 @@ class Checkpoint:
     path: Path
 
     def tensor(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """A tensor in float32.
+        """A tensor in float32; not to be written to.
 
         Raises: InputError if it is missing or of another shape.
         """
@@ -121,7 +121,7 @@ class Checkpoint:
             raise InputError(f"{self.path} lacks the tensor {name}; expected shape {shape}")
         if self.weights[name].shape != shape:
             raise InputError(f"{self.path} has {name} of shape {self.weights[name].shape}; expected {shape}")
-        return self.weights[name].astype(np.float32)
+        return self.weights[name].astype(np.float32, copy=False)
 
 
 def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:

@@ -65,9 +65,7 @@ def _torch() -> list[Finding]:
     used = "trained on; sounds are made on the processor, or with --device cuda on it, by the engine reference"
     lines.append(Finding("GPU", True, f"{torch.cuda.get_device_name()}, {used}"))
     if importlib.util.find_spec("triton") is None:
-        missing = (
-            "not installed; --engine cuda-graph is the fastest on the GPU, for --engine triton: pip install triton"
-        )
+        missing = "not installed; --engine cuda-graph does without, for --engine triton: pip install triton"
         return [*lines, Finding("triton", None, missing)]
     version = importlib.metadata.version("triton")
     unseen = "makes many sounds at once, if asked for: it has not been seen on a card yet"

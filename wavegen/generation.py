@@ -10,6 +10,7 @@ from wavegen.errors import InputError
 from wavegen.sampling import Decoding, uniforms
 
 ConditionAt = Callable[[int, int], Condition]  # what n steps from the first given on are made under
+BLOCKSIZE = 256  # samples
 PRIME_CHUNK = 1 << 14  # codes of a priming recording given at once
 
 
@@ -21,7 +22,7 @@ def generate(
     decoding: Decoding | Sequence[Decoding] | None = None,
     condition: NDArray[np.float32] | ConditionAt | None = None,
     prime: NDArray[np.int64] | None = None,
-    blocksize: int = 256,
+    blocksize: int = BLOCKSIZE,
 ) -> Iterator[NDArray[np.int64]]:
     """Codes in blocks (engine.n_streams, at most blocksize) from the beginning of time; endless if n_samples is None.
 

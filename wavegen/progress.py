@@ -53,7 +53,9 @@ def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    # Names that are printed to a pipe meanwhile must stay there, and on a terminal appear above the bar.
+    redirected = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=redirected) as progress:
         running = Bar(title, total, progress)
         running.update(done)
         yield running

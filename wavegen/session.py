@@ -5,8 +5,8 @@ import wavegen
 samples, rate = wavegen.load("speech").generate(seconds=5)
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,12 @@ from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
 from wavegen.conditioning import FrameConditioner
 from wavegen.drawing import Canvas
-from wavegen.engines import make_engine
+from wavegen.engines import make_engine, n_at_once
 from wavegen.errors import InputError
 from wavegen.features import FRAME_SUFFIXES, check_frames, read_frames
-from wavegen.generation import ConditionAt, generate, n_samples
+from wavegen.generation import BLOCKSIZE, ConditionAt, generate, n_samples
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, fresh_seed
-
-BLOCKSIZE = 256  # samples
 
 
 class Sound(NamedTuple):
@@ -65,7 +63,7 @@ class Wish:
 class Session:
     """One wish made ready: engine, codec, seed and everything else a sound depends on.
 
-    `frames_follow`: they come with each sound (`vocoded`).
+    `frames_follow`: they come with each sound (`vocode_each`).
 
     Raises: InputError for whatever in the wish does not fit the model.
     """
@@ -80,6 +78,9 @@ class Session:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; use `wavegen vocode`"
             )
+        if frames_follow and (not described.features or wish.frames is not None):
+            what = "takes no frames" if not described.features else "is given frames, and others follow"
+            raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
         self.decoding: Decoding = described.make_decoding(
             temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
         )
@@ -135,16 +136,16 @@ class Session:
         for block in codes:
             yield self.codec.decode(block)
 
-    def each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def make_each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
 
         They are those that a session of n sounds makes side by side.
         """
         condition = None if self.condition is None else self.condition[:1]
         pieces = (Piece(n_samples, condition, stream, self.prime) for stream in range(n))
-        return self._complete(pieces, 1, bar)
+        return self._make_pieces(pieces, 1, bar)
 
-    def vocoded(
+    def vocode_each(
         self, sources: Iterable[tuple[NDArray[np.floating], int]], bar: Bar | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """A sound of each of some frames (F, n_features) and lengths: (number, waveform (T,)) as each is complete.
@@ -156,9 +157,9 @@ class Session:
             Piece(n_samples, FrameConditioner(self._loaded, [self.labels], frames[None]).at)
             for frames, n_samples in sources
         )
-        return self._complete(pieces, hop, bar)
+        return self._make_pieces(pieces, hop, bar)
 
-    def _complete(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
+    def _make_pieces(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
         made = generate_each(self.engine, pieces, seed=self.seed, decoding=self.decoding, hop=hop, bar=bar)
         return ((number, self.codec.decode(codes)) for number, codes in made)
 
@@ -207,15 +208,19 @@ class LoadedModel:
         return Sound(samples if "n" in wish else samples[0], self.sample_rate)
 
     def vocode_each(
-        self, sources: Iterable[Path | str | NDArray[np.floating]], n: int = 16, **wish: Any
+        self, sources: Sequence[Path | str | NDArray[np.floating]], **wish: Any
     ) -> Iterator[tuple[int, Sound]]:
-        """Make many sounds again, up to n at once: the number of a source and its sound, as soon as it is complete.
+        """Make many sounds again, some at once: the number of a source and its sound, as soon as it is complete.
 
-        Each is what `vocode` makes of it alone, with the same seed. The other keywords are the fields of `Wish`.
+        Each is what `vocode` makes of it alone, with the same seed. The keywords are the fields of `Wish`, but for
+        `n`, which says how many are made at once (default: as many as suit the engine).
         Raises: InputError as `vocode`, when a source's turn comes.
         """
-        session = Session(self._loaded, Wish(**wish, n=n), frames_follow=True)
-        for number, samples in session.vocoded(self.frames_of(source) for source in sources):
+        wanted = Wish(**wish)
+        if "n" not in wish:
+            wanted = replace(wanted, n=n_at_once(wanted.engine, wanted.device, len(sources)))
+        session = Session(self._loaded, wanted, frames_follow=True)
+        for number, samples in session.vocode_each(self.frames_of(source) for source in sources):
             yield number, Sound(samples, self.sample_rate)
 
     def frames_of(self, source: Path | str | NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
@@ -230,7 +235,8 @@ class LoadedModel:
         else:
             waveform = _waveform(source, self.sample_rate)
             if not len(waveform) or not np.abs(waveform).max() <= 1:  # NaN is not, either
-                raise InputError("the waveform to make again is empty, or leaves [-1, 1]")
+                name = "the waveform to make again" if isinstance(source, np.ndarray) else source
+                raise InputError(f"{name} is empty, or leaves [-1, 1]")
             return features.frames(waveform), len(waveform)
         return frames, len(frames) * features.hop
 

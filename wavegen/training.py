@@ -538,7 +538,7 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
 def _tensors(batch: Batch, device: torch.device) -> Tensors:
     def move(array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
-        # To a GPU it then goes while the one before is still being trained on.
+        # From pinned memory it goes to a GPU without the loop waiting for what is queued there.
         return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     codes = move(batch.codes)

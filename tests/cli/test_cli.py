@@ -21,8 +21,10 @@ from tests.data.test_corpora import write_librispeech
 from tests.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint, doctor
 from wavegen.cli.main import app, main
-from wavegen.engines import full
+from wavegen.cli.render import write_each
+from wavegen.engines import ENGINES, n_at_once
 from wavegen.errors import InputError
+from wavegen.progress import bar
 
 LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
 
@@ -74,15 +76,39 @@ def test_the_same_seed_gives_the_same_sound(tiny_run, tmp_path):
     assert (tmp_path / "e-2.wav").exists()
 
 
-def test_more_sounds_than_the_engine_makes_at_once_are_made_in_turn(tiny_run, tmp_path):
+def test_more_sounds_than_the_engine_makes_at_once_are_made_in_turn(tiny_run, tmp_path, monkeypatch):
     words = ("generate", tiny_run, "--seconds", "0.01", "--seed", "3", "--engine", "reference")
-    result = run(*words, "--n", full("reference", "auto") + 2, "--out", tmp_path / "many.wav")
-    assert result.stdout.split() == [str(tmp_path / f"many-{number}.wav") for number in range(1, 19)]
-    assert "18 sounds, 0.18 s" in result.stderr
-    beside = wavegen.load(tiny_run).generate(0.01, seed=3, engine="reference", n=18).samples
-    for number in (1, 17, 18):
+    monkeypatch.setitem(ENGINES, "reference", ENGINES["reference"]._replace(n_at_once=lambda: 3))
+    result = run(*words, "--n", 5, "--out", tmp_path / "many.wav")
+    assert result.stdout.split() == [str(tmp_path / f"many-{number}.wav") for number in range(1, 6)]
+    assert "5 sounds, 0.05 s" in result.stderr
+    beside = wavegen.load(tiny_run).generate(0.01, seed=3, engine="reference", n=5).samples
+    for number in range(1, 6):
         made = soundfile.read(tmp_path / f"many-{number}.wav", dtype="float32")[0]
         np.testing.assert_allclose(made, beside[number - 1], atol=1 / 32768)
+
+
+def test_those_at_once_are_about_equally_many_each_time(monkeypatch):
+    monkeypatch.setitem(ENGINES, "reference", ENGINES["reference"]._replace(n_at_once=lambda: 16))
+    assert [n_at_once("reference", "auto", n) for n in (0, 1, 16, 17, 100)] == [1, 1, 16, 9, 15]
+
+
+def test_ctrl_c_keeps_the_sounds_that_are_complete(tmp_path, capsys):
+    def made():
+        yield 1, np.zeros(80, dtype=np.float32)
+        raise KeyboardInterrupt
+
+    paths = [tmp_path / "0.wav", tmp_path / "1.wav"]
+    write_each(made(), paths, 8000, False, 2)
+    assert [path.exists() for path in paths] == [False, True]
+    assert "Stopped; 1 of 2 are written" in capsys.readouterr().err
+
+
+def test_names_go_to_a_pipe_while_a_bar_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with bar("Generating", 1):
+        print("x.wav")
+    assert capsys.readouterr().out == "x.wav\n"
 
 
 def test_generate_continues_a_recording_of_another_rate(tiny_run, tmp_path):

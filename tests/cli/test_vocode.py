@@ -87,19 +87,25 @@ def test_a_folder_is_made_again_file_by_file(vocoder, recording, tmp_path):
     soundfile.write(source / "long.wav", sound[:900], rate)
     soundfile.write(source / "below" / "short.flac", sound[:70], rate)
     np.save(source / "frames.npy", wavegen.load(vocoder).frames_of(recording)[0][:5])
-    (source / "broken.wav").write_bytes(b"RIFF")
+    (source / "broken.wav").write_bytes(b"RIFF" + bytes(100_000))  # the largest, so it comes first
     (source / "notes.txt").write_text("not sound")
     options = ("--seed", 3, "--engine", "reference")
     result = run("vocode", vocoder, source, out, *options)
     names = ("long.wav", "below/short.wav", "frames.wav")
     assert sorted(result.stdout.split()) == sorted(str(out / name) for name in names)
     assert [soundfile.info(out / name).frames for name in names] == [900, 70, 200]
-    assert f"Left out {source / 'broken.wav'}: cannot read the recording" in result.stderr
+    assert f"Left out: cannot read the recording {source / 'broken.wav'}" in result.stderr
     for one in ("long.wav", "below/short.flac", "frames.npy"):
         run("vocode", vocoder, source / one, tmp_path / "alone.wav", *options)
         assert (tmp_path / "alone.wav").read_bytes() == (out / one).with_suffix(".wav").read_bytes()
-    numbers = [n for n, _ in wavegen.load(vocoder).vocode_each([sound[:80], sound[:40]], engine="reference")]
-    assert sorted(numbers) == [0, 1]
+
+
+def test_many_from_python_are_what_each_is_alone(vocoder, recording):
+    model, sound = wavegen.load(vocoder), soundfile.read(recording)[0]
+    sources = [sound[:160], sound[:40], sound[:80]]
+    made = dict(model.vocode_each(sources, n=2, seed=3, engine="reference"))
+    for number, source in enumerate(sources):
+        np.testing.assert_array_equal(made[number].samples, model.vocode(source, seed=3, engine="reference").samples)
 
 
 def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
@@ -113,7 +119,8 @@ def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
     (source / "a.flac").write_bytes(b"fLaC")
     with pytest.raises(InputError, match=r"2 files of .* would all be made again as .*a\.wav"):
         run("vocode", vocoder, source, tmp_path / "out")
-    with pytest.raises(InputError, match=r"OUT is .*, as IN is; expected another folder"):
+    (source / "a.flac").unlink()
+    with pytest.raises(InputError, match=r"a\.wav is to be made again, and would be written over"):
         run("vocode", vocoder, source, source)
     with pytest.raises(InputError, match=r"and IN a folder; expected the name of a folder"):
         run("vocode", vocoder, source, tmp_path / "out.wav")
@@ -121,7 +128,17 @@ def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
         run("vocode", vocoder, source, tmp_path / "out", "--frames", tmp_path / "frames.npy")
     with pytest.raises(InputError, match=r"OUT is .*, as IN is; expected another name"):
         run("vocode", vocoder, recording, recording)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.flac", "a.wav", "in"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.wav", "in"]
+
+
+def test_what_was_made_within_a_folder_is_not_made_again(vocoder, recording, tmp_path):
+    sound, rate = soundfile.read(recording)
+    soundfile.write(tmp_path / "a.wav", sound[:70], rate)
+    for _ in range(2):
+        result = run("vocode", vocoder, tmp_path, tmp_path / "again", "--engine", "reference")
+        assert result.stdout.split() == [str(tmp_path / "again" / "a.wav")]
+    with pytest.raises(InputError, match=r"a\.wav is to be made again, and would be written over"):
+        run("vocode", vocoder, tmp_path / "again", tmp_path / "again" / ".." / "again")
 
 
 def test_every_engine_makes_the_same_sound_of_the_frames(vocoder, recording):
@@ -143,6 +160,8 @@ def test_what_makes_no_sense_is_refused(vocoder, recording, tiny_run, tmp_path):
         run("generate", vocoder)
     with pytest.raises(InputError, match=r"takes no frames; expected a vocoder, trained with data\.features"):
         run("vocode", tiny_run, recording, tmp_path / "x.wav")
+    with pytest.raises(InputError, match=r"takes no frames; expected a vocoder, and frames"):
+        run("vocode", tiny_run, recording.parent, tmp_path / "x")
     with pytest.raises(InputError, match=r"OUT is .*x\.mp3; expected the name of a \.wav file"):
         run("vocode", vocoder, recording, tmp_path / "x.mp3")
     with pytest.raises(InputError, match="there is no recording"):

@@ -3,7 +3,7 @@
 A new engine is a new file and one line in `ENGINES`.
 """
 
-import os
+import math
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.engines.base import Above, Engine
+from wavegen.engines.base import Above, Engine, n_cores
 from wavegen.engines.packing import MAX_COST, Precision
 from wavegen.errors import InputError
 
@@ -101,28 +101,30 @@ def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condit
 
 
 class Maker(NamedTuple):
-    """How an engine is made, what goes with it for the rows above those of an image, and how many streams fill it."""
+    """How an engine is made, what goes with it for the rows above those of an image, and how many sounds it is given
+    at once where many are wanted: streams that share each weight that is read. More would take more memory."""
 
     make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
     make_above: Callable[[Checkpoint, int, str, Condition], Above]
-    n_streams: int
+    n_at_once: Callable[[], int]
 
 
-# Fastest first. Each imports what it needs when it is chosen, and not before.
+# Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(_triton, _reference_above, 2048),
-    "cuda-graph": Maker(_cuda_graph, _reference_above, 256),
-    "numba": Maker(_numba, _numpy_above, 8 * (os.cpu_count() or 1)),
-    "reference": Maker(_reference, _reference_above, 16),
+    "triton": Maker(_triton, _reference_above, lambda: 2048),
+    "cuda-graph": Maker(_cuda_graph, _reference_above, lambda: 256),
+    "numba": Maker(_numba, _numpy_above, lambda: 8 * n_cores()),
+    "reference": Maker(_reference, _reference_above, lambda: 256),
 }
 
 
-def full(name: str, device: str) -> int:
-    """With how many streams at once an engine makes the most sound; more only take longer.
+def n_at_once(name: str, device: str, n_sounds: int) -> int:
+    """How many of some sounds an engine is to make at once: about equally many each time.
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_chosen(name, device)].n_streams
+    n_times = max(1, math.ceil(n_sounds / ENGINES[_chosen(name, device)].n_at_once()))
+    return max(1, math.ceil(n_sounds / n_times))
 
 
 def make_engine(
@@ -138,7 +140,8 @@ def make_engine(
     Of a PixelCNN it makes the rows; `make_above` makes what they are conditioned on.
 
     `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; `precision` of the GPU's:
-    triton_gpu.TritonEngine. Precision "auto" is the fastest that was measured to cost the model next to nothing.
+    triton_gpu.TritonEngine; the other two compute in float32. Precision "auto" is the fastest that was measured to cost
+    the model next to nothing.
 
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """

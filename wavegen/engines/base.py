@@ -1,5 +1,6 @@
 """What every engine offers: numpy at its boundary, continuing where its last call stopped."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -106,3 +107,8 @@ def check_call(
 def as_slow(condition: Condition | None) -> SlowCondition[NDArray[np.float32]] | None:
     """The same as frames: one per step lie one step apart, and the last one holds."""
     return SlowCondition(condition, hop=1) if isinstance(condition, np.ndarray) else condition
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

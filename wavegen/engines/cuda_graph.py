@@ -1,6 +1,6 @@
 """The reference with its step recorded once on a GPU, for cards where Triton is missing. To be asked for by name.
 
-A step of the reference is some hundred small kernels, and Python takes longer to start each than the GPU to run it. A
+A step of the reference is hundreds of small kernels, and Python takes longer to start each than the GPU to run it. A
 CUDA graph starts all of them at once. Whatever a step reads and writes then has to lie where it lay when it was
 recorded; draws stay on the host, as the reference's.
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wavegen.engines.base import Condition
 from wavegen.engines.reference import ReferenceEngine, tensors_of
+from wavegen.errors import InputError
 from wavegen.models.build import Model
 from wavegen.models.wavenet import WaveNetState
 from wavegen.nn.gated import interpolated
@@ -25,7 +26,10 @@ Step = Callable[[], None]
 
 
 def record(step: Step) -> Step:
-    """Record what a step does on the GPU; what is returned does it again, without Python in between."""
+    """Record what a step does on the GPU; what is returned does it again, without Python in between.
+
+    The step is made `WARM_UPS` times first, so it must be one that can be undone.
+    """
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -40,12 +44,12 @@ def record(step: Step) -> Step:
 
 
 class CudaGraphEngine(ReferenceEngine):
-    """The reference engine, its steps replayed. `record` turns a step into what repeats it."""
+    """The reference engine, its steps replayed. `recorder` turns a step into what repeats it."""
 
-    def __init__(self, model: Model, n_streams: int = 1, record: Callable[[Step], Step] = record) -> None:
+    def __init__(self, model: Model, n_streams: int = 1, recorder: Callable[[Step], Step] = record) -> None:
         self._kept: WaveNetState | None = None
         super().__init__(model, n_streams)
-        self._record = record
+        self._recorder = recorder
         self._codes = torch.zeros((n_streams, 1), dtype=torch.int64, device=self._device)
         self._condition: Tensor | None = None
         self._logits = torch.empty(0)
@@ -69,23 +73,20 @@ class CudaGraphEngine(ReferenceEngine):
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         if codes.shape[1] != 1:
             return super()._run(codes, condition)
-        given = self._frame(condition)
+        given = self._moved(condition)
+        if isinstance(given, SlowCondition):
+            given = interpolated(given, 1)
         if self._replay is None or (given is None) != (self._condition is None):
             self._condition = given
             self._replay = self._recorded()
         elif given is not None and self._condition is not None:
+            if given.shape != self._condition.shape:
+                raise InputError(f"condition is {tuple(given.shape)}; expected {tuple(self._condition.shape)}")
             self._condition.copy_(given)
         self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes[..., 0])))
         self._replay()
         result: NDArray[np.floating] = self._logits.unsqueeze(2).cpu().numpy()
         return result
-
-    def _frame(self, condition: Condition | None) -> Tensor | None:
-        """The condition of one step, (B, 1, n_layers, channels)."""
-        if isinstance(condition, SlowCondition):
-            values = self._tensor(condition.values).to(self._dtype)
-            return interpolated(condition._replace(values=values), 1)
-        return None if condition is None else self._tensor(condition).to(self._dtype)
 
     def _recorded(self) -> Step:
         before = self.snapshot()
@@ -95,6 +96,6 @@ class CudaGraphEngine(ReferenceEngine):
             self._state = state
             self._logits = logits
 
-        replay = self._record(step)
+        replay = self._recorder(step)
         self._state = before  # recording moved it on
         return replay

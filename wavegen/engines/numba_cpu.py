@@ -1,6 +1,5 @@
 """The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import Condition, as_slow, check_call
+from wavegen.engines.base import Condition, as_slow, check_call, n_cores
 from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -45,7 +44,7 @@ class NumbaEngine:
     ) -> None:
         if missing := missing_instructions(precision):
             raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
-        n_groups = min(n_streams, n_threads or _n_cores())
+        n_groups = min(n_streams, n_threads or n_cores())
         self.n_streams = n_streams
         self.precision: Precision = precision
         self._weights = weights
@@ -184,11 +183,6 @@ class NumbaEngine:
         if given.shape[-1] == self._network.convolution.n_columns:
             return given
         return _pad_halves(given, self._weights.is_gated, given.ndim - 1)
-
-
-def _n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_precision(costs: Mapping[str, float]) -> Precision:

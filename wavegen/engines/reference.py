@@ -88,14 +88,15 @@ class ReferenceEngine:
 
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
-        given: Tensor | SlowCondition[Tensor] | None = None
-        if isinstance(condition, SlowCondition):
-            given = SlowCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
-        elif condition is not None:
-            given = self._tensor(condition).to(self._dtype)
-        logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, given)
+        logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, self._moved(condition))
         result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
         return result
+
+    def _moved(self, condition: Condition | None) -> Tensor | SlowCondition[Tensor] | None:
+        """A condition as the model takes it."""
+        if isinstance(condition, SlowCondition):
+            return SlowCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
+        return None if condition is None else self._tensor(condition).to(self._dtype)
 
     def _beginning(self) -> WaveNetState:
         nothing = torch.zeros((self.n_streams, 0), dtype=torch.int64, device=self._device)
@@ -140,6 +141,7 @@ def _part(condition: Condition | None, first: int, last: int) -> Condition | Non
 
 
 def tensors_of(state: WaveNetState) -> list[Tensor]:
+    """All that a state consists of, each with the streams along its first axis."""
     return [state.delay, *state.stack]
 
 

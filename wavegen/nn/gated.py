@@ -137,7 +137,7 @@ def _of_layer(condition: Tensor | SlowCondition[Tensor] | None, layer: int, n_st
 def interpolated(condition: SlowCondition[Tensor], n_steps: int) -> Tensor:
     """A slow condition at each of n steps: linear from one value to the next, and held from the last one on.
 
-    Shapes: values (B, F, C) -> (B, n_steps, C).
+    Shapes: values (B, F, C) -> (B, n_steps, C); of one step, (B, F, ..., C) -> (B, 1, ..., C).
     """
     values, hop, phase = condition
     if n_steps == 1:
