@@ -41,7 +41,7 @@ def main() -> None:
         signature = {name: types.get(name, "constexpr") for name in triton_kernel.run.arg_names}
         for card in CARDS:
             source = ASTSource(fn=triton_kernel.run, signature=signature, constexprs=FULL)
-            compiled = triton.compile(source, target=GPUTarget("cuda", card, 32), options={"num_stages": 1})
+            compiled = triton.compile(source, target=GPUTarget("cuda", card, 32), options=triton_gpu.LAUNCH)
             n_registers, n_stack = used(compiled.asm["cubin"])
             print(f"| {precision} | sm_{card} | {n_registers} | {n_stack} | {compiled.metadata.shared:,} |", flush=True)
 

@@ -23,6 +23,7 @@ TILE = 16  # streams of a program, the least that a product on tensor cores take
 BLOCK = 32  # inputs of the wide layers of the head that are multiplied at a time
 MAX_TILE = 1 << 17  # bytes of a matrix that a program holds at once, of the 163 KiB (sm_80) that it may
 MAX_CLASSES = 1024  # that are drawn from in registers
+LAUNCH = {"num_stages": 1, "num_warps": 8}  # how the kernel is compiled
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -173,7 +174,7 @@ class TritonEngine:
                 IS_CONDITIONED=frames is not None,
                 IS_FILTERED=is_filtered,
                 WANTS_LOGITS=wants_logits,
-                num_stages=1,
+                **LAUNCH,
             )
         self._clock += n
         codes[..., 0] = made.cpu().numpy()
