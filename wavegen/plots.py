@@ -40,7 +40,7 @@ def losses(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], unit
     lows = [bits for points in curves.values() for _, bits in points]
     if lows:
         axes.set_ylim(min(lows) - 0.1, min(max(lows), min(lows) + 3) + 0.1)
-        axes.legend()
+        axes.legend(loc="upper right")  # which a curve that falls leaves free
     axes.set_xlabel("step")
     axes.set_ylabel(f"bits per {unit}")
     axes.grid(alpha=0.3)
