@@ -56,7 +56,7 @@ class CudaGraphEngine(ReferenceEngine):
         self._replay: Step | None = None
 
     @property
-    def _state(self) -> WaveNetState:  # type: ignore[override]
+    def _state(self) -> WaveNetState:
         assert self._kept is not None  # `start` comes first
         return self._kept
 
@@ -77,7 +77,7 @@ class CudaGraphEngine(ReferenceEngine):
         if isinstance(given, SlowCondition):
             given = interpolated(given, 1)
         if self._replay is None or (given is None) != (self._condition is None):
-            self._condition = given
+            self._condition = None if given is None else given.clone()
             self._replay = self._recorded()
         elif given is not None and self._condition is not None:
             if given.shape != self._condition.shape:
