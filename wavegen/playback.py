@@ -21,7 +21,7 @@ from wavegen.errors import InputError
 
 Samples = NDArray[np.float32]  # (T, channels) in [-1, 1]
 GIVE_UP_S = 2.0  # how long to wait for the engine's thread when playing stops
-SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone
+SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone; counted in ticks: a machine may stand still
 TICK_S = 0.02  # between two looks at the keyboard
 PAUSE_S = 0.002  # between two looks whether the ring has room
 
@@ -186,13 +186,13 @@ class Player:
 
     def _watched(self, tick: Callable[[], None]) -> Callable[[], None]:
         """The tick, with an eye on whether the card is still there."""
-        seen, since = -1, time.monotonic()
+        seen, n_silent = -1, 0
 
         def watched() -> None:
-            nonlocal seen, since
-            if self.counts.n_asked != seen:
-                seen, since = self.counts.n_asked, time.monotonic()
-            elif time.monotonic() - since > SILENT_CARD_S:
+            nonlocal seen, n_silent
+            n_silent = n_silent + 1 if self.counts.n_asked == seen else 0
+            seen = self.counts.n_asked
+            if n_silent * TICK_S > SILENT_CARD_S:
                 raise InputError(f"the sound card has asked for nothing in {SILENT_CARD_S:g} s; it seems to be gone")
             tick()
 
