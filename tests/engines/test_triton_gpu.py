@@ -148,8 +148,8 @@ def test_what_does_not_fit_is_refused_with_the_limit(monkeypatch):
         TritonEngine(stack_weights(small(n_classes=2000)))
     with pytest.raises(InputError, match=r"matrices of 131,072 bytes at once, and this network's take 262,144"):
         TritonEngine(stack_weights(small(residual_channels=200, gate_channels=200)))
-    with pytest.raises(InputError, match="has no precision 'int8'; expected float32, float16, bfloat16"):
-        TritonEngine(stack_weights(small()), precision="int8")
+    with pytest.raises(InputError, match="has no precision 'int8'; expected auto, float32, float16, bfloat16"):
+        make_engine("triton", small(), precision="int8")
     with pytest.raises(InputError, match=r"layers and channels \(2, 9\); expected \(2, 10\)"):
         TritonEngine(stack_weights(small())).advance(draws(1, 2), Decoding(), condition=np.zeros((1, 1, 2, 9)))
     with pytest.raises(InputError, match="runs on a GPU, and device cpu is wanted"):

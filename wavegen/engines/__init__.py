@@ -5,7 +5,7 @@ A new engine is a new file and one line in `ENGINES`.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,8 @@ def _numba(
     from wavegen.engines.numba_cpu import NumbaEngine, choose_precision
     from wavegen.engines.weights import stack_weights
 
-    if device == "cuda":
-        raise InputError("the engine numba runs on the CPU, and device cuda is wanted; leave out one of the two")
-    for known in get_args(Precision):
-        if precision == known:
-            return precision, NumbaEngine(stack_weights(checkpoint), n_streams, known, n_threads)
-    if precision != "auto":
-        raise InputError(f"unknown precision {precision!r}; expected auto, {', '.join(get_args(Precision))}")
-    chosen = choose_precision(checkpoint.description.precision_costs)
+    costs = checkpoint.description.precision_costs
+    chosen = choose_precision(costs) if precision == "auto" else cast(Precision, precision)
     return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads)
 
 
@@ -40,8 +34,6 @@ def _triton(
 ) -> tuple[str, Engine]:
     from wavegen.engines.weights import stack_weights
 
-    if device == "cpu":
-        raise InputError("the engine triton runs on a GPU, and device cpu is wanted; leave out one of the two")
     try:
         from wavegen.engines.triton_gpu import TritonEngine
     except ImportError as error:
@@ -61,12 +53,8 @@ def _cuda_graph(
     from wavegen.engines.cuda_graph import CudaGraphEngine
     from wavegen.models.build import from_checkpoint
 
-    if device == "cpu":
-        raise InputError("the engine cuda-graph runs on a GPU, and device cpu is wanted; leave out one of the two")
     if not torch.cuda.is_available():
         raise InputError("the engine cuda-graph runs on a GPU, and torch finds none; leave it out to take the CPU's")
-    if precision not in ("auto", "float32"):
-        raise InputError(f"the engine cuda-graph computes in float32, and precision {precision} is wanted")
     return "float32", CudaGraphEngine(from_checkpoint(checkpoint).to(torch.device("cuda")), n_streams)
 
 
@@ -77,8 +65,6 @@ def _reference(
     from wavegen.engines.reference import ReferenceEngine
     from wavegen.models.build import from_checkpoint
 
-    if precision not in ("auto", "float32"):
-        raise InputError(f"the engine reference computes in float32, and precision {precision} is wanted")
     return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams)
 
 
@@ -104,6 +90,8 @@ class Maker(NamedTuple):
     """How an engine is made, what goes with it for the rows above those of an image, and how many sounds it is given
     at once where many are wanted: streams that share each weight that is read. More would take more memory."""
 
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
     make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
     make_above: Callable[[Checkpoint, int, str, Condition], Above]
     n_at_once: Callable[[], int]
@@ -111,10 +99,10 @@ class Maker(NamedTuple):
 
 # Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(_triton, _reference_above, lambda: 2048),
-    "cuda-graph": Maker(_cuda_graph, _reference_above, lambda: 256),
-    "numba": Maker(_numba, _numpy_above, lambda: 8 * n_cores()),
-    "reference": Maker(_reference, _reference_above, lambda: 256),
+    "triton": Maker(("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_above, lambda: 2048),
+    "cuda-graph": Maker(("cuda",), ("float32",), _cuda_graph, _reference_above, lambda: 256),
+    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_above, lambda: 8 * n_cores()),
+    "reference": Maker(("cpu", "cuda"), ("float32",), _reference, _reference_above, lambda: 256),
 }
 
 
@@ -146,7 +134,15 @@ def make_engine(
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
     name = _chosen(name, device)
-    chosen, engine = ENGINES[name].make(checkpoint, n_streams, device, precision, n_threads)
+    maker = ENGINES[name]
+    if device not in ("auto", *maker.devices):
+        where = "a GPU" if maker.devices == ("cuda",) else "the CPU"
+        raise InputError(f"the engine {name} runs on {where}, and device {device} is wanted; leave out one of the two")
+    if precision not in ("auto", *maker.precisions):
+        raise InputError(
+            f"the engine {name} has no precision {precision!r}; expected auto, {', '.join(maker.precisions)}"
+        )
+    chosen, engine = maker.make(checkpoint, n_streams, device, precision, n_threads)
     return f"{name} in {chosen}", engine
 
 

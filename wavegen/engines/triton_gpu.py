@@ -63,8 +63,6 @@ class TritonEngine:
     """
 
     def __init__(self, weights: StackWeights, n_streams: int = 1, precision: str = "float32") -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"the engine triton has no precision {precision!r}; expected {', '.join(PRECISIONS)}")
         self.n_streams, self.precision = n_streams, precision
         self._device = _device()
         self._weights = weights
