@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SIZES = {"small": "librispeech-small", "full": "librispeech", "large": "librispeech"}
 LARGE = ["model.n_blocks=4", "model.skip_channels=1024", "model.head_channels=512"]
 
+AT_LEAST = {"cpu": "products\nalone", "cuda": "reading\nweights"}  # what bounds an engine, timed alone
+
 
 def bench(
     model: Annotated[
@@ -34,11 +37,15 @@ def bench(
     streams: Annotated[
         list[int] | None, typer.Option(min=1, help="streams (or images) side by side; repeat for more")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="how often each is timed; the median counts")] = 25,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="how often each is timed (default: 100; of training or drawing 20, on a GPU 10)"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
     device: Device = "auto",
 ) -> None:
-    """Time this machine: generation with each engine on one core, or the training loop beside other ways to write it.
+    """Time this machine: generation with each engine on one core or a GPU, or the training loop beside other ways to
+    write it.
 
     Everything runs in turn within one call, so its ratios hold on a busy machine too. Beside our engines stand what
     somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[bench]', ONNX Runtime.
@@ -46,6 +53,7 @@ def bench(
     Examples:
         wavegen bench
         wavegen bench speech --streams 1
+        wavegen bench --device cuda
         wavegen bench --training --size small
         wavegen bench --image
     """
@@ -57,32 +65,45 @@ def bench(
     if image:
         if training or size != "full" or device == "cuda":
             raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
-        _images(model, streams or [1, 16], rounds, as_json)
+        _images(model, streams or [1, 16], rounds or 20, as_json)
         return
     if training:
         if model is not None:
             raise InputError(f"training is timed for a --size, and a model is given: {model}; leave out one of the two")
-        _training(recipe, size, rounds, device, as_json)
+        _training(recipe, size, rounds or 20, device, as_json)
         return
     from wavegen.bench import generation
+    from wavegen.devices import choose_device
     from wavegen.models.build import with_random_weights
 
-    if device == "cuda":
-        raise InputError("generation is timed on the CPU, and device cuda is wanted")
+    where = "cpu" if device == "auto" else choose_device(device).type
     timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), recipe.data.sample_rate)
     if timed.description.shape:
         raise InputError(f"{model} draws images; expected --image to time it")
-    chosen = streams or [1, 8]
-    say("Timing on one core; kernels that are new here are compiled first")
-    with bar("Timing", rounds * len(chosen)) as running:
-        speeds = generation.time_generation(timed, chosen, rounds, running)
+    chosen = streams or ([1, 8] if where == "cpu" else [1, 16, 256, 2048])
+    n_rounds = rounds or (100 if where == "cpu" else 10)
+    place = "one core" if where == "cpu" else "a GPU"
+    say(f"Timing on {place}; kernels that are new here are compiled first")
+    with bar("Timing", n_rounds * len(chosen)) as running:
+        speeds = generation.time_generation(timed, chosen, n_rounds, running, where)
     if as_json:
-        print(json.dumps({"machine": generation.machine(), "speeds": [speed._asdict() for speed in speeds]}, indent=1))
+        figures = [speed._asdict() for speed in speeds]
+        print(json.dumps({"machine": generation.machine(where), "speeds": figures}, indent=1))
         return
-    title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, one core"
-    table = Table("", "streams", "samples per second", "times real time", "GMAC/s", "µs a sample", title=title)
-    table.add_column("of these not products")
-    table.add_column("memory, MB")
+    title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, {place}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for what in (
+        "streams",
+        "samples\na second",
+        "x real\ntime",
+        "GMAC/s",
+        "µs a\nsample",
+        AT_LEAST[where],
+        "share",
+        "MB",
+    ):
+        table.add_column(what, justify="right", no_wrap=True)
     for speed in speeds:
         table.add_row(
             speed.name,
@@ -91,11 +112,12 @@ def bench(
             f"{speed.times_real_time:.3g}",
             f"{speed.gmac_per_s:.1f}",
             f"{speed.us_per_sample:.1f}",
-            "" if speed.us_beside_products is None else f"{speed.us_beside_products:.1f}",
+            "" if speed.us_at_least is None else f"{speed.us_at_least:.1f}",
+            "" if speed.us_at_least is None else f"{speed.us_at_least / speed.us_per_sample:.0%}",
             "" if speed.n_bytes is None else f"{speed.n_bytes / 1e6:.1f}",
         )
     Console(markup=False).print(table)
-    print(generation.machine())
+    print(generation.machine(where))
 
 
 def _training(recipe: "Recipe", size: str, rounds: int, device: str, as_json: bool) -> None:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from tests.conftest import TINY_RECIPE, tiny_checkpoint, tiny_wavenet
 from tests.test_drawing import tiny_image_checkpoint
 from wavegen import recipe
 from wavegen.bench import generation, images, rivals, training
+from wavegen.engines.cuda_graph import CudaGraphEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -69,8 +72,29 @@ def test_generation_is_timed_side_by_side(monkeypatch):
     monkeypatch.setattr(generation, "PRECISIONS", ("float32",))
     speeds = generation.time_generation(tiny_checkpoint(kernel_size=2), (1, 3), 2)
     names = [speed.name for speed in speeds if speed.n_streams == 3]
-    assert {"numba, float32", "reference", "plain cached PyTorch step"} <= set(names)
+    assert {"numba, float32", "reference", "cached PyTorch"} <= set(names)
     assert [speed.n_streams for speed in speeds] == sorted(speed.n_streams for speed in speeds)
     for speed in speeds:
         assert speed.samples_per_s * speed.us_per_sample == pytest.approx(1e6)
-        assert (speed.us_beside_products is None) != speed.name.startswith("numba")
+        assert (speed.us_at_least is None) != speed.name.startswith("numba")
+
+
+def test_a_gpu_is_timed_beside_what_bounds_it(monkeypatch):
+    """In Triton's interpreter, with the processor for a card."""
+    triton_gpu = pytest.importorskip("wavegen.engines.triton_gpu")
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(generation, "choose_device", lambda name: torch.device("cpu"))
+        monkeypatch.setattr(generation, "CudaGraphEngine", partial(CudaGraphEngine, recorder=lambda step: step))
+    monkeypatch.setattr(triton_gpu, "PRECISIONS", {"float32": torch.float32})
+    monkeypatch.setitem(generation.ROUND_S, "cuda", 1e-9)
+    small = tiny_checkpoint(n_blocks=1, layers_per_block=2, kernel_size=2)
+    speeds = generation.time_generation(small, (17,), 1, device="cuda")
+    assert {speed.name for speed in speeds} == {"triton, float32", "cuda-graph", "reference"}
+    for speed in speeds:
+        assert (speed.us_at_least is None) != speed.name.startswith("triton")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="torch finds no CUDA GPU on this machine"):
+        generation.time_generation(tiny_checkpoint(kernel_size=2), (1,), 1, device="cuda")

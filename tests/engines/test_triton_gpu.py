@@ -143,6 +143,14 @@ def test_between_frames_a_condition_is_interpolated():
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-4)
 
 
+def test_every_program_reads_all_weights_in_every_step(monkeypatch):
+    monkeypatch.setattr(triton_gpu, "CHUNK", 64)
+    weights = stack_weights(small())
+    matrices = (weights.convolution, weights.projection, weights.skip, weights.hidden, weights.out)
+    total = sum(matrix.sum(dtype=np.float64) for matrix in matrices)
+    assert TritonEngine(weights, 17).read_weights(3) == pytest.approx(2 * 3 * total, rel=1e-4)
+
+
 def test_what_does_not_fit_is_refused_with_the_limit(monkeypatch):
     with pytest.raises(InputError, match="draws from up to 1,024 classes, and this network has 2,000"):
         TritonEngine(stack_weights(small(n_classes=2000)))

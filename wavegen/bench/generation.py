@@ -1,9 +1,8 @@
 """How fast this machine generates: every engine and precision, beside what somebody would use instead."""
 
-import itertools
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 from wavegen import checkpoint
 from wavegen.bench import rivals
 from wavegen.checkpoint import Checkpoint
+from wavegen.devices import choose_device
 from wavegen.engines import simd
+from wavegen.engines.cuda_graph import CudaGraphEngine
 from wavegen.engines.numba_cpu import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
@@ -21,12 +22,15 @@ from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar, say
 from wavegen.sampling import Decoding, uniforms
 
-ROUND_S = 0.005  # how long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks
-PRODUCTS = "products of "  # begins the name of what is timed only to be subtracted
+# How long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks; but long enough
+# on a card that what a call costs, over all its steps, is little.
+ROUND_S = {"cpu": 0.002, "cuda": 0.1}
+K = TypeVar("K", bound=Hashable)
+QUICKEST = 0.1  # the share of the rounds whose slowest counts: what others take from a shared machine only ever adds
 
 
 class Speed(NamedTuple):
-    """What one contestant needed, by the median of its rounds, on one core."""
+    """What one contestant needed, by the quickest tenth of its rounds."""
 
     name: str
     n_streams: int
@@ -34,34 +38,40 @@ class Speed(NamedTuple):
     times_real_time: float
     gmac_per_s: float
     us_per_sample: float
-    us_beside_products: float | None  # of these, what is not products; None where they cannot be timed alone
+    us_at_least: float | None  # what bounds it: on a CPU its products alone, on a GPU reading the weights alone
     n_bytes: int | None  # weights and state
 
 
 class Contestant(NamedTuple):
-    """`run(n)` makes n steps."""
+    """`run(n)` makes n steps; `bound(n)` does only what they cannot be faster than."""
 
     name: str
     run: Callable[[int], object]
     n_bytes: int | None = None
+    bound: Callable[[int], object] | None = None
 
 
-def time_generation(model: Checkpoint, n_streams: Sequence[int], rounds: int, bar: Bar | None = None) -> list[Speed]:
-    """Time a model, one core, for several numbers of streams; fastest first within each."""
+def time_generation(
+    model: Checkpoint, n_streams: Sequence[int], rounds: int, bar: Bar | None = None, device: str = "cpu"
+) -> list[Speed]:
+    """Time a model, on one core or on a GPU, for several numbers of streams; fastest first within each.
+
+    Raises: InputError for device "cuda" without a GPU.
+    """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         found = []
         multiply_adds = checkpoint.measure(model).multiply_adds
+        contestants = cpu_contestants if device == "cpu" else gpu_contestants
         everyone = [(n, contestants(model, n)) for n in n_streams]
         for number, (n, each) in enumerate(everyone):
-            seconds = interleave(each, rounds, number * rounds, bar)
-            of_products = {name.removeprefix(PRODUCTS): s for name, s in seconds.items() if name.startswith(PRODUCTS)}
+            timed = {(one.name, "whole"): one.run for one in each}
+            timed |= {(one.name, "bound"): one.bound for one in each if one.bound is not None}
+            seconds = interleave(timed, rounds, number * rounds, bar, ROUND_S[device])
             for one in each:
-                if one.name.startswith(PRODUCTS):
-                    continue
-                needed = seconds[one.name] / n
-                products = of_products.get(one.name)
+                needed = seconds[one.name, "whole"] / n
+                at_least = seconds.get((one.name, "bound"))
                 speed = Speed(
                     name=one.name,
                     n_streams=n,
@@ -69,7 +79,7 @@ def time_generation(model: Checkpoint, n_streams: Sequence[int], rounds: int, ba
                     times_real_time=1 / needed / model.description.sample_rate,
                     gmac_per_s=multiply_adds / needed / 1e9,
                     us_per_sample=1e6 * needed,
-                    us_beside_products=None if products is None else 1e6 * (needed - products / n),
+                    us_at_least=None if at_least is None else 1e6 * at_least / n,
                     n_bytes=one.n_bytes,
                 )
                 found.append(speed)
@@ -78,20 +88,19 @@ def time_generation(model: Checkpoint, n_streams: Sequence[int], rounds: int, ba
         torch.set_num_threads(n_threads)
 
 
-def contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
-    """Everything that can run this model here."""
+def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
+    """Everything that can run this model on a core."""
     weights = stack_weights(model)
     found = []
     for precision in PRECISIONS:
         if missing_instructions(precision):
             continue
         engine = NumbaEngine(weights, n_streams, precision, n_threads=1)
-        name = f"numba, {precision}"
-        found.append(Contestant(name, _advancing(engine.advance, n_streams), engine.n_bytes))
-        found.append(Contestant(PRODUCTS + name, engine.run_products))
+        run = _advancing(engine.advance, n_streams)
+        found.append(Contestant(f"numba, {precision}", run, engine.n_bytes, engine.run_products))
     reference = ReferenceEngine(from_checkpoint(model), n_streams)
     found.append(Contestant("reference", _advancing(reference.advance, n_streams)))
-    for title, make in (("plain cached PyTorch step", rivals.CachedTorch), ("ONNX Runtime", rivals.Onnx)):
+    for title, make in (("cached PyTorch", rivals.CachedTorch), ("ONNX Runtime", rivals.Onnx)):
         try:
             found.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
         except InputError as error:
@@ -99,8 +108,42 @@ def contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     return found
 
 
-def machine() -> str:
-    """The CPU and what the kernel uses of it."""
+def gpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
+    """Everything that can run this model on a GPU.
+
+    Raises: InputError without one.
+    """
+    device = choose_device("cuda")
+    network = from_checkpoint(model).to(device)
+    return [
+        *_triton_contestants(model, n_streams),
+        Contestant("cuda-graph", _advancing(CudaGraphEngine(network, n_streams).advance, n_streams)),
+        Contestant("reference", _advancing(ReferenceEngine(network, n_streams).advance, n_streams)),
+    ]
+
+
+def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
+    try:
+        from wavegen.engines import triton_gpu
+    except ImportError as error:
+        say(f"left out: the engine triton needs Triton ({error})")
+        return []
+    found = []
+    for precision in triton_gpu.PRECISIONS:
+        try:
+            engine = triton_gpu.TritonEngine(stack_weights(model), n_streams, precision)
+        except InputError as error:
+            say(f"left out in {precision}: {error}")
+            continue
+        run = _advancing(engine.advance, n_streams)
+        found.append(Contestant(f"triton, {precision}", run, engine.n_bytes, engine.read_weights))
+    return found
+
+
+def machine(device: str = "cpu") -> str:
+    """The CPU and what the kernel uses of it, or the GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     bits = 32 * simd.LANES
     byte_products = "multiplies bytes" if simd.can_multiply_bytes() else "does not multiply bytes"
     return f"{simd.CPU_NAME} as LLVM calls it, vectors of {bits} bits, {byte_products}"
@@ -118,20 +161,23 @@ def _draws(n_streams: int, n: int) -> NDArray[np.float64]:
     return np.stack([uniforms(0, stream, 0, n) for stream in range(n_streams)])
 
 
-def interleave(each: Sequence[Contestant], rounds: int, done: int, bar: Bar | None) -> dict[str, float]:
-    """Seconds per step of everyone: medians over rounds in which each has its turn."""
+def interleave(
+    each: Mapping[K, Callable[[int], object]], rounds: int, done: int, bar: Bar | None, round_s: float = ROUND_S["cpu"]
+) -> dict[K, float]:
+    """Seconds per step of everyone, by the quickest tenth of the rounds in which each has its turn."""
     n_steps = {}
-    for one in each:
-        one.run(1)
-        needed = min(_seconds(one.run, 1) for _ in range(5))
-        n_steps[one.name] = max(1, round(ROUND_S / needed))
-    seconds: dict[str, list[float]] = {one.name: [] for one in each}
-    for number, one in itertools.product(range(rounds), each):
-        n = n_steps[one.name]
-        seconds[one.name].append(_seconds(one.run, n) / n)
+    for name, run in each.items():
+        run(1)
+        needed = min(_seconds(run, 1) for _ in range(5))
+        n_steps[name] = max(1, round(round_s / needed))
+    seconds: dict[K, list[float]] = {name: [] for name in each}
+    for number in range(rounds):
+        for name, run in each.items():
+            run(1)  # brings back what the others drove from the caches
+            seconds[name].append(_seconds(run, n_steps[name]) / n_steps[name])
         if bar is not None:
             bar.update(done + number + 1)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
+    return {name: float(np.quantile(times, QUICKEST)) for name, times in seconds.items()}
 
 
 def _seconds(run: Callable[[int], object], n: int) -> float:

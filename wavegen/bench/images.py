@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from wavegen.bench.generation import Contestant, interleave
+from wavegen.bench.generation import interleave
 from wavegen.checkpoint import Checkpoint
 from wavegen.drawing import Canvas
 from wavegen.engines.numba_cpu import PRECISIONS, missing_instructions
@@ -19,7 +19,7 @@ NAIVE = "one PyTorch forward pass per code"
 
 
 class Speed(NamedTuple):
-    """What one contestant needed, by the median of its rounds, on one core."""
+    """What one contestant needed on one core, by the quickest tenth of its rounds."""
 
     name: str
     n_images: int  # at once
@@ -49,12 +49,12 @@ def time_images(model: Checkpoint, n_images: Sequence[int], rounds: int, bar: Ba
     return sorted(found, key=lambda speed: (speed.n_images, speed.ms_per_image))
 
 
-def _contestants(model: Checkpoint, n: int) -> list[Contestant]:
-    found = []
+def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]]:
+    found: dict[str, Callable[[int], object]] = {}
     for precision in PRECISIONS:
         if missing_instructions(precision) is None:
             canvas = Canvas(model, [{}] * n, "numba", precision=precision, n_threads=1)
-            found.append(Contestant(f"numba, {precision}", _drawing(canvas)))
+            found[f"numba, {precision}"] = _drawing(canvas)
     network = from_checkpoint(model).eval()
     codes = torch.zeros((n, int(np.prod(model.description.shape))), dtype=torch.int64)
     condition = network.condition(
@@ -66,7 +66,7 @@ def _contestants(model: Checkpoint, n: int) -> list[Contestant]:
         for _ in range(n_passes):
             network(codes, None, condition)
 
-    found.append(Contestant(NAIVE, one_pass_each))
+    found[NAIVE] = one_pass_each
     return found
 
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import Condition, as_slow, check_call
-from wavegen.engines.triton_kernel import run
+from wavegen.engines.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding
@@ -23,6 +24,7 @@ TILE = 16  # streams of a program, the least that a product on tensor cores take
 BLOCK = 32  # inputs of the wide layers of the head that are multiplied at a time
 MAX_TILE = 1 << 17  # bytes of a matrix that a program holds at once, of the 163 KiB (sm_80) that it may
 MAX_CLASSES = 1024  # that are drawn from in registers
+CHUNK = 8192  # weights that a program reads at a time where nothing else is done
 LAUNCH = {"num_stages": 1, "num_warps": 8}  # how the kernel is compiled
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -76,6 +78,11 @@ class TritonEngine:
         self._room = torch.zeros((n_streams, max(S, A)), device=self._device)
         self._clock = 0
 
+    @property
+    def n_bytes(self) -> int:
+        """What weights and state take on the card."""
+        return sum(tensor.nbytes for tensor in (*self._network, self._ring, self._heard, self._room))
+
     def start(self, streams: Sequence[int] | None = None) -> None:
         chosen = slice(None) if streams is None else list(streams)
         self._ring[:, chosen] = 0
@@ -113,6 +120,16 @@ class TritonEngine:
         self._ring.copy_(state.ring[:, chosen])
         self._heard.copy_(state.heard[chosen])
         self._clock = state.clock
+
+    def read_weights(self, n: int) -> float:
+        """Only read the weights as often as n steps of all streams do: for `wavegen bench`. Returns their sum."""
+        network = self._network
+        matrices = (network.convolution, network.projection, network.skip, network.hidden, network.out)
+        flat = torch.cat([matrix.flatten() for matrix in matrices])
+        weights = F.pad(flat, (0, -len(flat) % CHUNK))
+        sums = torch.zeros(triton.cdiv(self.n_streams, TILE), device=self._device)
+        read[(len(sums),)](weights, len(weights) // CHUNK, n, sums, CHUNK=CHUNK, num_warps=LAUNCH["num_warps"])
+        return float(sums.sum())
 
     def _run(
         self,

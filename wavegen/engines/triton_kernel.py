@@ -124,6 +124,18 @@ def run(
     tl.store(newest + b, heard, mask=is_stream)
 
 
+@triton.jit(do_not_specialize=["n_chunks", "n"])
+def read(weights, n_chunks, n, sums, CHUNK: tl.constexpr):
+    """Read all weights n times, as every program of `run` does in n steps, and add them up: what bounds its speed."""
+    at = tl.arange(0, CHUNK)
+    total = tl.zeros((CHUNK,), tl.float32)
+    for step in range(n):
+        for chunk in range(n_chunks):
+            place = (chunk + step) % n_chunks  # not the same at every step, so that nothing is read but once
+            total += tl.load(weights + place.to(tl.int64) * CHUNK + at).to(tl.float32)
+    tl.store(sums + tl.program_id(0), tl.sum(total, axis=0))
+
+
 @triton.jit
 def _product(x, matrix, to):
     """to + x @ matrix, in the precision of the matrix, summed in float32.
