@@ -91,7 +91,7 @@ def bench(
         print(json.dumps({"machine": generation.machine(where), "speeds": figures}, indent=1))
         return
     title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, {place}"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for what in (
         "streams",

@@ -165,19 +165,24 @@ def interleave(
     each: Mapping[K, Callable[[int], object]], rounds: int, done: int, bar: Bar | None, round_s: float = ROUND_S["cpu"]
 ) -> dict[K, float]:
     """Seconds per step of everyone, by the quickest tenth of the rounds in which each has its turn."""
-    n_steps = {}
-    for name, run in each.items():
-        run(1)
-        needed = min(_seconds(run, 1) for _ in range(5))
-        n_steps[name] = max(1, round(round_s / needed))
+    n_steps = {name: _steps_in(run, round_s) for name, run in each.items()}
     seconds: dict[K, list[float]] = {name: [] for name in each}
     for number in range(rounds):
         for name, run in each.items():
-            run(1)  # brings back what the others drove from the caches
+            run(n_steps[name])  # brings back what the others drove from the caches
             seconds[name].append(_seconds(run, n_steps[name]) / n_steps[name])
         if bar is not None:
             bar.update(done + number + 1)
     return {name: float(np.quantile(times, QUICKEST)) for name, times in seconds.items()}
+
+
+def _steps_in(run: Callable[[int], object], round_s: float) -> int:
+    """The number of steps that one call makes in a round; found with many, as a call has costs of its own."""
+    n = 1
+    run(n)
+    while (needed := min(_seconds(run, n) for _ in range(3))) < round_s / 2:
+        n *= 2
+    return max(1, round(n * round_s / needed))
 
 
 def _seconds(run: Callable[[int], object], n: int) -> float:
