@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
 from wavegen.engines.base import Condition, as_slow, check_call, n_cores
-from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, pack, pad
+from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.progress import say
@@ -217,7 +217,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
         return pack(pad(matrices, lanes, 1, 2), precision, lanes, panel)
 
     def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        return pad(array, lanes, array.ndim - 1).ravel()
+        return at_line(pad(array, lanes, array.ndim - 1).ravel())
 
     convolution = _pad_halves(weights.convolution.transpose(0, 1, 3, 2), weights.is_gated, 3)
     skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
@@ -227,7 +227,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
     return kernel.Network(
         embedding=flat(weights.embedding),
         convolution=packed(convolution.reshape(n_layers * n_taps, -1, convolution.shape[-1])),
-        convolution_bias=_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel(),
+        convolution_bias=at_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
         projection=packed(weights.projection.transpose(0, 2, 1)),
         projection_bias=flat(weights.projection_bias),
         skip=packed(skip),
@@ -235,7 +235,7 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
         hidden=packed(weights.hidden.T[None]),
         hidden_bias=flat(weights.hidden_bias),
         out=packed(weights.out.T[None]),
-        out_bias=pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE),
+        out_bias=at_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
         dilations=np.array(weights.dilations, dtype=np.int64),
         first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),
         n_layers=n_layers,
@@ -257,10 +257,10 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -
     S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
 
     def numbers(n: int) -> NDArray[np.float32]:
-        return np.zeros(n_streams * n, dtype=np.float32)
+        return at_line(np.zeros(n_streams * n, dtype=np.float32))
 
     def inputs(n: int) -> NDArray[Any]:
-        return np.zeros(n_streams * n, dtype=kind)
+        return at_line(np.zeros(n_streams * n, dtype=kind))
 
     probabilities = numbers(P)
     return kernel.Memory(

@@ -10,6 +10,7 @@ REDUCED: tuple[Precision, ...] = ("int8x8", "int8", "float16")  # fastest first
 MAX_COST = 0.01  # bits per sample that a reduced precision may cost a model and still be taken unasked
 FLOAT32, FLOAT16, INT8, INT8X8 = range(4)  # what compiled code knows them by
 NUMBERS: dict[Precision, int] = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int8x8": INT8X8}
+LINE = 64  # bytes of a cache line: a vector that lies across two costs two reads
 Tuple = TypeVar("Tuple", bound=NamedTuple)
 
 
@@ -45,6 +46,15 @@ def addresses(parts: Tuple) -> Tuple:
     return type(parts)(*map(address, parts))
 
 
+def at_line(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins where a cache line begins."""
+    room = np.empty(array.nbytes + LINE, dtype=np.uint8)
+    first = -room.ctypes.data % LINE
+    copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel: int) -> Matrices:
     """Lay out matrices (n, in, out), both padded to multiples of `lanes`."""
     n, n_rows, n_columns = matrices.shape
@@ -60,7 +70,8 @@ def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel:
         if precision == "int8x8":
             band = band.reshape(n, n_rows // 4, 4, -1).swapaxes(2, 3)
         panels.append(band.reshape(n, -1))
-    return Matrices(np.concatenate(panels, axis=1), scales, starts, n_rows, n_columns, panel, NUMBERS[precision])
+    laid_out = at_line(np.concatenate(panels, axis=1))
+    return Matrices(laid_out, at_line(scales), at_line(starts), n_rows, n_columns, panel, NUMBERS[precision])
 
 
 class Rounded(NamedTuple):
