@@ -49,6 +49,23 @@ def test_a_trained_model_makes_the_codes_of_the_reference():
     assert n_exceptions < n / 1000
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int8x8"])
+@pytest.mark.parametrize(("n_streams", "n_taps"), [(1, 2), (1, 3), (2, 3), (5, 2)])
+def test_what_older_taps_give_to_coming_steps_is_the_same_however_the_steps_are_called(precision, n_streams, n_taps):
+    if missing := missing_instructions(precision):
+        pytest.skip(f"needs {missing}")
+    deep = stack_weights(tiny_checkpoint(layers_per_block=5, kernel_size=n_taps))  # dilations 1 to 16
+    at_once = NumbaEngine(deep, n_streams, precision, 1).advance(draws(n_streams, 90), Decoding())
+    engine, made = NumbaEngine(deep, n_streams, precision, 1), []
+    for first, last in [(0, 1), (1, 4), (4, 21), (21, 29), (29, 90)]:
+        before = engine.snapshot()
+        u = draws(n_streams, 90)[:, first:last]
+        engine.advance(u[:, ::-1], Decoding())
+        engine.restore(before)
+        made.append(engine.advance(u, Decoding()))
+    np.testing.assert_array_equal(np.concatenate(made, axis=1), at_once)
+
+
 def test_threads_share_the_streams_out():
     tiny = stack_weights(tiny_checkpoint())
     alone = NumbaEngine(tiny, 5, n_threads=1).advance(draws(5, 50), Decoding())

@@ -38,7 +38,8 @@ class Network(NamedTuple):
     """What does not change: packed weights and sizes."""
 
     embedding: Array  # (n_classes * R)
-    convolution: Matrices  # L * k
+    newest_tap: Matrices  # L
+    older_taps: Matrices  # L * (k - 1)
     convolution_bias: Array  # (L * H)
     projection: Matrices  # L
     projection_bias: Array  # (L * R)
@@ -72,7 +73,8 @@ class Memory(NamedTuple):
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
     n_streams: int  # B
     x: Array  # (B * R) the residual stream
-    h: Array  # (B * H) pre-activations
+    h: Array  # (L * B * n_ahead * H) pre-activations, of which those of coming steps lack the newest tap
+    n_ahead: int  # a power of two
     z: NDArray[Any]  # (B * L * G) gated activations
     z_scales: Array  # (B * L)
     skip: Array  # (B * S)
@@ -106,11 +108,10 @@ class Call(NamedTuple):
 def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
     """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
     B, L, k, n = memory.n_streams, net.n_layers, net.n_taps, last - first
-    R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
+    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    of_bytes = net.convolution.precision == INT8X8
+    of_bytes, h_stride = net.newest_tap.precision == INT8X8, memory.n_ahead * H
     embedding, out_bias = pointer(net.embedding, np.float32, 0), pointer(net.out_bias, np.float32, 0)
-    convolution_bias = pointer(net.convolution_bias, np.float32, 0)
     projection_bias = pointer(net.projection_bias, np.float32, 0)
     skip_bias, hidden_bias = pointer(net.skip_bias, np.float32, 0), pointer(net.hidden_bias, np.float32, 0)
     dilations, first_rows = pointer(net.dilations, np.int64, 0), pointer(net.first_rows, np.int64, 0)
@@ -144,34 +145,36 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                     store(x, b * R + offset, load(embedding, heard * R + offset))
 
         for layer in range(L):
-            for b in range(first, last):
-                for offset in range(0, H, LANES):
-                    value = load(convolution_bias, layer * H + offset)
-                    if call.n_frames > 0:
+            dilation = read(dilations, layer)
+            n_known = known_steps(memory, dilation)
+            place = now % n_known
+            if step == 0 or place == 0:
+                hear_older_taps(net, memory, layer, now, min(n_known - place, call.n - step), first, last)
+            pre = layer * B * h_stride + place * H
+            if call.n_frames > 0:
+                for b in range(first, last):
+                    for offset in range(0, H, LANES):
                         at = ((b * call.n_frames + frame) * L + layer) * H + offset
                         here = load(conditions, at)
-                        value = value + here
+                        value = load(h, pre + b * h_stride + offset) + here
                         if share > 0:
                             value = value + splat(share) * (load(conditions, at + L * H) - here)
-                    store(h, b * H + offset, value)
-            dilation = read(dilations, layer)
-            length = max(1, (k - 1) * dilation)
-            for tap in range(k):
-                row = (read(first_rows, layer) + (now + tap * dilation) % length) * B + first
-                if tap == k - 1:  # now, whose row is that of the oldest tap, which has been read
-                    for b in range(n):
-                        write(ring_scales, row + b, put(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
-                multiply(
-                    net.convolution, layer * k + tap, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
-                    first * H, H, n,
-                )  # fmt: skip
+                        store(h, pre + b * h_stride + offset, value)
+            # The place to write is that of the oldest tap, which has been heard.
+            row = (read(first_rows, layer) + now % max(1, (k - 1) * dilation)) * B + first
+            for b in range(n):
+                write(ring_scales, row + b, put(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+            multiply(
+                net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
+                pre + first * h_stride, h_stride, n,
+            )  # fmt: skip
             for b in range(first, last):
                 at = (b * L + layer) * G
                 if net.is_gated:
-                    put_gated(h, b * H, memory.z, at, G, of_bytes)
+                    put_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
                 else:
-                    rectify(h, b * H, H)
-                    write(z_scales, b * L + layer, put(h, b * H, memory.z, at, G, of_bytes))
+                    rectify(h, pre + b * h_stride, H)
+                    write(z_scales, b * L + layer, put(h, pre + b * h_stride, memory.z, at, G, of_bytes))
             if layer == L - 1:
                 break
             for b in range(first, last):
@@ -244,6 +247,51 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
 
 
 @njit
+def known_steps(memory: Memory, dilation: int) -> int:
+    """For how many steps, at most, all inputs of the older taps are known: a power of two that divides the dilation."""
+    return min(memory.n_ahead, dilation & -dilation)
+
+
+@njit
+def hear_older_taps(
+    net: Network, memory: Memory, layer: int, now: int, n_steps: int, first: int, last: int
+) -> None:  # fmt: skip
+    """Put the biases of a layer and what its older taps hear at `now` and the steps after it into `memory.h`.
+
+    None of these steps hears another through an older tap, so one pass over the weights can serve several: that of one
+    stream serves its steps if they are more than the streams, else each step's serves all streams. The steps do not
+    cross a multiple of `known_steps`, so that their rows lie one after the other in the ring.
+    """
+    B, k, n = memory.n_streams, net.n_taps, last - first
+    R, H = net.newest_tap.n_rows, net.newest_tap.n_columns
+    bias, h = pointer(net.convolution_bias, np.float32, layer * H), pointer(memory.h, np.float32, 0)
+    dilation = read(pointer(net.dilations, np.int64, 0), layer)
+    first_row = read(pointer(net.first_rows, np.int64, 0), layer)
+    h_stride, one = memory.n_ahead * H, np.int64(1)
+    begin = (layer * B + first) * h_stride + now % known_steps(memory, dilation) * H
+    for b in range(n):
+        for index in range(n_steps):
+            for offset in range(0, H, LANES):
+                store(h, begin + b * h_stride + index * H + offset, load(bias, offset))
+    for tap in range(k - 1):
+        matrix = layer * (k - 1) + tap
+        row = (first_row + (now + tap * dilation) % ((k - 1) * dilation)) * B + first
+        if n_steps > n:
+            for b in range(n):
+                multiply(
+                    net.older_taps, matrix, memory.ring, (row + b) * R, B * R, memory.ring_scales, row + b, B,
+                    memory.h, begin + b * h_stride, H, n_steps,
+                )  # fmt: skip
+        else:
+            for index in range(n_steps):
+                at = row + index * B
+                multiply(
+                    net.older_taps, matrix, memory.ring, at * R, R, memory.ring_scales, at, one, memory.h,
+                    begin + index * H, h_stride, n,
+                )  # fmt: skip
+
+
+@njit
 def multiply(
     matrices: Matrices, index: int, x: int, x_offset: int, x_stride: int, x_scales: int, x_scales_offset: int,
     x_scales_stride: int, y: int, y_offset: int, y_stride: int, n_streams: int,
@@ -253,7 +301,9 @@ def multiply(
     done = 0
     while done < n_streams:
         left = n_streams - done
-        group = 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+        group = matrices.group
+        while group > left:
+            group //= 2
         x_at = x_offset + done * x_stride
         x_scale = pointer(x_scales, np.float32, x_scales_offset + done * x_scales_stride)
         column, width = 0, matrices.panel
@@ -333,16 +383,31 @@ def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
 @kept
 def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
     """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
-    L, k, n = net.n_layers, net.n_taps, n_streams
-    R, H, G = net.convolution.n_rows, net.convolution.n_columns, net.projection.n_rows
+    L, n = net.n_layers, n_streams
+    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    x, h, z, z_scales = memory.x, memory.h, memory.z, memory.z_scales
+    x, h, z, z_scales, h_stride = memory.x, memory.h, memory.z, memory.z_scales, memory.n_ahead * H
+    dilations = pointer(net.dilations, np.int64, 0)
     zero, one = np.int64(0), np.int64(1)
-    for _ in range(n_steps):
+    for step in range(n_steps):
         for layer in range(L):
-            for tap in range(k):
-                index = layer * k + tap
-                multiply(net.convolution, index, memory.ring, zero, R, memory.ring_scales, zero, one, h, zero, H, n)
+            n_known = known_steps(memory, read(dilations, layer))
+            if step % n_known == 0:
+                hear_older_taps(net, memory, layer, step, min(n_known, n_steps - step), zero, n)
+            multiply(
+                net.newest_tap,
+                layer,
+                memory.ring,
+                zero,
+                R,
+                memory.ring_scales,
+                zero,
+                one,
+                h,
+                layer * n * h_stride,
+                h_stride,
+                n,
+            )
             if layer < L - 1:
                 multiply(net.projection, layer, z, layer * G, L * G, z_scales, layer, L, x, zero, R, n)
             if not net.is_gated:

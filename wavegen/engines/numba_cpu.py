@@ -17,6 +17,8 @@ from wavegen.sampling import Decoding
 
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
+STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
+MAX_AHEAD = 8  # streams and steps, together, whose older taps are heard at once
 IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
@@ -48,8 +50,9 @@ class NumbaEngine:
         self.n_streams = n_streams
         self.precision: Precision = precision
         self._weights = weights
-        self._network = pack_network(weights, precision, simd.panel_vectors(-(-n_streams // n_groups)))
-        self._memory = make_memory(self._network, n_streams, precision)
+        group = simd.streams_of_a_pass(-(-n_streams // n_groups))
+        self._network = pack_network(weights, precision, group)
+        self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
         groups = np.array_split(np.arange(n_streams), n_groups)
         self._groups = [(int(group[0]), int(group[-1]) + 1) for group in groups]
@@ -128,7 +131,7 @@ class NumbaEngine:
     def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Views (rows, B, R) and (rows, B)."""
         return (
-            self._memory.ring.reshape(-1, self.n_streams, self._network.convolution.n_rows),
+            self._memory.ring.reshape(-1, self.n_streams, self._network.newest_tap.n_rows),
             self._memory.ring_scales.reshape(-1, self.n_streams),
         )
 
@@ -180,7 +183,7 @@ class NumbaEngine:
         if condition.shape[2:] != expected:
             raise InputError(f"condition has layers and channels {condition.shape[2:]}; expected {expected}")
         given = np.ascontiguousarray(condition, dtype=np.float32)
-        if given.shape[-1] == self._network.convolution.n_columns:
+        if given.shape[-1] == self._network.newest_tap.n_columns:
             return given
         return _pad_halves(given, self._weights.is_gated, given.ndim - 1)
 
@@ -205,16 +208,16 @@ def missing_instructions(precision: Precision) -> str | None:
     return None
 
 
-def pack_network(weights: StackWeights, precision: Precision, panel: int) -> kernel.Network:
-    """Pad every channel count to whole vectors and lay out the matrices."""
+def pack_network(weights: StackWeights, precision: Precision, group: int) -> kernel.Network:
+    """Pad every channel count to whole vectors and lay out the matrices, for passes of `group` streams at most."""
     lanes = simd.LANES
     if precision == "float32" and _fit_float16(weights) and missing_instructions("float16") is None:
         precision = "float16"  # the very same numbers, and half as much to read
     n_layers, n_taps = weights.convolution.shape[:2]
     n_gate = weights.projection.shape[2]
 
-    def packed(matrices: NDArray[np.float32]) -> Matrices:
-        return pack(pad(matrices, lanes, 1, 2), precision, lanes, panel)
+    def packed(matrices: NDArray[np.float32], group: int = group) -> Matrices:
+        return pack(pad(matrices, lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
 
     def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
         return at_line(pad(array, lanes, array.ndim - 1).ravel())
@@ -226,7 +229,11 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
     ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
     return kernel.Network(
         embedding=flat(weights.embedding),
-        convolution=packed(convolution.reshape(n_layers * n_taps, -1, convolution.shape[-1])),
+        newest_tap=packed(convolution[:, -1]),
+        older_taps=packed(
+            convolution[:, :-1].reshape(n_layers * (n_taps - 1), *convolution.shape[2:]),
+            max(group, STEPS_OF_A_PASS),
+        ),
         convolution_bias=at_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
         projection=packed(weights.projection.transpose(0, 2, 1)),
         projection_bias=flat(weights.projection_bias),
@@ -248,12 +255,12 @@ def pack_network(weights: StackWeights, precision: Precision, panel: int) -> ker
     )
 
 
-def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -> kernel.Memory:
-    """State and room to work for some streams."""
+def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n_ahead: int) -> kernel.Memory:
+    """State and room to work for some streams, whose older taps are heard for `n_ahead` steps at once."""
     kind = np.uint8 if precision == "int8x8" else np.float32
     n_layers = network.n_layers
     n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
-    R, H, G = network.convolution.n_rows, network.convolution.n_columns, network.projection.n_rows
+    R, H, G = network.newest_tap.n_rows, network.newest_tap.n_columns, network.projection.n_rows
     S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
 
     def numbers(n: int) -> NDArray[np.float32]:
@@ -270,7 +277,8 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision) -
         clock=np.zeros(1, dtype=np.int64),
         n_streams=n_streams,
         x=numbers(R),
-        h=numbers(H),
+        h=numbers(n_layers * n_ahead * H),
+        n_ahead=n_ahead,
         z=inputs(n_layers * G),
         z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
         skip=numbers(S),

@@ -28,6 +28,7 @@ class Matrices(NamedTuple):
     n_rows: int
     n_columns: int
     panel: int  # vectors
+    group: int  # streams, at most, that one pass over a panel serves
     precision: int  # FLOAT32 and so on
 
 
@@ -55,8 +56,8 @@ def at_line(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel: int) -> Matrices:
-    """Lay out matrices (n, in, out), both padded to multiples of `lanes`."""
+def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel: int, group: int) -> Matrices:
+    """Lay out matrices (n, in, out), both padded to multiples of `lanes`, for passes of `group` streams at most."""
     n, n_rows, n_columns = matrices.shape
     values, scales = round_columns(matrices, precision)
     starts = np.zeros((n, n_columns), dtype=np.int32)
@@ -68,10 +69,10 @@ def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel:
     for first, width in panel_columns(n_columns // lanes, panel):
         band = values[:, :, first * lanes : (first + width) * lanes]
         if precision == "int8x8":
-            band = band.reshape(n, n_rows // 4, 4, -1).swapaxes(2, 3)
-        panels.append(band.reshape(n, -1))
+            band = band.reshape(n, n_rows // 4, 4, width * lanes).swapaxes(2, 3)
+        panels.append(band.reshape(n, n_rows * width * lanes))
     laid_out = at_line(np.concatenate(panels, axis=1))
-    return Matrices(laid_out, at_line(scales), at_line(starts), n_rows, n_columns, panel, NUMBERS[precision])
+    return Matrices(laid_out, at_line(scales), at_line(starts), n_rows, n_columns, panel, group, NUMBERS[precision])
 
 
 class Rounded(NamedTuple):

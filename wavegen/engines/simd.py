@@ -47,9 +47,13 @@ def can_read_float16() -> bool:
     return "f16c" in FEATURES or _TRIPLE.startswith(("aarch64", "arm64"))
 
 
-def panel_vectors(n_streams: int) -> int:
-    """Vectors of outputs in one panel of a matrix: as many as leave the sums of all streams of a pass in registers."""
-    group = next(size for size in STREAM_GROUPS if size <= n_streams)
+def streams_of_a_pass(n_streams: int) -> int:
+    """How many of some streams one pass over a matrix serves."""
+    return next(size for size in STREAM_GROUPS if size <= n_streams)
+
+
+def panel_vectors(group: int) -> int:
+    """Vectors of outputs in one panel of a matrix: as many as leave the sums of a group of streams in registers."""
     return min(MAX_VECTORS, _REGISTERS_FOR_SUMS // group)
 
 
