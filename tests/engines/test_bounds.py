@@ -66,7 +66,8 @@ def test_logits_stay_within_the_bound(loaded, precision, float64):
     def watch(module, given, result):
         result = result[0] if isinstance(result, tuple) else result
         results.append(result)
-        allowed.append(allowed_error(module, given[0].detach(), precision, loaded))
+        n_roundings = 2 if module is model.head_out else 1  # each of what the one before has lost
+        allowed.append(allowed_error(module, given[0].detach(), precision, loaded, n_roundings))
 
     linear = [model.skip, model.head_hidden, model.head_out]
     for block in model.stack.layers:
@@ -87,7 +88,7 @@ def test_logits_stay_within_the_bound(loaded, precision, float64):
         assert error <= bound
 
 
-def allowed_error(module, x, precision, loaded):
+def allowed_error(module, x, precision, loaded, n_roundings):
     """How far each result of a product may be off, given its exact inputs: the bound that test_simd.py checks."""
     if isinstance(module, CausalConv):
         padded = torch.cat([x.new_zeros(1, module.history, x.shape[2]), x], dim=1)
@@ -102,7 +103,7 @@ def allowed_error(module, x, precision, loaded):
         if precision == "float16":
             total = total + part.abs() @ (weight.abs() * 2.0**-11 + 2.0**-25).T
             continue
-        half_step = weight.abs().amax(dim=1) / 254
+        half_step = weight.abs().amax(dim=1) / 254**n_roundings
         total = total + part.abs().sum(dim=-1, keepdim=True) * half_step
         if precision == "int8x8":
             step = part.abs().amax(dim=-1, keepdim=True).clamp(max=1e9) / 127

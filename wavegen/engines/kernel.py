@@ -47,7 +47,8 @@ class Network(NamedTuple):
     skip_bias: Array  # (S)
     hidden: Matrices  # 1
     hidden_bias: Array  # (A)
-    out: Matrices  # 1
+    out: Matrices  # n_out, whose products are added up (packing.in_parts)
+    n_out: int
     out_bias: Array  # (P)
     dilations: NDArray[np.int64]  # (L)
     first_rows: NDArray[np.int64]  # (L) where the ring buffer of each layer begins
@@ -219,9 +220,11 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                 rectify(hidden, b * A, A)
                 write(scales, b, put(hidden, b * A, memory.hidden_put, b * A, A, of_bytes))
             spread(out_bias, out, first, last, P)
-            multiply(
-                net.out, zero, memory.hidden_put, first * A, A, memory.scales, first, one, memory.out, first * P, P, n
-            )
+            for part in range(net.n_out):
+                multiply(
+                    net.out, part, memory.hidden_put, first * A, A, memory.scales, first, one, memory.out, first * P, P,
+                    n,
+                )  # fmt: skip
 
         for b in range(first, last):
             heard = read(newest, b)
@@ -415,4 +418,5 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
         if net.is_gated:
             multiply(net.skip, zero, z, zero, L * G, z_scales, zero, L, memory.skip, zero, S, n)
         multiply(net.hidden, zero, memory.skip_put, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
-        multiply(net.out, zero, memory.hidden_put, zero, A, memory.scales, zero, one, memory.out, zero, P, n)
+        for part in range(net.n_out):
+            multiply(net.out, part, memory.hidden_put, zero, A, memory.scales, zero, one, memory.out, zero, P, n)

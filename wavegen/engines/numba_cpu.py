@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
 from wavegen.engines.base import Condition, as_slow, check_call, n_cores
-from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, pack, pad
+from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.progress import say
@@ -226,6 +226,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
     skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
     if weights.is_gated:
         skip = skip.reshape(1, -1, skip.shape[2])
+    out = in_parts(weights.out.T, precision)
     ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
     return kernel.Network(
         embedding=flat(weights.embedding),
@@ -241,7 +242,8 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
         skip_bias=flat(weights.skip_bias),
         hidden=packed(weights.hidden.T[None]),
         hidden_bias=flat(weights.hidden_bias),
-        out=packed(weights.out.T[None]),
+        out=packed(out),
+        n_out=len(out),
         out_bias=at_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
         dilations=np.array(weights.dilations, dtype=np.int64),
         first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),

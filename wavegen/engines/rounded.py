@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import Tensor
 
-from wavegen.engines.packing import Precision, round_columns
+from wavegen.engines.packing import Precision, in_parts, round_columns
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
@@ -39,7 +39,10 @@ def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
     for part in model.skip.weight.chunk(n_parts, dim=1):
         _round(part, precision)
     _round(model.head_hidden.weight, precision)
-    _round(model.head_out.weight, precision)
+    parts = torch.from_numpy(in_parts(model.head_out.weight.float().T.cpu().numpy(), precision)).transpose(-1, -2)
+    for part in parts:
+        _round(part, precision)
+    model.head_out.weight.copy_(parts.sum(dim=0))
     if precision == "int8x8":
         for block in model.stack.layers:
             block.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
