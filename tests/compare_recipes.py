@@ -58,7 +58,9 @@ def steps_within(
     minutes: float, path: Path, settings: Sequence[str], folder: Path, start_from: Path | None = None
 ) -> int:
     """How many steps of a recipe fit into some minutes, by a trial in a folder beside the run's."""
-    trial = recipe.load(path, [*settings, *SHORT_RUN, f"training.steps={TRIAL_STEPS}", "training.sample_seconds=0.01"])
+    is_sound = recipe.load(path, settings).model.kind == "wavenet"
+    short = [f"training.steps={TRIAL_STEPS}", *(["training.sample_seconds=0.01"] if is_sound else [])]
+    trial = recipe.load(path, [*settings, *SHORT_RUN, *short])
     tried = folder.with_name(f"{folder.name}-trial")
     training.train(trial, tried, start_from=start_from)
     lines = [line for line in metrics.read_metrics(tried) if line.get("samples_per_s") and line["step"] > SETTLED]

@@ -8,7 +8,6 @@ Channels last makes a convolution one matrix product per kernel tap on slices of
 formulations measured in `docs/training.md`, and it is the order the engines use.
 """
 
-import itertools
 import math
 
 import torch
@@ -22,27 +21,25 @@ class CausalConv(nn.Module):
     y[t] = bias + sum over k of W[k] x[t - (kernel_size - 1 - k) * dilation]
     (WaveNet, arXiv:1609.03499, section 2.1.)
 
-    It streams along the first axis after the batch. A further axis of a longer `kernel_size` is padded evenly with
+    It streams along the first axis after the batch. The second axis of a `kernel_size` of two is padded evenly with
     zeros, so that `kernel_size=(2, 3)` on (B, H, W, C) reads this row and the one above, one pixel to either side.
 
     Weight: (*kernel_size, out_channels, in_channels).
-    Raises: ValueError if an axis after the first has an even kernel, which cannot be padded evenly.
+    Raises: ValueError if the second axis has an even kernel, which cannot be padded evenly.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, ...] = 2,
+        kernel_size: int | tuple[int, int] = 2,
         dilation: int = 1,
     ) -> None:
         super().__init__()
         self.kernel_size = (kernel_size,) if isinstance(kernel_size, int) else kernel_size
         self.dilation = dilation
         if any(size % 2 == 0 for size in self.kernel_size[1:]):
-            raise ValueError(f"kernel_size is {self.kernel_size}; axes after the first need odd sizes")
-        self._taps = tuple(itertools.product(*map(range, self.kernel_size)))  # ((0,), (1,)) for a kernel of 2
-        self._sides = tuple(size // 2 for size in self.kernel_size[1:])
+            raise ValueError(f"kernel_size is {self.kernel_size}; the second axis needs an odd size")
         self.weight = nn.Parameter(torch.empty(*self.kernel_size, out_channels, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.normal_(self.weight, std=1 / math.sqrt(in_channels * math.prod(self.kernel_size)))
@@ -64,18 +61,13 @@ class CausalConv(nn.Module):
             state = x.new_zeros(x.shape[0], self.history, *x.shape[2:])
         x = torch.cat([state, x], dim=1)  # the past is the padding
         new_state = x[:, x.shape[1] - self.history :]
-        padded = x
-        if self._sides:
-            padded = F.pad(x, (0, 0, *(side for side in reversed(self._sides) for _ in range(2))))
-
-        y: Tensor | None = None
-        for tap in self._taps:
-            view = padded.narrow(1, tap[0] * self.dilation, n_steps)
-            for axis, offset in enumerate(tap[1:], start=2):
-                view = view.narrow(axis, offset, x.shape[axis])
-            product = F.linear(view, self.weight[tap], self.bias if y is None else None)
-            y = product if y is None else y + product
-        assert y is not None  # kernel sizes are at least 1
+        if len(self.kernel_size) == 2:  # conv2d reads (B, H, W, C) as it lies; conv1d would be slower than products
+            weight, sides = self.weight.permute(2, 3, 0, 1), self.kernel_size[1] // 2
+            plane = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, 1, (0, sides), (self.dilation, 1))
+            return plane.permute(0, 2, 3, 1), new_state
+        y = F.linear(x[:, :n_steps], self.weight[0], self.bias)
+        for tap in range(1, self.kernel_size[0]):
+            y = y + F.linear(x.narrow(1, tap * self.dilation, n_steps), self.weight[tap])
         return y, new_state
 
 

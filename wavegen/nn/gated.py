@@ -36,7 +36,7 @@ class GatedBlock(nn.Module):
         self,
         residual_channels: int,
         gate_channels: int,
-        kernel_size: int | tuple[int, ...] = 2,
+        kernel_size: int | tuple[int, int] = 2,
         dilation: int = 1,
         activation: Activation = "gated",
         residual: bool = True,
@@ -81,7 +81,7 @@ class GatedStack(nn.Module):
         dilations: Sequence[int],
         residual_channels: int,
         gate_channels: int,
-        kernel_size: int | tuple[int, ...] = 2,
+        kernel_size: int | tuple[int, int] = 2,
         activation: Activation = "gated",
         residual: bool = True,
         dropout: float = 0.0,
@@ -111,12 +111,9 @@ class GatedStack(nn.Module):
         of it, between which it is interpolated.
         """
         activations, states = [], []
-        for index, block in enumerate(self.layers):
-            x, z, block_state = block(
-                x,
-                None if state is None else state[index],
-                _of_layer(condition, index, x.shape[1]),
-            )
+        conditions = _of_layers(condition, len(self.layers), x.shape[1])
+        for index, (block, entering) in enumerate(zip(self.layers, conditions, strict=True)):
+            x, z, block_state = block(x, None if state is None else state[index], entering)
             activations.append(z)
             states.append(block_state)
         return x, activations, states
@@ -127,11 +124,15 @@ def condition_channels(gate_channels: int, activation: Activation) -> int:
     return 2 * gate_channels if activation == "gated" else gate_channels
 
 
-def _of_layer(condition: Tensor | SlowCondition[Tensor] | None, layer: int, n_steps: int) -> Tensor | None:
-    """What enters one layer: (B, T or 1, ..., condition_channels)."""
+def _of_layers(
+    condition: Tensor | SlowCondition[Tensor] | None, n_layers: int, n_steps: int
+) -> Sequence[Tensor | None]:
+    """What enters each layer: (B, T or 1, ..., condition_channels)."""
+    if condition is None:
+        return [None] * n_layers
     if not isinstance(condition, SlowCondition):
-        return None if condition is None else condition[..., layer, :]
-    return interpolated(condition._replace(values=condition.values[..., layer, :]), n_steps)
+        return condition.unbind(-2)
+    return [interpolated(condition._replace(values=values), n_steps) for values in condition.values.unbind(-2)]
 
 
 def interpolated(condition: SlowCondition[Tensor], n_steps: int) -> Tensor:
