@@ -41,7 +41,7 @@ from .options import (
 from .osc import listening
 from .stage import Stage
 
-TRIAL_S = 0.3  # how long the engine is timed before playing
+TRIAL_S = 0.15  # how long the engine is timed before playing
 PICTURES_PER_S = 12
 SWITCH_S = 0.001  # between threads: the sound card's waits no longer than this for the one that draws
 
@@ -71,7 +71,7 @@ def play(
     record: Annotated[Path | None, typer.Option(help="also write everything to this WAV file")] = None,
     latency: Annotated[
         float, typer.Option(min=5, max=5000, help="ms from the engine to the card; more is safer, less obeys sooner")
-    ] = 60,
+    ] = 40,
     blocksize: Annotated[
         int, typer.Option(min=0, help="samples that the card asks for at a time (0: as it likes)")
     ] = 0,
@@ -217,7 +217,7 @@ def _write_raw(blocks: Blocks) -> None:
     """Samples to stdout until they end, Ctrl-C, or nobody reads any more."""
     try:
         for block in blocks:
-            sys.stdout.buffer.write((np.clip(block, -1, 1) * 32767).round().astype("<i2").tobytes())
+            sys.stdout.buffer.write(audio.as_int16(block).astype("<i2").tobytes())
             sys.stdout.buffer.flush()
     except BrokenPipeError:  # what else is buffered has nobody to go to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wavegen.files import user_cache
+
 SINK = "card"
 PATIENCE_S = 20.0  # for what the server should do at once
 PLUGIN = "lib*/**/alsa-lib/libasound_module_pcm_pulse.so"
@@ -59,7 +61,8 @@ class SoundServer:
         self._rate = rate
         socket = folder / "native"
         self.environment = {**os.environ, "PULSE_SERVER": f"unix:{socket}", "XDG_RUNTIME_DIR": str(folder)}
-        self.environment["HOME"] = str(folder)
+        self.environment["HOME"] = str(folder)  # whose settings of sound are nobody's
+        self.environment["XDG_CACHE_HOME"] = str(user_cache().parent)  # where the engine is compiled already
         self._process = subprocess.Popen(
             [
                 "pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--realtime=no",
@@ -137,6 +140,6 @@ def place_of(wanted: np.ndarray, samples: np.ndarray) -> int:
     """Where the samples, bit by bit, hold the wanted ones; -1 if they do not."""
     raw, sought = samples.astype("<f4").tobytes(), wanted.astype("<f4").tobytes()
     at = raw.find(sought)
-    while at % 4 > 0:
+    while at > 0 and at % 4 > 0:
         at = raw.find(sought, at + 1)
     return at if at < 0 else at // 4

@@ -22,8 +22,9 @@ from wavegen.errors import InputError
 Samples = NDArray[np.float32]  # (T, channels) in [-1, 1]
 GIVE_UP_S = 2.0  # how long to wait for the engine's thread when playing stops
 SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone; counted in ticks: a machine may stand still
-TICK_S = 0.02  # between two looks at the keyboard
+TICK_S = 0.01  # between two looks at the keyboard
 PAUSE_S = 0.002  # between two looks whether the ring has room
+TAIL_S = 0.1  # of silence at the end, at least: sound systems throw away what is in their buffers when a stream stops
 
 
 class OutputStream(Protocol):
@@ -254,11 +255,17 @@ class Card:
         """How to open it; `blocksize` samples at a time (0: as it likes), with a buffer of its own of `latency_s`."""
 
         def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
+            n_tail = round(max(TAIL_S, 2 * latency_s) * self.sample_rate)
+
             def translated(out: Samples, frames: int, when: Any, status: Any) -> None:
+                nonlocal n_tail
                 try:
                     callback(out, frames, when, status)
                 except StopPlaying:
-                    raise self._sounddevice.CallbackStop from None
+                    out[:] = 0
+                    n_tail -= frames
+                    if n_tail <= 0:
+                        raise self._sounddevice.CallbackStop from None
 
             try:
                 stream = self._sounddevice.OutputStream(

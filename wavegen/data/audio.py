@@ -95,8 +95,7 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
                 raise InputError("it holds NaN or infinity")
             if resampler is not None:
                 mono = resampler.resample_chunk(mono, last=ended)
-            scaled = np.rint(mono * 32768.0)
-            block = np.clip(scaled, -32768, 32767).astype(np.int16)
+            scaled, block = np.rint(mono * 32768.0), as_int16(mono)
             facts.n_samples += len(block)
             facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
             facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
@@ -182,13 +181,18 @@ def to_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     return samples.astype(np.float32) / np.float32(32768)
 
 
+def as_int16(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The nearest 16-bit samples, clipped. libsndfile's own conversion cuts off instead of rounding."""
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
+
+
 def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
     """Write a waveform (T,) or (T, channels) as a 16-bit WAV file; it appears whole or not at all.
 
     Raises: InputError if the folder cannot be written to.
     """
     encoded = io.BytesIO()
-    soundfile.write(encoded, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    soundfile.write(encoded, as_int16(waveform), sample_rate, subtype="PCM_16", format="WAV")
     files.write(path, encoded.getvalue())
 
 
@@ -202,7 +206,7 @@ def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callabl
     with files.atomic(path) as partial:
         try:
             with soundfile.SoundFile(partial, "w", sample_rate, n_channels, "PCM_16", format="WAV") as file:
-                yield lambda samples: file.write(np.clip(samples, -1, 1))
+                yield lambda samples: file.write(as_int16(samples))
         except soundfile.LibsndfileError as error:
             failure = DiskError(f"cannot write on to {path} ({error}); it holds what was written before")
         except BaseException as error:

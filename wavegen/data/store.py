@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundForm, as_int16
 from wavegen.data.form import Form, Notes, Source
 from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
@@ -242,7 +242,7 @@ def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floa
         subset = f"round {number // n_kinds:04d}"
         recordings.append(Recording(f"{corpus}-{number:04d}", start, len(waveform), {}, subset))
         start += len(waveform)
-    samples = np.clip(np.rint(np.concatenate(waveforms) * 32768), -32768, 32767).astype(np.int16)
+    samples = as_int16(np.concatenate(waveforms))
     return Store(corpus, SoundForm(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
