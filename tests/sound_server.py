@@ -17,6 +17,7 @@ from wavegen.files import user_cache
 SINK = "card"
 PATIENCE_S = 20.0  # for what the server should do at once
 PLUGIN = "lib*/**/alsa-lib/libasound_module_pcm_pulse.so"
+NAP_S = 0.005
 STILL_S = 0.03  # a machine that stops for longer cannot be asked to play without a gap
 
 
@@ -134,6 +135,26 @@ def longest_stop(seconds: float = 1.0) -> float:
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
     return longest
+
+
+@contextlib.contextmanager
+def overslept() -> Iterator[list[float]]:
+    """How much too late, in s, a thread that sleeps a little again and again is woken while the block runs."""
+    late, is_over = [0.0], threading.Event()
+
+    def sleep() -> None:
+        while not is_over.is_set():
+            began = time.perf_counter()
+            time.sleep(NAP_S)
+            late.append(time.perf_counter() - began - NAP_S)
+
+    watcher = threading.Thread(target=sleep, daemon=True)
+    watcher.start()
+    try:
+        yield late
+    finally:
+        is_over.set()
+        watcher.join()
 
 
 def place_of(wanted: np.ndarray, samples: np.ndarray) -> int:

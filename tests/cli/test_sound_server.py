@@ -13,6 +13,7 @@ from tests import sound_server
 from wavegen.data.audio import as_int16
 
 SECONDS = 30
+LATENCY_MS = 200
 
 
 @pytest.fixture
@@ -31,11 +32,14 @@ def server(tmp_path):
 def test_what_the_engine_makes_arrives_without_a_gap_bit_by_bit(server, tmp_path):
     with server.heard() as listener:
         words = ("speech", "--temperature", 0.8, "--seed", 3, "--seconds", SECONDS, "--record", tmp_path / "take.wav")
-        words += ("--latency", 200)  # other tests run beside this one
+        words += ("--latency", LATENCY_MS)  # other tests run beside this one
         process = sound_server.play(server, *words, cwd=tmp_path)
-        _, shown = process.communicate()
+        with sound_server.overslept() as late:
+            _, shown = process.communicate()
         time.sleep(0.5)  # for what is on its way to the monitor
     assert process.returncode == 0, shown
+    if max(late) > LATENCY_MS / 2000:
+        pytest.skip(f"this machine stood still for {1000 * max(late):.0f} ms")
     assert f"Played {SECONDS}.0 s; 0 drop-outs (0.00 s of silence), 0 underflows reported" in shown
     made, rate = soundfile.read(tmp_path / "take.wav", dtype="int16")
     assert len(made) == SECONDS * rate
