@@ -1,6 +1,7 @@
 """wavegen play"""
 
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -140,6 +141,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
+    gc.freeze()  # a collection that goes through all that was imported takes 50 ms, and the callback has to wait for it
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -148,6 +150,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
                 _perform(player, Stage(live, player, rate, title))
     finally:
         sys.setswitchinterval(before)
+        gc.unfreeze()
         counts = player.counts
         say(
             f"Played {counts.n_played / card.sample_rate:.1f} s; {counts.n_dropouts} drop-outs "
