@@ -45,7 +45,7 @@ SIDES = ("top", "left")
 
 @app.command("sample")
 def sample(
-    model: Model,
+    model: Model = Path("mnist"),
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many images")] = 16,
     labels: ImageLabels = None,
     temperature: Temperature = None,
@@ -59,10 +59,12 @@ def sample(
 ) -> None:
     """Draw images, shown in the terminal as they grow, and write them as a grid; prints its name.
 
+    Without a MODEL it draws handwritten digits, with one that ships.
+
     Examples:
-        wavegen image sample runs/photos
+        wavegen image sample
+        wavegen image sample --label 3
         wavegen image sample runs/mnist --n 100 --label 3 --temperature 0.9 --out threes.png
-        wavegen image sample runs/mnist --n 20 --label 0 --label 1
     """
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
