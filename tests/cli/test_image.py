@@ -92,6 +92,13 @@ def test_sample_writes_a_grid_and_the_same_seed_the_same_one(image_run, tmp_path
     assert Image.open(tmp_path / "a.png").size == (3 * (6 + 2) + 2, 2 * (8 + 2) + 2)
 
 
+def test_without_a_model_the_one_that_ships_draws_the_digit_that_is_asked_for(tmp_path):
+    assert run("image", "sample", "--n", 2, "--label", 3, "--seed", 1, "--out", tmp_path / "threes.png").exit_code == 0
+    drawn = np.asarray(Image.open(tmp_path / "threes.png").convert("L"))
+    assert drawn.std() > 20
+    assert drawn.shape[0] >= 28 and drawn.shape[1] >= 2 * 28
+
+
 def test_complete_keeps_what_it_is_told_to(image_run, tmp_path):
     pixels = np.zeros((8, 6, 3), dtype=np.uint8)
     pixels[:, :3] = 255

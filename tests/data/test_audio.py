@@ -95,6 +95,11 @@ def test_recordings_are_read_from_memory_too():
     np.testing.assert_allclose(decoded / 32768, tone(), atol=1 / 32768)
 
 
+def test_written_samples_are_the_nearest_and_what_16_bits_hold_survives(tmp_path):
+    audio.write(tmp_path / "x.wav", np.array([2.8, -2.8, 100.6, -40000, 40000], dtype=np.float32) / 32768, RATE)
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "x.wav", dtype="int16")[0], [3, -3, 101, -32768, 32767])
+
+
 def test_written_sound_reads_back(tmp_path):
     audio.write(tmp_path / "new" / "x.wav", tone().astype(np.float32), RATE)
     np.testing.assert_allclose(audio.read(tmp_path / "new" / "x.wav", RATE), tone(), atol=1 / 32768)
