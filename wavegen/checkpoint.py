@@ -206,7 +206,16 @@ def measure(checkpoint: Checkpoint) -> Size:
     dilations = shape["n_blocks"] * per_block
     is_image = checkpoint.description.kind == "pixelcnn"
     matrices = {name: weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1}
-    free = ("embed.", "row.embed.", "labels.", "project_labels.", "colour", "frame_network.")
+    free = (
+        "embed.",
+        "row.embed.",
+        "labels.",
+        "project_labels.",
+        "row_place",
+        "column_place",
+        "colour",
+        "frame_network.",
+    )
     above = sum(size for name, size in matrices.items() if name.startswith(("above.", "enter.")))
     by_code = sum(size for name, size in matrices.items() if not name.startswith((*free, "above.", "enter.")))
     return Size(
@@ -243,6 +252,8 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
         return f"its shape is {described.shape}, and the network's rows have {width} x {shape['n_colours']} codes"
     if described.kind == "pixelcnn" and not (type(described.shape[0]) is int and 0 < described.shape[0] <= 65536):
         return f"the height of its images is {described.shape[0]!r}, expected an integer from 1 to 65,536"
+    if described.kind == "pixelcnn" and shape.get("height") not in (None, described.shape[0]):
+        return f"the network knows the places of images {shape['height']!r} high, and its shape is {described.shape}"
     remembered = (shape.get("kernel_size", 2) - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"] * width
     if remembered * shape["residual_channels"] > MAX_REMEMBERED:
         return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"

@@ -236,6 +236,8 @@ class PixelCNNModel(ModelSizes):
     kind: Literal["pixelcnn"]
     reach: int = Field(3, ge=1, description="pixels of the row above that a layer sees, an odd number")
 
+    places: bool = Field(False, description="a pixel's row and column are inputs: for images that are all framed alike")
+
     @field_validator("reach")
     @classmethod
     def _is_odd(cls, reach: int) -> int:
@@ -284,6 +286,12 @@ class Training(Section):
         0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0.99 averages about 100 steps"
     )
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
+    label_contrast: float = Field(
+        0,
+        ge=0,
+        description="weight of a second loss, how well labels are recognised by Bayes' rule, for labels that the "
+        "network heeds too little; a quarter of the windows is heard twice for it",
+    )
     input_noise: float = Field(
         0,
         ge=0,
@@ -361,7 +369,8 @@ class Recipe(Section):
         """The keyword arguments of the network's class; `labels` are their numbers of values."""
         sizes = {**self.model.model_dump(exclude={"kind"}), "n_classes": self.data.n_classes, "labels": labels}
         if isinstance(self.data, ImageData):
-            sizes.update(width=self.data.shape[1], n_colours=self.data.shape[2])
+            height, width, n_colours = self.data.shape
+            sizes.update(width=width, n_colours=n_colours, height=height if sizes.pop("places") else None)
         elif self.data.features is None:
             del sizes["frame_channels"], sizes["look_ahead"]
         else:

@@ -22,6 +22,9 @@ def tiny_pixelcnn(n_colours=1, **changes):
     model = PixelCNN(**{**SIZES, "width": WIDTH, "n_colours": n_colours, **changes})
     model.row.head_out.weight.data *= 20
     model.colour.data.normal_()
+    if model.height is not None:
+        model.row_place.data.normal_()
+        model.column_place.data.normal_()
     return model
 
 
@@ -67,9 +70,10 @@ def test_later_codes_have_exactly_no_gradient(float64):
         assert not colour[0, 3:].any()
 
 
+@pytest.mark.parametrize("height", [None, HEIGHT])
 @pytest.mark.parametrize("n_colours", [1, 3])
-def test_rows_can_come_in_any_chunks(float64, n_colours):
-    model = tiny_pixelcnn(n_colours, labels={"digit": 3})
+def test_rows_can_come_in_any_chunks(float64, n_colours, height):
+    model = tiny_pixelcnn(n_colours, labels={"digit": 3}, height=height)
     codes = random_images(2, n_colours)
     condition = model.condition({"digit": torch.tensor([0, 3])})
     whole, _ = model(codes, None, condition)
@@ -103,6 +107,14 @@ def test_labels_reach_both_stacks(float64):
         assert (model(codes, None, changed)[0] != one).any()
 
 
+def test_places_are_told_apart_beyond_the_receptive_field(float64):
+    blank = torch.zeros((1, 20 * WIDTH), dtype=torch.int64)
+    for height, is_told in ((None, False), (20, True)):
+        logits, _ = tiny_pixelcnn(height=height)(blank)
+        rows = logits.unflatten(1, (20, WIDTH))[0, 10:]  # of which the receptive field of 8 rows sees no edge
+        assert (rows[0] != rows[1:]).any() == is_told
+
+
 @pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])
 def test_probabilities_of_all_values_sum_to_one(float64, head):
     model = tiny_pixelcnn(3, head=head, n_mixtures=3, n_classes=256)
@@ -121,10 +133,10 @@ def test_dropout_is_for_training_only():
 
 
 def test_an_optimiser_gets_every_matrix_between_hidden_channels():
-    model = tiny_pixelcnn(3, labels={"digit": 3})
+    model = tiny_pixelcnn(3, labels={"digit": 3}, height=HEIGHT)
     hidden = {id(parameter) for parameter in model.hidden_matrices()}
     left = {name for name, parameter in model.named_parameters() if id(parameter) not in hidden and parameter.ndim > 1}
     assert left == {
         "row.embed.weight", "row.head_out.weight", "embed.0.weight", "embed.1.weight", "embed.2.weight", "colour",
-        "labels.digit.weight", "project_labels.weight",
+        "labels.digit.weight", "project_labels.weight", "row_place", "column_place",
     }  # fmt: skip

@@ -71,13 +71,14 @@ class Architecture:
 class AboveWeights:
     """The tensors of a PixelCNN (models/pixelcnn.py) outside its row, in float32, layers stacked; letters as above.
 
-    C colours, and J pixels of the row above that a layer sees.
+    C colours, and J pixels of the row above that a layer sees. `place` is None for a network that knows of none.
     """
 
     width: int
     dilations: tuple[int, ...]
     is_gated: bool
     embedding: Array  # (C, n_classes, R)
+    place: Array | None  # (height, width, R)
     convolution: Array  # (L, 2, J, H, R), the row above first
     convolution_bias: Array  # (L, H)
     projection: Array  # (L, R, G)
@@ -103,6 +104,7 @@ def above_weights(checkpoint: Checkpoint) -> AboveWeights:
         dilations=dilations,
         is_gated=is_gated,
         embedding=np.stack([source.take(f"embed.{colour}.weight", shape.n_classes, R) for colour in range(C)]),
+        place=_place(source, sizes.get("height"), sizes["width"], R),
         convolution=np.stack([source.take(f"{above}.conv.weight", 2, J, H, R) for above, _ in layers]),
         convolution_bias=np.stack([source.take(f"{above}.conv.bias", H) for above, _ in layers]),
         projection=np.stack([source.take(f"{above}.project.weight", R, G) for above, _ in layers]),
@@ -111,6 +113,13 @@ def above_weights(checkpoint: Checkpoint) -> AboveWeights:
         entering_bias=np.stack([source.take(f"{enter}.bias", H) for _, enter in layers]),
         colour=source.take("colour", C, len(dilations), H),
     )
+
+
+def _place(source: "_Source", height: int | None, width: int, channels: int) -> Array | None:
+    """What a network adds at each place of an image."""
+    if height is None:
+        return None
+    return source.take("row_place", height, 1, channels) + source.take("column_place", width, channels)
 
 
 def stack_weights(checkpoint: Checkpoint) -> StackWeights:
@@ -153,7 +162,7 @@ def _architecture(checkpoint: Checkpoint) -> Architecture:
     described = checkpoint.description
     if described.kind not in KINDS:
         raise InputError(f"unknown kind of model {described.kind!r}; this wavegen knows {', '.join(KINDS)}")
-    beside_the_row = ("width", "n_colours", "reach") if described.kind == "pixelcnn" else ()
+    beside_the_row = ("width", "height", "n_colours", "reach") if described.kind == "pixelcnn" else ()
     try:
         shape = Architecture(
             **{name: value for name, value in described.architecture.items() if name not in beside_the_row}

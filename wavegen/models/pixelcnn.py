@@ -20,7 +20,8 @@ them is a rectangle above and a stretch to the left, without a blind spot; deep 
 
 Departures from the paper: colours are codes of their own in the row, so that green sees red through the whole network
 instead of through a masked third of its channels; the row has the dilations and the skip connections of WaveNet; rows
-are dilated too; and what enters a layer of the row is a projection of the gated activation of the layer above it.
+are dilated too; where the pixel is in the image can be an input (the paper's section 2.3 maps labels to places); and
+what enters a layer of the row is a projection of the gated activation of the layer above it.
 """
 
 from collections.abc import Mapping
@@ -38,17 +39,22 @@ from wavegen.nn.gated import Activation, GatedStack, condition_channels
 
 
 class PixelCNNState(NamedTuple):
-    """What is known of the rows above: the newest row's codes plus 1 (0: nothing yet), and the past of all layers."""
+    """What is known of the rows above.
+
+    The newest row's codes plus 1 (0: nothing yet), the past of all layers, and the number of rows.
+    """
 
     delay: Tensor
     stack: list[Tensor]
+    n_rows: int
 
 
 class PixelCNN(Labelled):
     """The network. `width` is in pixels, `n_colours` is 1 for grey and 3 for red, green, blue;
     other sizes as WaveNet's.
 
-    `reach` is how many pixels of the row above a layer sees, the one above included: an odd number.
+    `reach` is how many pixels of the row above a layer sees, the one above included: an odd number. With a `height`, in
+    pixels, the network learns what is usual at each place of an image, and draws images of that height.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class PixelCNN(Labelled):
         skip_channels: int,
         head_channels: int,
         reach: int = 3,
+        height: int | None = None,
         activation: Activation = "gated",
         dropout: float = 0.0,
         labels: Mapping[str, int] | None = None,
@@ -91,6 +98,10 @@ class PixelCNN(Labelled):
         self.above = GatedStack(
             self.row.dilations, residual_channels, gate_channels, (2, reach), activation, dropout=dropout
         )
+        if height is not None:
+            self.row_place = nn.Parameter(torch.zeros(height, 1, residual_channels))
+            self.column_place = nn.Parameter(torch.zeros(width, residual_channels))
+        self.height = height
         self.enter = nn.ModuleList(nn.Linear(gate_channels, channels) for _ in self.row.dilations)
         self.colour = nn.Parameter(torch.zeros(n_colours, self.n_layers, channels))
         self.add_labels(labels, label_channels, 2 * self.n_layers, channels)
@@ -151,6 +162,9 @@ class PixelCNN(Labelled):
         pixels = delayed.unflatten(-1, (self.width, self.n_colours))
         embedded = [embed((pixels[..., colour] - 1).clamp(min=0)) for colour, embed in enumerate(self.embed)]
         x = torch.stack(embedded).sum(dim=0) * (pixels[..., :1] > 0)
+        first = 0 if state is None else state.n_rows
+        if self.height is not None:
+            x = x + self.row_place[first : first + rows.shape[1]] + self.column_place
         label = None if condition is None else condition[:, :, None]
         _, activations, stack = self.above(
             x, None if state is None else state.stack, None if label is None else label[..., : self.n_layers, :]
@@ -160,7 +174,7 @@ class PixelCNN(Labelled):
         seen = seen.flatten(2, 3)
         if label is not None:
             seen = seen + label[..., self.n_layers :, :]
-        return seen, PixelCNNState(delay, stack)
+        return seen, PixelCNNState(delay, stack, first + rows.shape[1])
 
     def observe(self, state: PixelCNNState, row: Tensor) -> PixelCNNState:
         """The state with the newest row's codes replaced: look above first, then say what the row turned out to be.
