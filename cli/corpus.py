@@ -32,6 +32,9 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
 
     if name not in splits.SPLITS:
         raise InputError(f"unknown split {name!r}; expected one of {', '.join(splits.SPLITS)}")
+    for setting in settings or []:
+        if not setting.startswith("data."):
+            raise InputError(f"--set {setting}: only the data can be others here; expected data.KEY=VALUE")
     described = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
     form = corpora.form_of(data)

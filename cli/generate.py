@@ -76,7 +76,7 @@ def generate(
     )
     at_once = n if beam else n_at_once(engine, device, n)
     session = open_session(model, replace(wish, n=at_once))
-    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n)
+    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n, prime)
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
     if n == at_once:
@@ -86,6 +86,6 @@ def generate(
         write_each(session.make_each(n, length, running), paths, rate, plot, n)
 
 
-def _paths(out: Path, n: int) -> list[Path]:
-    check_out("--out", ".wav", out)
-    return [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]
+def _paths(out: Path, n: int, prime: Path | None) -> list[Path]:
+    paths = [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]
+    return [check_out("--out", ".wav", path, prime) for path in paths]

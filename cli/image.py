@@ -106,7 +106,7 @@ def complete(
     loaded = checkpoint.load(model)
     decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
     seed = fresh_seed() if seed is None else seed
-    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"))
+    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
     canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
     shape = (canvas.height, canvas.width, canvas.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)

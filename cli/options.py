@@ -36,11 +36,13 @@ Labels = Annotated[
     typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
 ]
 Plot = Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto takes the fastest there is")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, reference, cuda-graph or triton")]
 PrecisionName = Annotated[
     str,
     typer.Option(
-        "--precision", help="float32, float16, int8, int8x8; auto takes the fastest that costs less than 0.01 bit"
+        "--precision",
+        help="of numba float32, float16, int8, int8x8, of triton float32, float16, bfloat16; "
+        "auto takes the fastest that costs less than 0.01 bit",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
@@ -66,11 +68,14 @@ def parse_labels(given: list[str] | None) -> dict[str, str | None]:
     return labels
 
 
-def check_out(option: str, suffix: str, path: Path) -> Path:
+def check_out(option: str, suffix: str, path: Path, *given: Path | None) -> Path:
     """The path, known to be one that can be written before work goes into its contents.
 
-    Raises: InputError if its name ends otherwise, it is a folder, or lies in one that cannot be written to.
+    Raises: InputError if its name ends otherwise, it is a folder, lies in one that cannot be written to, or is one of
+        the files `given` to read.
     """
+    if any(one is not None and path.resolve() == one.resolve() for one in given):
+        raise InputError(f"{option} is {path}, which is also what is read; expected another name, which keeps it")
     if path.suffix.lower() != suffix or path.is_dir():
         raise InputError(f"{option} is {path}; expected the name of a {suffix} file")
     files.check_writable(path.absolute().parent)

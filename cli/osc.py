@@ -43,7 +43,7 @@ def listening(live: Live, port: int) -> Iterator[None]:
             known[address](*values)
         except KeyError:
             say(f"OSC {address}: expected one of {', '.join(known)}")
-        except (InputError, TypeError, ValueError) as error:
+        except (InputError, TypeError, ValueError, OverflowError) as error:
             say(f"OSC {address} {' '.join(map(str, values))}: {error}")
 
     dispatcher = Dispatcher()

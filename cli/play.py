@@ -95,7 +95,7 @@ def play(
         _list_devices()
         return
     if record is not None:
-        check_out("--record", ".wav", record)
+        check_out("--record", ".wav", record, prime)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
@@ -122,7 +122,6 @@ def play(
             stack.enter_context(listening(live, osc))
         if record is not None:
             sound = _recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
-            stack.callback(say, f"Wrote {record}")
         if card is None:
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)

@@ -33,7 +33,6 @@ class Stage:
         self._columns: deque[str] = deque([" " * ROWS] * COLUMNS, maxlen=COLUMNS)
         self._began, self._n_columns = time.monotonic(), 0
         self._note = ""
-        self._n_takes = 0
         self._actions: dict[str, Callable[[], str]] = {
             "up": lambda: self._temperature(0.05),
             "down": lambda: self._temperature(-0.05),
@@ -120,8 +119,8 @@ class Stage:
         return "frozen; f lets it go on" if self._live.controls.is_frozen else "it goes on"
 
     def _write_take(self) -> str:
-        self._n_takes += 1
-        path = Path(f"take-{self._live.controls.seed}-{self._n_takes}.wav")
+        seed = self._live.controls.seed
+        path = next(path for n in itertools.count(1) if not (path := Path(f"take-{seed}-{n}.wav")).exists())
         audio.write(path, self._live.take(), self._rate)
         return f"wrote {path}"
 

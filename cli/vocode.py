@@ -85,11 +85,9 @@ def vocode(
             raise InputError("--frames keeps those of one recording, and IN is a folder; leave it out")
         _vocode_folder(model, wish, source, out, plot)
         return
-    check_out("OUT", ".wav", out)
-    if out.resolve() == source.resolve():
-        raise InputError(f"OUT is {out}, as IN is; expected another name, which keeps the recording")
+    check_out("OUT", ".wav", out, source)
     if frames_to is not None:
-        check_out("--frames", ".npy", frames_to)
+        check_out("--frames", ".npy", frames_to, source)
     loaded = checkpoint.load(model)
     frames, n_samples = LoadedModel(loaded).frames_of(source)
     session = open_session(model, replace(wish, frames=frames), loaded)
@@ -153,8 +151,11 @@ def _sources(folder: Path, out: Path) -> list[Path]:
     is_within = folder.resolve() in elsewhere.parents
     found = [
         one
-        for one in sorted(folder.rglob("[!.]*"))
-        if one.suffix.lower() in suffixes and one.is_file() and not (is_within and elsewhere in one.resolve().parents)
+        for one in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in one.relative_to(folder).parts)
+        and one.suffix.lower() in suffixes
+        and one.is_file()
+        and not (is_within and elsewhere in one.resolve().parents)
     ]
     if not found:
         raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")

@@ -65,7 +65,8 @@ def steps_within(
     training.train(trial, tried, start_from=start_from)
     lines = [line for line in metrics.read_metrics(tried) if line.get("samples_per_s") and line["step"] > SETTLED]
     speed = np.mean([line["samples_per_s"] for line in lines])
-    return max(1, round(60 * minutes * speed / (trial.training.batch_size * trial.window)))
+    codes_of_step = trial.window * trial.training.batch_size * trial.training.accumulate
+    return max(1, round(60 * minutes * speed / codes_of_step))
 
 
 def n_parameters(run: Path) -> int:

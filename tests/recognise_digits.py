@@ -1,6 +1,6 @@
 """Ask a classifier trained on real digits whether those that a model makes are the ones that were asked for.
 
-    python -m tests.recognise_digits runs/mnist --from MNIST_FOLDER
+    python -m tests.recognise_digits runs/mnist
     python -m tests.recognise_digits runs/digits
 
 Drawn digits or spoken ones, as the model makes them. The classifier is a small convolutional network over pixels or
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import wavegen
 from wavegen import checkpoint, recipe
 from wavegen.data import corpora, splits
-from wavegen.data.images import read_idx
+from wavegen.data.images import ImageForm
 from wavegen.data.store import Store
 from wavegen.data.windows import Segment
 from wavegen.features import SILENT, LogMel
@@ -43,28 +43,21 @@ class Digits(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--from", dest="source", type=Path, help="the folder of MNIST, for images")
     parser.add_argument("--temperature", type=float, default=None)
     arguments = parser.parse_args()
     model = wavegen.load(arguments.model)
+    train, test = real_digits(arguments.model)
     if model.description.shape:
-        train, test = (drawn_digits(arguments.source, stem) for stem in ("train", "t10k"))
         classifier = trained(train, epochs=3, shift=0)
         made = draw(model, arguments.temperature)
     else:
-        train, test = spoken_digits(arguments.model)
         classifier = trained(train, epochs=30, shift=MAX_SHIFT)
         made = speak(model, arguments.temperature)
     print(f"{len(test.digits)} real ones of the test split: {share_right(classifier, test):.2%} recognised")
     print(f"{len(made.digits)} that {arguments.model} made: {share_right(classifier, made):.2%} recognised as asked")
 
 
-def drawn_digits(source: Path, stem: str) -> Digits:
-    pixels, labels = (read_idx(source / f"{stem}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-    return Digits(from_pixels(pixels), torch.from_numpy(labels.astype(np.int64)))
-
-
-def spoken_digits(model: str) -> tuple[Digits, Digits]:
+def real_digits(model: str) -> tuple[Digits, Digits]:
     """The training and the test split of the corpus that a model was trained on."""
     loaded = checkpoint.load(Path(model))
     data = recipe.parse(loaded.recipe, model).data
@@ -74,10 +67,12 @@ def spoken_digits(model: str) -> tuple[Digits, Digits]:
 
 
 def from_segments(store: Store, segments: list[Segment]) -> Digits:
-    sounds = [store.samples[one.start : one.start + one.n_samples] / 32768 for one in segments]
-    return Digits(
-        from_sounds(sounds, store.form.sample_rate), torch.tensor([int(one.labels["digit"]) for one in segments])
-    )
+    each = [store.samples[one.start : one.start + one.n_samples] for one in segments]
+    if isinstance(store.form, ImageForm):
+        inputs = from_pixels(np.stack(each).reshape(len(each), *store.form.height, store.form.width))
+    else:
+        inputs = from_sounds([samples / 32768 for samples in each], store.form.sample_rate)
+    return Digits(inputs, torch.tensor([int(one.labels["digit"]) for one in segments]))
 
 
 def draw(model: LoadedModel, temperature: float | None) -> Digits:

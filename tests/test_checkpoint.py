@@ -175,6 +175,7 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"kind": []}, "its kind is no text"),
         ({"credit": 3}, "its credit is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
+        ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
         ({"decoding": []}, "its decoding is []"),
         ({"decoding": {"heat": 1}}, "its decoding is"),
         ({"decoding": {"temperature": "hot"}}, "expected numbers"),

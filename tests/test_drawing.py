@@ -113,6 +113,7 @@ def test_a_model_of_sound_is_refused(tiny_run):
         ({"shape": ["x", 4, 1]}, "the height of its images is 'x'"),
         ({"architecture.width": 10**9}, "width is 1000000000"),
         ({"architecture.reach": "3"}, "reach is '3'"),
+        ({"architecture.kernel_size": "x"}, "kernel_size"),
         ({"architecture.height": 10**9}, "places of images 1000000000 high"),
         ({"architecture.n_blocks": 1}, "1 x 2 layers, but the weights of 8"),
     ],

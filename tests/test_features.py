@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -94,8 +96,14 @@ def test_frames_that_cannot_be_are_refused(tmp_path, array, message):
         read_frames(tmp_path / "frames.npy", 20)
 
 
+def _archive(whole: bool) -> bytes:
+    archive = io.BytesIO()
+    np.savez(archive, frames=np.zeros((3, 20)))
+    return archive.getvalue()[: None if whole else -30]
+
+
 @pytest.mark.parametrize("name", ["frames.npy", "frames.safetensors"])
-@pytest.mark.parametrize("content", [None, b"", b"no array"])
+@pytest.mark.parametrize("content", [None, b"", b"no array", _archive(whole=True), _archive(whole=False)])
 def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)

@@ -60,6 +60,17 @@ def test_gain_is_faded():
     assert not next(loud).any()
 
 
+@pytest.mark.parametrize("wanted", [{"gain": np.nan}, {"seed": -1}, {"temperature": -1.0}, {"labels": {"who": "x"}}])
+def test_what_cannot_be_changes_nothing(wanted):
+    playing = live()
+    before = playing.controls
+    with pytest.raises(InputError):
+        playing.change(**wanted)
+    with pytest.raises(InputError):
+        playing.restart(-1)
+    assert playing.controls is before
+
+
 def test_a_new_beginning_is_the_sound_of_its_seed_faded_into():
     playing = live()
     blocks = playing.blocks()

@@ -46,6 +46,7 @@ def test_a_recipe_survives_being_written_and_read():
         ("training.steps=many", "training.steps is 'many'; input should be a valid integer"),
         ("data.corpus=librispeach", "data.corpus is 'librispeach'; expected one of sine, folder, librispeech"),
         ("model.activation=tanh", "model.activation is 'tanh'; input should be 'gated' or 'relu'"),
+        ("training.compile=perhaps", "training.compile is 'perhaps'; input should be 'auto', True or False"),
         ("data.frequencies=[]", "data.frequencies is []"),
     ],
 )

@@ -182,8 +182,10 @@ def load(model: Path) -> Checkpoint:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
-    if fault := _fault(description, weights):
-        raise InputError(f"{path} describes what cannot be: {fault}")
+    if not isinstance(recipe, str):
+        raise InputError(f"{path} has damaged metadata; expected its recipe as text, found {type(recipe).__name__}")
+    if found_fault := fault(description, weights):
+        raise InputError(f"{path} describes what cannot be: {found_fault}")
     return Checkpoint(description, weights, recipe, path)
 
 
@@ -227,8 +229,8 @@ def measure(checkpoint: Checkpoint) -> Size:
     )
 
 
-def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | None:
-    """What contradicts itself in a model file, before anything of the sizes it claims is made."""
+def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | None:
+    """What contradicts itself in a model file, or is more than one may hold, before anything of such sizes is made."""
     shape = described.architecture
     if not isinstance(shape, dict):
         return f"its architecture is {type(shape).__name__}, expected a mapping"
@@ -254,20 +256,24 @@ def _fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str |
         return f"the height of its images is {described.shape[0]!r}, expected an integer from 1 to 65,536"
     if described.kind == "pixelcnn" and shape.get("height") not in (None, described.shape[0]):
         return f"the network knows the places of images {shape['height']!r} high, and its shape is {described.shape}"
+    if described.kind == "pixelcnn" and "kernel_size" in shape:
+        return f"kernel_size is {shape['kernel_size']!r}, and the kernels of a pixelcnn are 2 rows of `reach` pixels"
     remembered = (shape.get("kernel_size", 2) - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"] * width
     if remembered * shape["residual_channels"] > MAX_REMEMBERED:
         return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"
     for name in ("codec", "corpus", "corpus_fingerprint", "credit"):
         if not isinstance(getattr(described, name), str):
             return f"its {name} is no text"
-    if not isinstance(described.bits, dict) or not all(isinstance(b, int | float) for b in described.bits.values()):
-        return "its bits are no numbers by split"
+    for name, what in (("bits", "split"), ("precision_costs", "precision")):
+        by_name = getattr(described, name)
+        if not isinstance(by_name, dict) or not all(isinstance(bits, int | float) for bits in by_name.values()):
+            return f"its {name} are no numbers by {what}"
     if not isinstance(described.decoding, dict) or set(described.decoding) - {one.name for one in fields(Decoding)}:
         return f"its decoding is {described.decoding}, expected {', '.join(one.name for one in fields(Decoding))}"
     if not all(value is None or type(value) in (int, float) for value in described.decoding.values()):
         return f"its decoding is {described.decoding}, expected numbers"
-    if fault := _fault_of_features(described):
-        return fault
+    if of_features := _fault_of_features(described):
+        return of_features
     labels = described.labels
     if not isinstance(labels, dict) or not all(
         isinstance(values, list) and all(isinstance(value, str) for value in values) for values in labels.values()

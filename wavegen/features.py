@@ -7,6 +7,8 @@ with a Hann window and the STFT scaled so that a sine at full scale has magnitud
 sound of T samples has ceil(T / hop) frames, and so F frames make F * hop samples.
 """
 
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,9 +172,11 @@ def _torchaudio() -> Any:
 
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array: NDArray[Any] | Mapping[str, Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read the frames {path}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"cannot read the frames {path}: it is an archive of arrays; expected one array")
     return array
 
 
@@ -183,7 +187,7 @@ def _read_safetensors(path: Path) -> NDArray[Any]:
             if len(names) != 1 and "frames" not in names:
                 raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; expected one tensor, or one `frames`")
             array: NDArray[Any] = file.get_tensor("frames" if "frames" in names else names[0])
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read the frames {path}: {error}") from error

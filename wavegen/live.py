@@ -1,5 +1,7 @@
 """A model played like an instrument: what is asked of it takes effect with the next block, without a click."""
 
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -10,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.conditioning import label_indices
+from wavegen.errors import InputError
 from wavegen.generation import hear
-from wavegen.sampling import Decoding, probabilities, uniforms
+from wavegen.sampling import Decoding, check_seed, probabilities, uniforms
 from wavegen.session import Session
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
@@ -52,6 +55,7 @@ class Live:
         self.session = session
         self.meter = Meter()
         self.controls = Controls(session.decoding, session.seed, labels=session.labels)
+        self._changing = threading.RLock()
         self._engine = session.engine
         self._condition = session.condition
         self._rate = session.description.sample_rate
@@ -65,19 +69,29 @@ class Live:
 
         Raises: InputError for what the model cannot do; nothing is changed then.
         """
+        with self._changing:
+            self.controls = replace(self.controls, **self._checked(wanted))
+
+    def _checked(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Fields of `controls` as `change` takes them, each known to be possible."""
         decoding = {name: wanted.pop(name) for name in ("temperature", "top_k", "top_p") if name in wanted}
         if decoding:
             wanted["decoding"] = replace(self.controls.decoding, **decoding)
             wanted["decoding"].check_head(self.session.description.head)
         if "labels" in wanted:
             label_indices(self.session.description.labels, wanted["labels"])
+        if "seed" in wanted:
+            check_seed(wanted["seed"])
         if "gain" in wanted:
+            if not math.isfinite(wanted["gain"]):
+                raise InputError(f"gain is {wanted['gain']}; expected a number from 0 to {MAX_GAIN:g}")
             wanted["gain"] = min(max(wanted["gain"], 0.0), MAX_GAIN)
-        self.controls = replace(self.controls, **wanted)
+        return wanted
 
     def restart(self, seed: int) -> None:
         """Begin anew with another seed; the take begins anew as well."""
-        self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
+        with self._changing:
+            self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
 
     def take(self) -> NDArray[np.float32]:
         """The sound since the last beginning, (T, streams), of which the newest `TAKE_S` are kept."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import conditioning, drawing, plots
-from wavegen.checkpoint import Checkpoint
+from wavegen.checkpoint import MODEL_FILE, Checkpoint
 from wavegen.data import audio
 from wavegen.data.images import ImageForm
 from wavegen.data.store import Store
@@ -20,10 +20,11 @@ SOUND, PICTURE = "sample.wav", "sample.png"
 N_IMAGES, N_COLUMNS = 32, 8
 
 
-def is_there(folder: Path, store: Store) -> bool:
-    """Whether a run folder holds what `write` writes."""
-    names = [PICTURE] if isinstance(store.form, ImageForm) else [SOUND, PICTURE]
-    return all((folder / name).exists() for name in names)
+def is_newest(folder: Path, store: Store) -> bool:
+    """Whether a run folder holds what `write` writes, written after its model."""
+    paths = [folder / name for name in ([PICTURE] if isinstance(store.form, ImageForm) else [SOUND, PICTURE])]
+    made_at = (folder / MODEL_FILE).stat().st_mtime_ns
+    return all(path.exists() and path.stat().st_mtime_ns >= made_at for path in paths)
 
 
 def write(

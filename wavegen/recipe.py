@@ -306,7 +306,7 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the hardware has it"
     )
-    compile: Literal["auto"] | bool = Field(
+    compile: Literal["auto", True, False] = Field(
         False,
         description="fuse the network's operations (torch.compile): a minute at the start, then about 1.6 times the "
         "speed on a processor; auto does it where there is a C++ compiler",

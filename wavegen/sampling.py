@@ -20,6 +20,12 @@ def fresh_seed() -> int:
     return secrets.randbelow(2**32)
 
 
+def check_seed(value: int, name: str = "seed") -> None:
+    """Raises: InputError if it lies outside [0, 2**64)."""
+    if not 0 <= value < 2**64:
+        raise InputError(f"{name} is {value}; expected an integer in [0, 2**64)")
+
+
 def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDArray[np.float64]:
     """The random numbers of steps `step` to `step + n - 1` of one stream: `(n, n_draws)`, float64 in [0, 1).
 
@@ -29,9 +35,8 @@ def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDA
 
     Raises: InputError if seed or stream lies outside [0, 2**64).
     """
-    for name, value in (("seed", seed), ("stream", stream)):
-        if not 0 <= value < 2**64:
-            raise InputError(f"{name} is {value}; expected an integer in [0, 2**64)")
+    check_seed(seed)
+    check_seed(stream, "stream")
     key = np.array([seed, stream], dtype=np.uint64)
     groups = []
     for group in range(-(-n_draws // 4)):  # one counter value yields four numbers

@@ -42,8 +42,8 @@ class Wish:
     `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
     recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames (F, n_features)
     of what a vocoder is to say. `n`: how many sounds side by side. `beam`:
-    search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`: auto takes the fastest
-    there is. `device`: auto, cpu or cuda. `precision` of the CPU engine: see `engines.make_engine`.
+    search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`, `device` and
+    `precision`: see `engines.make_engine`.
     """
 
     temperature: float | None = None
@@ -89,6 +89,11 @@ class Session:
         self.beam = wish.beam
         if wish.beam is not None:
             _check_beam(wish, described)
+        self.labels = dict(wish.labels or {})
+        conditioning.label_indices(described.labels, self.labels)
+        if described.features and wish.prime is not None:
+            raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
+        self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
         n_streams = wish.n if wish.beam is None else wish.beam
         if n_streams < 1:
             what = "sounds" if wish.beam is None else "candidates"
@@ -97,15 +102,11 @@ class Session:
             wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
         )
         self._loaded = loaded
-        self.labels = dict(wish.labels or {})
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
-        if described.features and wish.prime is not None:
-            raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
         if wish.frames is not None:
             frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
             self._under_frames = FrameConditioner(loaded, [self.labels] * n_streams, frames).at
-        self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
         """What the engine reads for these labels, the same for every stream; None for a model that has none.

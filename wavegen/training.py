@@ -107,7 +107,7 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     if run.step < settings.steps:
         run.save()
         say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
-    elif not preview.is_there(folder, run.store):  # a kill between the last save and the last sound
+    elif not preview.is_newest(folder, run.store):  # a kill between the last save and the last sound
         run.write_sample()
 
 
@@ -228,6 +228,9 @@ class Run:
             source = checkpoint.load(start_from)
             _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
+        weights = {name: tensor.numpy(force=True) for name, tensor in self.model.state_dict().items()}
+        if fault := checkpoint.fault(self.description, weights):
+            raise InputError(f"no model file can hold what this recipe describes: {fault}")
         self.averaged: Model = copy.deepcopy(self.model).requires_grad_(False).eval()
         is_image = isinstance(recipe.data, ImageData)
         field = 0 if is_image else self.model.receptive_field  # an image has no context before it
@@ -248,9 +251,10 @@ class Run:
         self.optimizers = make_optimizers(self.model, settings)
         if state is not None:
             self._restore(state)
-        self.loss = loss_and_bits
+        self._loss = loss_and_bits
         self._announce(resume, state is not None)
-        if settings.compile is True or (settings.compile == "auto" and has_compiler(device)):
+        is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
+        if is_compiled and self.step < settings.steps:
             self._compile()
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
@@ -311,7 +315,7 @@ class Run:
         """What training lowers, and the bits per counted code that it reports."""
         self.speed.n_samples += tensors.codes.numel()
         with self.autocast():
-            return self.loss(self.model, tensors, self.recipe.training.label_contrast)
+            return self._loss(self.model, tensors, self.recipe.training.label_contrast)
 
     def autocast(self) -> torch.autocast:
         """The precision of the products, as the recipe and the machine allow it."""
@@ -439,7 +443,7 @@ class Run:
     def _compile(self) -> None:
         """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so."""
         say("Compiling, about a minute")
-        self.loss = torch.compile(loss_and_bits)
+        self._loss = torch.compile(loss_and_bits)
         batch = self.windows.batch(0, self.recipe.training.batch_size)
         try:
             self.loss_and_bits(_tensors(batch, self.device))[0].backward()
@@ -448,7 +452,7 @@ class Run:
             if self.recipe.training.compile is True:
                 raise InputError(f"{sentence}; set training.compile to false") from error
             say(f"{sentence}, so it trains uncompiled")
-            self.loss = loss_and_bits
+            self._loss = loss_and_bits
         self.model.zero_grad()
         self.speed.reset()
 

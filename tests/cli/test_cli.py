@@ -239,6 +239,10 @@ MISTAKES = {
     "a wrong temperature": (["generate", "RUN", "--temperature", "-1"], "temperature is -1.0; expected 0"),
     "a prime that is not there": (["generate", "RUN", "--prime", "no.wav"], "there is no recording no.wav"),
     "a prime that is no sound": (["generate", "RUN", "--prime", "tiny.yaml"], "cannot read the recording tiny.yaml"),
+    "a sound over its prime": (
+        ["generate", "RUN", "--prime", "hello.wav", "--out", "hello.wav"],
+        "--out is hello.wav, which is also what is read; expected another name, which keeps it",
+    ),
     "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
     "a window within the receptive field": (
         ["train", "tiny.yaml", "--set", "training.window=16"],
@@ -252,6 +256,7 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_2(tmp_path, tiny_run, monk
     (tmp_path / "tiny.yaml").write_text(TINY_RECIPE)
     (tmp_path / "pickle.pt").write_bytes(b"PK\x03\x04")
     (tmp_path / "file").touch()
+    soundfile.write(tmp_path / "hello.wav", np.zeros(100), 8000)
     before = sorted(path.name for path in tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["wavegen", *(str(tiny_run) if word == "RUN" else word for word in arguments)])

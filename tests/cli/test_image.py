@@ -143,6 +143,11 @@ def test_inspect_and_list_know_images(image_run):
         (["image", "sample", "RUN", "--label", "size=3"], "the model has no label 'size'"),
         (["image", "sample", "RUN", "--out", "x.jpg"], "--out is x.jpg; expected the name of a .png file"),
         (["image", "sample", "SOUND"], "makes sound; expected a pixelcnn"),
+        (["image", "complete", "RUN", "x.png", "--out", "x.png"], "--out is x.png, which is also what is read"),
+        (
+            ["image", "evaluate", "RUN", "--set", "training.seed=1"],
+            "only the data can be others here",
+        ),
         (["image", "complete", "RUN", "none.png"], "cannot read the image none.png"),
         (["image", "evaluate", "SOUND"], "makes sound; `wavegen evaluate` measures it"),
         (["image", "evaluate", "RUN", "--split", "exam"], "unknown split 'exam'"),

@@ -89,6 +89,8 @@ def test_a_folder_is_made_again_file_by_file(vocoder, recording, tmp_path):
     np.save(source / "frames.npy", wavegen.load(vocoder).frames_of(recording)[0][:5])
     (source / "broken.wav").write_bytes(b"RIFF" + bytes(100_000))  # the largest, so it comes first
     (source / "notes.txt").write_text("not sound")
+    (source / ".cache").mkdir()
+    (source / ".cache" / "passed over.wav").write_bytes((source / "long.wav").read_bytes())
     options = ("--seed", 3, "--engine", "reference")
     result = run("vocode", vocoder, source, out, *options)
     names = ("long.wav", "below/short.wav", "frames.wav")
@@ -126,7 +128,7 @@ def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
         run("vocode", vocoder, source, tmp_path / "out.wav")
     with pytest.raises(InputError, match="--frames keeps those of one recording"):
         run("vocode", vocoder, source, tmp_path / "out", "--frames", tmp_path / "frames.npy")
-    with pytest.raises(InputError, match=r"OUT is .*, as IN is; expected another name"):
+    with pytest.raises(InputError, match=r"OUT is .*, which is also what is read; expected another name"):
         run("vocode", vocoder, recording, recording)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.wav", "in"]
 

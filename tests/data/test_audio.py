@@ -81,6 +81,12 @@ def test_empty_and_foreign_files_are_refused(tmp_path):
             decode(tmp_path / f"{name}.wav")
 
 
+def test_samples_without_a_header_are_refused(tmp_path):
+    (tmp_path / "x.raw").write_bytes(bytes(1000))
+    with pytest.raises(InputError, match="samples without a header do not tell their rate"):
+        decode(tmp_path / "x.raw")
+
+
 def test_absurd_rates_are_refused(tmp_path):
     soundfile.write(tmp_path / "x.wav", np.zeros(100), 1)
     with pytest.raises(InputError, match="sample rate is 1 Hz"):

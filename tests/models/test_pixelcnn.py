@@ -115,6 +115,13 @@ def test_places_are_told_apart_beyond_the_receptive_field(float64):
         assert (rows[0] != rows[1:]).any() == is_told
 
 
+def test_more_rows_than_it_knows_places_are_refused(float64):
+    model = tiny_pixelcnn(height=HEIGHT)
+    _, state = model(random_images(1))
+    with pytest.raises(ValueError, match="6 rows; expected at most the height of 5"):
+        model(random_images(1)[:, :WIDTH], state)
+
+
 @pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])
 def test_probabilities_of_all_values_sum_to_one(float64, head):
     model = tiny_pixelcnn(3, head=head, n_mixtures=3, n_classes=256)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wavegen import files
 from wavegen.data.form import Notes, Source
 from wavegen.errors import DiskError, InputError
+from wavegen.progress import say
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BAND_DB = 6  # of the histogram of levels
@@ -75,6 +76,8 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
         sound = soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
+    except TypeError as error:  # soundfile's word for a name that ends in .raw
+        raise InputError("samples without a header do not tell their rate; expected a format such as WAV") from error
     with sound:
         facts.sample_rate, facts.n_channels = sound.samplerate, sound.channels
         if not RATES[0] <= sound.samplerate <= RATES[1]:
@@ -211,6 +214,7 @@ def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callabl
             failure = DiskError(f"cannot write on to {path} ({error}); it holds what was written before")
         except BaseException as error:
             failure = error
+    say(f"Wrote {path}")
     if failure is not None:
         raise failure
 

@@ -137,7 +137,7 @@ class WindowRule:
 
 
 class Windows:
-    """Windows of codes as a pure function of (seed, step): a resumed run sees what an uninterrupted one would have.
+    """Windows of codes as a pure function of (seed, number of the pass): a resumed run sees what it would have seen.
 
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
@@ -174,8 +174,8 @@ class Windows:
         self._coder, self._framer = Coder(store, codec), framer
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
-    def batch(self, step: int, size: int) -> Batch:
-        """The windows of one step."""
+    def batch(self, number: int, size: int) -> Batch:
+        """The windows of one forward pass; passes are numbered through all steps."""
         rule = self._rule
         codes = np.full((size, rule.window), self._silence, dtype=np.int64)
         counted = np.zeros((size, rule.window), dtype=bool)
@@ -184,7 +184,7 @@ class Windows:
         origins, stretches = [], []
         for row in range(size):
             random = np.random.Generator(
-                np.random.Philox(key=np.array([rule.seed, step], dtype=np.uint64), counter=[0, 0, 0, row])
+                np.random.Philox(key=np.array([rule.seed, number], dtype=np.uint64), counter=[0, 0, 0, row])
             )
             segment, offset = self._choose(random)
             if self._framer is not None:

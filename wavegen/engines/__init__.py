@@ -15,7 +15,7 @@ from wavegen.engines.base import Above, Engine, n_cores
 from wavegen.engines.packing import MAX_COST, Precision
 from wavegen.errors import InputError
 
-Condition = NDArray[np.float32] | None
+LabelCondition = NDArray[np.float32] | None
 
 
 def _numba(
@@ -68,14 +68,14 @@ def _reference(
     return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams)
 
 
-def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
     from wavegen.engines.above import NumpyAbove
     from wavegen.engines.weights import above_weights
 
     return NumpyAbove(above_weights(checkpoint), n_streams, condition)
 
 
-def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceAbove
     from wavegen.models.build import from_checkpoint
@@ -93,7 +93,7 @@ class Maker(NamedTuple):
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
     make: Callable[[Checkpoint, int, str, str, int | None], tuple[str, Engine]]
-    make_above: Callable[[Checkpoint, int, str, Condition], Above]
+    make_above: Callable[[Checkpoint, int, str, LabelCondition], Above]
     n_at_once: Callable[[], int]
 
 
@@ -123,7 +123,7 @@ def make_engine(
     precision: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[str, Engine]:
-    """Build an engine by name, or the fastest that runs on the device for "auto"; returns a title for people as well.
+    """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for device cuda.
 
     Of a PixelCNN it makes the rows; `make_above` makes what they are conditioned on.
 
@@ -146,7 +146,7 @@ def make_engine(
     return f"{name} in {chosen}", engine
 
 
-def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: Condition) -> Above:
+def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
     """What goes with an engine of that name for images; `condition` (conditioning.py) is that of their labels.
 
     Raises: as `make_engine`.

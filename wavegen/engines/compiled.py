@@ -14,7 +14,7 @@ from wavegen import files, sampling
 from wavegen.engines import simd
 
 COMPLETE = "complete"
-COMPILED = ("simd.py", "draws.py", "kernel.py", "compiled.py")
+COMPILED = ("simd.py", "draws.py", "packing.py", "kernel.py", "compiled.py")
 
 
 def folder() -> Path:

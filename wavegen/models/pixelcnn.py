@@ -1,7 +1,7 @@
 """Gated PixelCNN (arXiv:1606.05328): an image, row by row, on the causal core that WaveNet is made of.
 
     codes (B, H, W, colours)
-      |  delay by one row (so the output at a row has seen the rows above only), embed
+      |  delay by one row (so the output at a row has seen the rows above only), embed, add the place
     x (B, H, W, residual_channels)
       |  `above`: a stack that streams over rows; its kernels reach one row up and some pixels to either side
     z_1 ... z_n (B, H, W, gate_channels)
@@ -154,7 +154,7 @@ class PixelCNN(Labelled):
     def look_above(
         self, rows: Tensor, state: PixelCNNState | None = None, condition: Tensor | None = None
     ) -> tuple[Tensor, PixelCNNState]:
-        """What enters the layers of every row: a function of the rows before it, and of the labels.
+        """What enters the layers of every row: a function of the rows before it, of the labels, and of the place.
 
         Shapes: rows (B, H, row_length) -> (B, H, row_length, n_layers, condition_channels), state.
         """
@@ -164,6 +164,8 @@ class PixelCNN(Labelled):
         x = torch.stack(embedded).sum(dim=0) * (pixels[..., :1] > 0)
         first = 0 if state is None else state.n_rows
         if self.height is not None:
+            if first + rows.shape[1] > self.height:
+                raise ValueError(f"{first + rows.shape[1]} rows; expected at most the height of {self.height}")
             x = x + self.row_place[first : first + rows.shape[1]] + self.column_place
         label = None if condition is None else condition[:, :, None]
         _, activations, stack = self.above(
