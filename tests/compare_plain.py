@@ -141,7 +141,6 @@ def _check(settings: Recipe) -> None:
     is_plain = model.head == "categorical" and model.activation == "gated" and model.residual and model.dilated
     assert is_plain and not model.dropout and not settings.features, "the recipe's network is no plain WaveNet"
     is_usual = loop.accumulate == 1 and not loop.input_noise and not loop.scheduled_sampling
-    is_usual = is_usual and not loop.label_contrast
     assert is_usual, "the recipe's training is not the usual loop"
 
 

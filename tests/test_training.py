@@ -130,7 +130,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     halves = []
     for number in range(2):
         batch = run.windows.batch(number, 2)
-        halves.append(run.loss_and_bits(tensors_of(batch))[0])
+        halves.append(run.mean_bits(tensors_of(batch)))
     mean = torch.stack(halves).mean()
     assert lines[0]["bits"] == pytest.approx(mean.item(), abs=1e-4)
     mean.backward()
@@ -169,12 +169,12 @@ def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_checkpoint(tmp_path, monkeypatch):
-    original = training.Run.loss_and_bits
+    original = training.Run.mean_bits
 
     def poisoned(self, tensors):
-        return tuple(one * (math.nan if self.step == 14 else 1.0) for one in original(self, tensors))
+        return original(self, tensors) * (math.nan if self.step == 14 else 1.0)
 
-    monkeypatch.setattr(training.Run, "loss_and_bits", poisoned)
+    monkeypatch.setattr(training.Run, "mean_bits", poisoned)
     with pytest.raises(InputError, match=r"loss is nan .* at step 15, in the batch sine-\d+ from sample"):
         training.train(tiny(), tmp_path / "run")
     kept = checkpoint.load(tmp_path / "run")
@@ -247,33 +247,6 @@ def test_labels_are_trained_and_kept(tmp_path):
     assert loaded.weights["labels.pitch.weight"].shape[0] == 3  # with a row for "unknown"
 
 
-def test_label_contrast_adds_how_well_bayes_rule_recognises_the_labels(tmp_path):
-    write_recordings(tmp_path / "in")
-    data = "data={corpus: folder, source: " + str(tmp_path / "in") + ", sample_rate: 8000, labels_from_folders: pitch}"
-    run = training.Run(tiny(data, "training.label_contrast=3"), tmp_path / "run", torch.device("cpu"))
-    tensors = tensors_of(run.windows.batch(0, 4))
-    contrasts = []
-    for before, own in ((1, 0), (0, 0), (2, 0), (0, 2)):  # labels of the last window and of the first; 2 is "unknown"
-        tensors.labels["pitch"] = torch.tensor([own, 1, 1, before])
-        loss, bits = run.loss_and_bits(tensors)
-        contrasts.append((loss - bits).item())
-        assert bits.item() == pytest.approx(training.loss_and_bits(run.model, tensors, 0)[1].item(), abs=1e-5)
-    alone = tensors._replace(codes=tensors.codes[:1], heard=tensors.heard[:1], counted=tensors.counted[:1])
-    n_counted = alone.counted.sum()
-    bits_of = [
-        training.loss_and_bits(run.model, alone._replace(labels={"pitch": torch.tensor([value])}), 0)[1] * n_counted
-        for value in (0, 1)
-    ]
-    is_own = torch.softmax(-math.log(2) * torch.stack(bits_of).detach(), 0)[0]
-    expected = [3 * -torch.log2(is_own) / n_counted, 3 / n_counted, 0, 0]
-    np.testing.assert_allclose(contrasts, [float(one) for one in expected], atol=1e-5)
-
-
-def test_label_contrast_without_labels_is_refused(tmp_path):
-    with pytest.raises(InputError, match="label_contrast is about labels, and the recipe's data names none"):
-        training.train(tiny("training.label_contrast=1"), tmp_path / "run")
-
-
 @pytest.mark.exhaustive
 def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
     training.train(tiny(), tmp_path / "run")
@@ -288,7 +261,7 @@ def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     batch = run.windows.batch(0, 4)
     tensors = tensors_of(batch)
     tensors.counted[:, : run.model.receptive_field] = False
-    codes, before = tensors.codes, run.loss_and_bits(tensors)[1]
+    codes, before = tensors.codes, run.mean_bits(tensors)
     logits = run.model(codes)[0][:, run.model.receptive_field :]
     expected = run.model.head.bits(logits, codes[:, run.model.receptive_field :]).mean()
     assert before.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -286,12 +286,6 @@ class Training(Section):
         0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0.99 averages about 100 steps"
     )
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
-    label_contrast: float = Field(
-        0,
-        ge=0,
-        description="weight of a second loss, how well labels are recognised by Bayes' rule, for labels that the "
-        "network heeds too little; a quarter of the windows is heard twice for it",
-    )
     input_noise: float = Field(
         0,
         ge=0,

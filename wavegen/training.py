@@ -23,11 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavegen import checkpoint, files, metrics, preview
@@ -50,7 +49,6 @@ STATE_FILE = "training.pt"
 RECIPE_FILE = "recipe.yaml"
 FORMAT = 2
 LOG_EVERY = 10  # steps
-CONTRASTED = 4  # one in so many windows is heard under other labels as well, if the recipe wants that
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
 
@@ -206,8 +204,6 @@ class Run:
         self.label_values = splits.label_values(self.segments["train"])
 
         settings = self.recipe.training
-        if settings.label_contrast and not self.label_values:
-            raise InputError("training.label_contrast is about labels, and the recipe's data names none; leave it out")
         torch.manual_seed(settings.seed)
         architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
         self.model = build(self.recipe.model.kind, architecture).to(self.device)
@@ -251,7 +247,7 @@ class Run:
         self.optimizers = make_optimizers(self.model, settings)
         if state is not None:
             self._restore(state)
-        self._loss = loss_and_bits
+        self._loss = mean_counted_bits
         self._announce(resume, state is not None)
         is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
         if is_compiled and self.step < settings.steps:
@@ -276,9 +272,9 @@ class Run:
             prepared = next(batches)
             origins += prepared.batch.origins
             tensors = self.let_hear_itself(prepared.tensors, number)
-            loss, mean_bits = self.loss_and_bits(tensors)
-            (loss / settings.accumulate).backward()
-            bits += mean_bits.item() / settings.accumulate
+            loss = self.mean_bits(tensors) / settings.accumulate
+            loss.backward()
+            bits += loss.item()
             self.speed.waited_s += prepared.waited_s
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
         self.check_finite(bits, norm, origins)
@@ -311,11 +307,11 @@ class Run:
         heard[is_own] = torch.from_numpy(own).to(heard.device)
         return tensors._replace(heard=heard)
 
-    def loss_and_bits(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
-        """What training lowers, and the bits per counted code that it reports."""
+    def mean_bits(self, tensors: Tensors) -> Tensor:
+        """Bits per counted code of a batch, the loss."""
         self.speed.n_samples += tensors.codes.numel()
         with self.autocast():
-            return self._loss(self.model, tensors, self.recipe.training.label_contrast)
+            return self._loss(self.model, tensors)
 
     def autocast(self) -> torch.autocast:
         """The precision of the products, as the recipe and the machine allow it."""
@@ -443,16 +439,16 @@ class Run:
     def _compile(self) -> None:
         """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so."""
         say("Compiling, about a minute")
-        self._loss = torch.compile(loss_and_bits)
+        self._loss = torch.compile(mean_counted_bits)
         batch = self.windows.batch(0, self.recipe.training.batch_size)
         try:
-            self.loss_and_bits(_tensors(batch, self.device))[0].backward()
+            self.mean_bits(_tensors(batch, self.device)).backward()
         except Exception as error:  # torch documents none; its code generator fails on some shapes in its own ways
             sentence = f"torch.compile fails on this network ({type(error).__name__})"
             if self.recipe.training.compile is True:
                 raise InputError(f"{sentence}; set training.compile to false") from error
             say(f"{sentence}, so it trains uncompiled")
-            self._loss = loss_and_bits
+            self._loss = mean_counted_bits
         self.model.zero_grad()
         self.speed.reset()
 
@@ -481,39 +477,11 @@ class Run:
             yield
 
 
-def loss_and_bits(model: Model, tensors: Tensors, label_contrast: float) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and its mean -log2 p(code) over the codes that count: the same without `label_contrast`.
-
-    With it a quarter of the windows is also heard under the labels of the window before each in the batch, and the loss
-    gets so much of -log2 p(own labels), by Bayes' rule between the two. A label says a few bits about hundreds or
-    thousands of codes, so the codes' bits alone teach it slowly (Krause et al., "GeDi", arXiv:2009.06367, have the
-    same sum of two losses for text).
-    """
-    n = len(tensors.codes)
-    if label_contrast:
-        tensors = _and_under_other_labels(tensors, max(1, n // CONTRASTED))
+def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
+    """Mean -log2 p(code) over the codes of a batch that count."""
     parameters, _ = model(tensors.heard, None, model.condition(tensors.labels, tensors.frames))
-    bits = (model.head.bits(parameters, tensors.codes) * tensors.counted).sum(dim=1)
-    mean = bits[:n].sum() / tensors.counted[:n].sum().clamp(min=1)
-    if not label_contrast:
-        return mean, mean
-    own, other = bits[: len(bits) - n], bits[n:]
-    confusion = F.softplus((own - other) * math.log(2)) / math.log(2)  # -log2 p(own labels): 1 bit for a toss-up
-    for name, rows in tensors.labels.items():  # of an unknown label nothing can be known
-        unknown = cast(nn.Embedding, model.labels[name]).num_embeddings - 1
-        confusion = confusion * (rows[: len(own)] != unknown) * (rows[n:] != unknown)
-    return mean + label_contrast * confusion.sum() / tensors.counted[n:].sum().clamp(min=1), mean.detach()
-
-
-def _and_under_other_labels(tensors: Tensors, n_again: int) -> Tensors:
-    """A batch, and the first `n_again` of its windows a second time, with the labels of the windows before them."""
-
-    def longer(part: Tensor) -> Tensor:
-        return torch.cat([part, part[:n_again]])
-
-    labels = {name: torch.cat([rows, rows.roll(1)[:n_again]]) for name, rows in tensors.labels.items()}
-    frames = None if tensors.frames is None else longer(tensors.frames)
-    return Tensors(longer(tensors.codes), longer(tensors.heard), longer(tensors.counted), labels, frames)
+    bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
+    return (bits * counted).sum() / counted.sum().clamp(min=1)
 
 
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
