@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.table import Table
+
 from wavegen.checkpoint import Checkpoint
+from wavegen.codec import Codec
 from wavegen.errors import InputError
 from wavegen.progress import say
 
@@ -19,6 +22,18 @@ class Split(NamedTuple):
     store: "Store"
     train: "Sequence[Segment]"
     chosen: "Sequence[Segment]"
+
+
+def bits_table(split: Split, codec: Codec, bits: float, title: str) -> Table:
+    """A model's bits beside those of histograms counted on what it was trained on."""
+    from wavegen.evaluation import histogram_bits
+
+    order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, codec)
+    table = Table("", f"bits per {split.store.form.unit}", title=title)
+    table.add_row("this model", f"{bits:.3f}")
+    table.add_row("order-1 histogram (knows the one before)", "-" if order_1 is None else f"{order_1:.3f}")
+    table.add_row("order-0 histogram", f"{order_0:.3f}")
+    return table
 
 
 def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Split:

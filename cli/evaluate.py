@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wavegen import checkpoint
+from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines.packing import REDUCED
@@ -18,7 +18,7 @@ from wavegen.features import LogMel
 from wavegen.generation import n_samples
 from wavegen.progress import bar, say
 
-from .corpus import open_split
+from .corpus import bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings
 
 if TYPE_CHECKING:
@@ -61,14 +61,19 @@ def evaluate(
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, drift, histogram_bits, label_rows, make_framer, precision_costs
+    from wavegen.evaluation import bits_per_sample, drift, label_rows, make_framer, precision_costs
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
     described = loaded.description
     if described.shape:
         raise InputError(f"{loaded.path} draws images; `wavegen image evaluate` measures it")
-    store, train, chosen = open_split(loaded, split, settings)
+    if precisions:
+        if checkpoint.PRETRAINED in loaded.path.parents:
+            raise InputError(f"{loaded.path} ships with wavegen and stays as it is; expected a model of yours")
+        files.check_writable(loaded.path.absolute().parent)
+    opened = open_split(loaded, split, settings)
+    store, _, chosen = opened
     rate = described.sample_rate
     n_free = 0 if free_running is None else n_samples(free_running, rate)
     examples = _long_enough(chosen, n_free) if n_free else []
@@ -82,13 +87,8 @@ def evaluate(
         bits = bits_per_sample(
             network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running, framer
         )
-    order_0, order_1 = histogram_bits(store, train, chosen, codec)
-
-    table = Table("", "bits per sample", title=f"{loaded.path}, step {described.step}, {split} split")
-    table.add_row("this model", f"{bits:.3f}")
-    table.add_row("order-1 histogram (knows the sample before)", "-" if order_1 is None else f"{order_1:.3f}")
-    table.add_row("order-0 histogram", f"{order_0:.3f}")
-    Console(markup=False).print(table)
+    title = f"{loaded.path}, step {described.step}, {split} split"
+    Console(markup=False).print(bits_table(opened, codec, bits, title))
     if precisions:
         with bar("Rounding", len(REDUCED)) as running:
             costs = precision_costs(network, store, chosen, codec, described.labels, bar=running, framer=framer)

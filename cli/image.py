@@ -19,7 +19,7 @@ from wavegen.progress import bar, console, say
 from wavegen.sampling import fresh_seed
 
 from .blocks import half_blocks
-from .corpus import open_split
+from .corpus import bits_table, open_split
 from .options import (
     Device,
     EngineName,
@@ -133,27 +133,23 @@ def evaluate(
         wavegen image evaluate runs/cifar10 --split validation --n 1000
     """
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, histogram_bits
+    from wavegen.evaluation import bits_per_sample
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
     if not loaded.description.shape:
         raise InputError(f"{loaded.path} makes sound; `wavegen evaluate` measures it")
-    store, train, chosen = open_split(loaded, split, settings)
+    opened = open_split(loaded, split, settings)
+    store, _, chosen = opened
     described, codec = loaded.description, loaded.description.make_codec()
     n_codes = store.form.n_values(len(chosen) if n is None else min(n, len(chosen)))
     say(f"{split} split of {store.corpus}: {store.form.amount(n_codes)}")
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
-    order_0, order_1 = histogram_bits(store, train, chosen, codec)
-    per_image = store.form.n_values(1)
-    table = Table("", "bits per dimension", title=f"{loaded.path}, step {described.step}, {split} split")
-    table.add_row("this model", f"{bits:.3f}")
-    table.add_row("order-1 histogram (knows the code before)", "-" if order_1 is None else f"{order_1:.3f}")
-    table.add_row("order-0 histogram", f"{order_0:.3f}")
-    Console(markup=False).print(table)
-    print(f"{bits * per_image * np.log(2):.2f} nats an image")
+    title = f"{loaded.path}, step {described.step}, {split} split"
+    Console(markup=False).print(bits_table(opened, codec, bits, title))
+    print(f"{bits * store.form.n_values(1) * np.log(2):.2f} nats an image")
 
 
 @app.command("classify")

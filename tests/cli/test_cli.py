@@ -243,6 +243,10 @@ MISTAKES = {
         ["generate", "RUN", "--prime", "hello.wav", "--out", "hello.wav"],
         "--out is hello.wav, which is also what is read; expected another name, which keeps it",
     ),
+    "a model that ships to be changed": (
+        ["evaluate", "speech", "--precisions"],
+        "ships with wavegen and stays as it is",
+    ),
     "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
     "a window within the receptive field": (
         ["train", "tiny.yaml", "--set", "training.window=16"],
