@@ -92,7 +92,7 @@ class Plain:
         self.model.to(self.device)
         context = 1 + (settings.model.kernel_size - 1) * sum(self.model.dilations)
         rule = WindowRule(
-            settings.window, context, self.settings.true_starts, self.settings.label_dropout,
+            settings.window, context, self.settings.true_starts, self.settings.true_ends, self.settings.label_dropout,
             self.settings.balance, self.settings.input_noise, self.settings.seed,
         )  # fmt: skip
         self.windows = Windows(store, self.segments["train"], self.codec, rule, self.labels)

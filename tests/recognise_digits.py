@@ -69,7 +69,7 @@ def real_digits(model: str) -> tuple[Digits, Digits]:
 def from_segments(store: Store, segments: list[Segment]) -> Digits:
     each = [store.samples[one.start : one.start + one.n_samples] for one in segments]
     if isinstance(store.form, ImageForm):
-        inputs = from_pixels(np.stack(each).reshape(len(each), *store.form.height, store.form.width))
+        inputs = from_pixels(np.stack(each).reshape(len(each), store.form.height, store.form.width))
     else:
         inputs = from_sounds([samples / 32768 for samples in each], store.form.sample_rate)
     return Digits(inputs, torch.tensor([int(one.labels["digit"]) for one in segments]))

@@ -91,6 +91,12 @@ def test_broken_yaml_is_refused_with_its_line():
         recipe.parse("just words", "x.yaml")
 
 
+def test_ends_need_whole_recordings():
+    changes = ["data={corpus: music, sample_rate: 8000}", "training.true_ends=true"]
+    with pytest.raises(InputError, match=r"training\.true_ends needs whole recordings, and data\.split is time"):
+        recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="No such file"):
         recipe.load(tmp_path / "none.yaml")

@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from wavegen.errors import InputError
 from wavegen.features import LogMel
 
-SOUND_ONLY = ("window", "true_starts", "validation_seconds", "sample_seconds")  # keys of the training section
+SOUND_ONLY = (
+    "window",
+    "true_starts",
+    "true_ends",
+    "validation_seconds",
+    "sample_seconds",
+)  # keys of the training section
 IMAGES_ONLY = ("validation_images",)
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
@@ -265,6 +271,11 @@ class Training(Section):
         description="share of windows that begin where a recording begins, with nothing before; the others begin "
         "with a receptive field of context that counts for nothing",
     )
+    true_ends: bool = Field(
+        False,
+        description="silence follows the end of a recording, as far as the window reaches, and counts: so the network "
+        "learns to end words, calls or notes",
+    )
     balance: bool = Field(
         False,
         description="draw windows from every speaker (or first sub-folder) equally often, instead of every second of "
@@ -357,6 +368,8 @@ class Recipe(Section):
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
+        if self.training.true_ends and getattr(self.data, "split", "") == "time":
+            raise ValueError("training.true_ends needs whole recordings, and data.split is time; leave it out")
         return self
 
     def architecture(self, labels: dict[str, int]) -> dict[str, Any]:

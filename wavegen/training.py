@@ -234,6 +234,7 @@ class Run:
             recipe.window,
             field,
             settings.true_starts,
+            settings.true_ends,
             settings.label_dropout,
             settings.balance,
             settings.input_noise,

@@ -218,7 +218,7 @@ def test_mirrored_windows_are_whole_images_the_right_way_or_the_other(tmp_path):
     data = ImageFolderData(corpus="images", source=folder, size=(8, 6), colours="rgb")
     opened, _ = corpora.open_corpus(data)
     segments = splits.split(data, opened.recordings)["train"]
-    rule = WindowRule(8 * 6 * 3, 0, 0.1, 0.0, False, 0.0, 0, (8, 6, 3))
+    rule = WindowRule(8 * 6 * 3, 0, 0.1, False, 0.0, False, 0.0, 0, (8, 6, 3))
     batch = Windows(opened, segments, Linear(256), rule, {}).batch(0, 64)
     assert batch.counted.all()
     known = {segment.name: opened.samples[segment.start :][: 8 * 6 * 3] for segment in segments}

@@ -26,6 +26,7 @@ def windows(opened: store.Store, segments: list[Segment] | None = None, labels=N
         "window": 50,
         "context": CONTEXT,
         "true_starts": 0.3,
+        "true_ends": False,
         "label_dropout": 0.0,
         "balance": False,
         "input_noise": 0.0,
@@ -67,6 +68,14 @@ def test_a_window_counts_from_the_start_of_a_recording_or_behind_its_context():
             assert counted[CONTEXT:].all()
             assert counted[:CONTEXT].all() == (int(offset) == 0)
             assert counted[:CONTEXT].any() == (int(offset) == 0)
+
+
+@pytest.mark.parametrize("true_ends", [False, True])
+def test_silence_behind_a_recording_counts_if_that_is_asked_for(true_ends):
+    batch = windows(ramp_store(30), true_ends=true_ends).batch(0, 2)
+    assert (batch.codes[:, 30:] == CODEC.silence).all()
+    assert batch.counted[:, :30].all()
+    assert (batch.counted[:, 30:] == true_ends).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -167,7 +176,7 @@ def test_windows_with_frames_begin_at_a_frame():
     opened = ramp_store(300, 500)
     segments = segments_of(opened)
     framer = Framer(opened, FEATURES, look_ahead=1)
-    rule = WindowRule(50, CONTEXT, 0.3, 0.0, False, 0.0, 1)
+    rule = WindowRule(50, CONTEXT, 0.3, False, 0.0, False, 0.0, 1)
     batch = Windows(opened, segments, CODEC, rule, {}, framer).batch(0, 12)
     places = [int(origin.rsplit(" ", 1)[1]) for origin in batch.origins]
     assert all(place % 16 == 0 for place in places)
