@@ -14,13 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from wavegen.errors import InputError
 from wavegen.features import LogMel
 
-SOUND_ONLY = (
-    "window",
-    "true_starts",
-    "true_ends",
-    "validation_seconds",
-    "sample_seconds",
-)  # keys of the training section
+# Keys of the training section.
+SOUND_ONLY = ("window", "true_starts", "true_ends", "validation_seconds", "sample_seconds")
 IMAGES_ONLY = ("validation_images",)
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 

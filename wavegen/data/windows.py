@@ -143,8 +143,8 @@ class Windows:
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
     to be seen. With `context` equal to the receptive field, every counted code is predicted from its full past. A
-    recording shorter than the window is padded with silence, which counts with `true_ends` only. Every second of sound is equally
-    likely to be heard, or, with `balance`, every group of recordings, however much of each there is.
+    recording shorter than the window is padded with silence, which counts with `true_ends` only. Every second of
+    sound is equally likely to be heard, or, with `balance`, every group of recordings, however much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
     """
