@@ -176,6 +176,7 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"credit": 3}, "its credit is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
         ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
+        ({"architecture.mean_unit": 0.0}, "mean_unit is 0.0, expected a number above 0"),
         ({"decoding": []}, "its decoding is []"),
         ({"decoding": {"heat": 1}}, "its decoding is"),
         ({"decoding": {"temperature": "hot"}}, "expected numbers"),

@@ -28,7 +28,7 @@ VARIANTS = [
     {"n_colours": 3},
     {"activation": "relu", "n_colours": 3},
     {"labels": {}, "n_classes": 2},
-    {"head": "logistic-mixture", "n_mixtures": 3, "n_colours": 3},
+    {"head": "logistic-mixture", "n_mixtures": 3, "n_colours": 3, "mean_unit": 0.5},
     {"reach": 5, "n_blocks": 1, "layers_per_block": 3},
     {"height": HEIGHT, "n_colours": 3},
 ]

@@ -245,6 +245,9 @@ def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | 
         value = numbers.get(name)
         if type(value) is not int or not lowest <= value <= highest:
             return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
+    unit = shape.get("mean_unit", 1.0)
+    if not isinstance(unit, float) or not 0 < unit <= 1:
+        return f"mean_unit is {unit!r}, expected a number above 0 and at most 1"
     if described.n_classes != shape["n_classes"]:
         return f"the codec has n_classes {described.n_classes}, the network {shape['n_classes']}"
     if not isinstance(described.shape, list):

@@ -33,12 +33,13 @@ from wavegen import checkpoint, files, metrics, preview
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
-from wavegen.data.windows import Batch, WindowRule, Windows
+from wavegen.data.windows import Batch, WindowRule, Windows, typical_departure
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation import bits_per_sample, make_framer, precision_costs
 from wavegen.metrics import Metrics
 from wavegen.models.build import Model, build, load_weights
+from wavegen.models.heads import LogisticMixture
 from wavegen.muon import Muon
 from wavegen.progress import Bar, bar, say
 from wavegen.recipe import ImageData, Recipe, Training
@@ -206,6 +207,10 @@ class Run:
         settings = self.recipe.training
         torch.manual_seed(settings.seed)
         architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
+        source = None if start_from is None or state is not None else checkpoint.load(start_from)
+        if recipe.model.head == LogisticMixture.kind:
+            known = None if source is None else source.description.architecture.get("mean_unit", 1.0)
+            architecture["mean_unit"] = known or typical_departure(self.store, self.segments["train"], self.codec)
         self.model = build(self.recipe.model.kind, architecture).to(self.device)
         self.description = Description(
             kind=self.recipe.model.kind,
@@ -220,8 +225,7 @@ class Run:
             corpus_fingerprint=self.store.fingerprint,
             credit=self.recipe.credit,
         )
-        if start_from is not None and state is None:
-            source = checkpoint.load(start_from)
+        if source is not None:
             _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
         weights = {name: tensor.numpy(force=True) for name, tensor in self.model.state_dict().items()}

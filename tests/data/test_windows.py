@@ -3,7 +3,7 @@ import pytest
 
 from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
-from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table
+from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, typical_departure
 from wavegen.errors import InputError
 from wavegen.features import SILENT, LogMel
 
@@ -34,6 +34,18 @@ def windows(opened: store.Store, segments: list[Segment] | None = None, labels=N
         **changes,
     }
     return Windows(opened, segments or segments_of(opened), CODEC, WindowRule(**values), labels or {})
+
+
+def test_the_typical_departure_is_the_power_of_two_nearest_to_the_differences():
+    steps = np.tile([0.0, 0.011], 500)  # 0.011 lies between 2**-7 and 2**-6, nearer to the first
+    assert typical_departure(*_opened(steps), Linear(65536)) == 2**-7
+    assert typical_departure(*_opened(np.zeros(100)), Linear(65536)) == 2**-14
+    assert typical_departure(*_opened(np.tile([-0.99, 0.99], 50)), Linear(65536)) == 1
+
+
+def _opened(waveform: np.ndarray) -> tuple[store.Store, list[Segment]]:
+    opened = store.in_memory("x", 8000, [waveform])
+    return opened, segments_of(opened)
 
 
 def test_the_code_table_is_the_codec():

@@ -30,7 +30,7 @@ VARIANTS = {
     "kernel of 3, labels": {"kernel_size": 3, "labels": {"speaker": 4}},
     "odd sizes, relu, no residual": {"activation": "relu", "residual": False, "residual_channels": 3},
     "wide": {"residual_channels": 20, "gate_channels": 17, "skip_channels": 40, "head_channels": 70},
-    "mixture": {"head": "logistic-mixture", "n_mixtures": 3},
+    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_unit": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
 N = 8  # steps: more than the longest ring buffer

@@ -1,5 +1,6 @@
 """Stretches of recordings, their codes, and the seeded windows that training sees."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -13,6 +14,11 @@ from wavegen.errors import InputError
 from wavegen.features import SILENT, LogMel
 
 T = TypeVar("T")
+DEPARTURES = (
+    64,
+    1 << 18,
+)  # how many segments are asked how far their codes depart from each other, and how much of each
+SMALLEST_DEPARTURE = 2.0**-14
 
 
 class Segment(NamedTuple):
@@ -51,6 +57,20 @@ class Coder:
             before = min(first, overlap)
             n = min(size, segment.n_samples - first)
             yield self.codes(segment.start + first - before, n + before)
+
+
+def typical_departure(store: Store, segments: Sequence[Segment], codec: Codec) -> float:
+    """How far a code is from the one before, on the axis from -1 to 1: root mean square, as a power of 2 of at most 1.
+
+    Of the beginnings of some segments, evenly spaced through the list.
+    """
+    coder, squares, n = Coder(store, codec), 0.0, 0
+    for segment in evenly_spaced(segments, DEPARTURES[0]):
+        codes = coder.codes(segment.start, min(segment.n_samples, DEPARTURES[1]))
+        squares += float(np.square(np.diff(codes), dtype=np.float64).sum())
+        n += len(codes) - 1
+    typical = math.sqrt(squares / max(1, n)) * 2 / (codec.n_classes - 1)
+    return float(2.0 ** min(0, round(math.log2(max(typical, SMALLEST_DEPARTURE)))))
 
 
 def code_table(codec: Codec) -> NDArray[np.int64]:

@@ -60,6 +60,7 @@ class Architecture:
     label_channels: int = 16
     head: str = "categorical"
     n_mixtures: int = 10
+    mean_unit: float = 1.0
     dropout: float = 0.0
     n_features: int = 0
     hop: int = 1
@@ -135,6 +136,8 @@ def stack_weights(checkpoint: Checkpoint) -> StackWeights:
     H = 2 * G if is_gated else G
     n_mixtures = 0 if shape.head == "categorical" else shape.n_mixtures
     P = 3 * n_mixtures or shape.n_classes
+    units = np.ones(P, dtype=np.float32)
+    units[n_mixtures : 2 * n_mixtures] = shape.mean_unit
     dilations = _dilations(shape)
     layers = [f"stack.blocks.{index}" for index in range(len(dilations))]
     return StackWeights(
@@ -152,8 +155,8 @@ def stack_weights(checkpoint: Checkpoint) -> StackWeights:
         skip_bias=source.take("skip.bias", S),
         hidden=source.take("head_hidden.weight", A, S),
         hidden_bias=source.take("head_hidden.bias", A),
-        out=source.take("head_out.weight", P, A),
-        out_bias=source.take("head_out.bias", P),
+        out=source.take("head_out.weight", P, A) * units[:, None],
+        out_bias=source.take("head_out.bias", P) * units,
     )
 
 

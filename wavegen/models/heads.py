@@ -17,6 +17,8 @@ from wavegen import sampling
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding
 
+BROADNESS = (0.02, 2.0)  # in units of the means: the scales that a mixture begins with, from the first to the last
+
 
 class Head(Protocol):
     """What a head offers: `kind` and its sizes are enough to rebuild it with `make_head`."""
@@ -104,6 +106,10 @@ class LogisticMixture:
     Parallel WaveNet, arXiv:1711.10433, section 2). The parameters are, n_mixtures of each: the logits of w, the
     means m on the axis from -1 (code 0) to 1 (the last), and the natural logarithms of s on the same axis.
 
+    The network says how far the means depart from the code heard last, in units of `mean_unit` (`relative_to`). An
+    optimiser moves whatever it trains by steps of about one size, so quiet or smooth sound, whose samples depart from
+    each other by thousandths, needs a unit of thousandths to be learnt.
+
     Everything is computed on the axis of codes, where edges are exact and neighbours share them, so the sum over all
     codes stays 1 in float32 as well. The number of parameters does not depend on the number of classes.
     """
@@ -111,8 +117,8 @@ class LogisticMixture:
     kind = "logistic-mixture"
     is_precise = True
 
-    def __init__(self, n_classes: int, n_mixtures: int) -> None:
-        self.n_classes, self.n_mixtures = n_classes, n_mixtures
+    def __init__(self, n_classes: int, n_mixtures: int, mean_unit: float = 1.0) -> None:
+        self.n_classes, self.n_mixtures, self.mean_unit = n_classes, n_mixtures, mean_unit
 
     @property
     def n_parameters(self) -> int:
@@ -128,7 +134,7 @@ class LogisticMixture:
         """
         value = torch.where(is_heard, heard.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1, 0.0)
         weights, means, scales = parameters.chunk(3, dim=-1)
-        return torch.cat([weights, means + value[..., None], scales], dim=-1)
+        return torch.cat([weights, means * self.mean_unit + value[..., None], scales], dim=-1)
 
     def start(self, weight: Tensor, bias: Tensor) -> None:
         """Distributions around the sample before, from narrow to broad, so that each finds sound to specialise in."""
@@ -137,7 +143,8 @@ class LogisticMixture:
             weights, means, scales = bias.view(3, self.n_mixtures)
             weights.zero_()
             means.zero_()
-            scales.copy_(torch.linspace(math.log(0.001), math.log(0.1), self.n_mixtures))
+            narrowest, broadest = (math.log(share * self.mean_unit) for share in BROADNESS)
+            scales.copy_(torch.linspace(narrowest, broadest, self.n_mixtures))
 
     def log_probabilities(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """log p(code), in nats.
@@ -173,7 +180,7 @@ class LogisticMixture:
 HEADS = (Categorical.kind, LogisticMixture.kind)
 
 
-def make_head(kind: str, n_classes: int, n_mixtures: int) -> Categorical | LogisticMixture:
+def make_head(kind: str, n_classes: int, n_mixtures: int, mean_unit: float = 1.0) -> Categorical | LogisticMixture:
     """The head that a recipe or a model file names.
 
     Raises: InputError for an unknown name.
@@ -181,7 +188,7 @@ def make_head(kind: str, n_classes: int, n_mixtures: int) -> Categorical | Logis
     if kind == Categorical.kind:
         return Categorical(n_classes)
     if kind == LogisticMixture.kind:
-        return LogisticMixture(n_classes, n_mixtures)
+        return LogisticMixture(n_classes, n_mixtures, mean_unit)
     raise InputError(f"unknown head {kind!r}; expected one of {', '.join(HEADS)}")
 
 

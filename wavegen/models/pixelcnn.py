@@ -76,6 +76,7 @@ class PixelCNN(Labelled):
         label_channels: int = 16,
         head: str = Categorical.kind,
         n_mixtures: int = 10,
+        mean_unit: float = 1.0,
     ) -> None:
         super().__init__()
         self.width, self.n_colours = width, n_colours
@@ -91,6 +92,7 @@ class PixelCNN(Labelled):
             dropout=dropout,
             head=head,
             n_mixtures=n_mixtures,
+            mean_unit=mean_unit,
         )
         self.n_layers = len(self.row.dilations)
         channels = condition_channels(gate_channels, activation)

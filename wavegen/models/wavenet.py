@@ -62,6 +62,7 @@ class WaveNet(Labelled):
         label_channels: int = 16,
         head: str = Categorical.kind,
         n_mixtures: int = 10,
+        mean_unit: float = 1.0,
         dropout: float = 0.0,
         n_features: int = 0,
         hop: int = 1,
@@ -71,7 +72,7 @@ class WaveNet(Labelled):
         super().__init__()
         block = [2**i if dilated else 1 for i in range(layers_per_block)]
         self.dilations = tuple(block * n_blocks)
-        self.head = make_head(head, n_classes, n_mixtures)
+        self.head = make_head(head, n_classes, n_mixtures, mean_unit)
 
         self.embed = embed_codes(n_classes, residual_channels)
         self.stack = GatedStack(
