@@ -86,11 +86,14 @@ def test_bad_recordings_are_left_out_by_name_and_the_rest_stays_whole(tmp_path):
     (tmp_path / "in" / "high" / "1-broken.wav").write_bytes(b"RIFF????")
     soundfile.write(tmp_path / "in" / "nan.wav", np.array([0.1] * 5000 + [np.nan]), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "in" / "loud.wav", np.array([2.0, 0.0]), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "in" / "high" / "0-offset.wav", 0.36 + 0.1 * np.sin(np.arange(5000)), RATE)
     (tmp_path / "in" / "notes.txt").write_text("not a recording, so not in the report")
     opened, report = corpora.open_corpus(folder_data(tmp_path / "in"))
     assert set(report.left_out) == {"high/1-broken.wav", "nan.wav"}
     assert "NaN" in report.left_out["nan.wav"]
     assert report.clipped == {"loud.wav": 1}
+    assert report.offsets == {"high/0-offset.wav": pytest.approx(0.36, abs=0.001), "loud.wav": pytest.approx(0.5)}
+    assert any(line.startswith("swings around +0.36 instead of 0") for line in report.lines())
     last = opened.recordings[-1]
     samples = soundfile.read(tmp_path / "in" / last.name, dtype="int16")[0]
     np.testing.assert_array_equal(opened.samples[last.start :][: last.n_samples], samples)

@@ -22,6 +22,7 @@ from wavegen.progress import say
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BAND_DB = 6  # of the histogram of levels
+MAX_OFFSET = 0.02  # of a recording's mean, beyond which the report names it
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
 
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
@@ -61,6 +62,7 @@ class Facts:
     n_channels: int = 0
     n_samples: int = 0
     n_clipped: int = 0
+    sum: float = 0.0
     sum_of_squares: float = 0.0
 
 
@@ -98,8 +100,10 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
                 raise InputError("it holds NaN or infinity")
             if resampler is not None:
                 mono = resampler.resample_chunk(mono, last=ended)
-            scaled, block = np.rint(mono * 32768.0), as_int16(mono)
+            scaled = np.rint(mono * 32768.0)
+            block = np.clip(scaled, -32768, 32767).astype(np.int16)
             facts.n_samples += len(block)
+            facts.sum += float(block.sum(dtype=np.float64))
             facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
             facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
             if len(block):
@@ -146,6 +150,8 @@ class SoundForm:
         changed = (facts.sample_rate != self.sample_rate, facts.n_channels > 1)
         notes.changes = [change for change, is_done in zip(self.changes, changed, strict=True) if is_done]
         notes.n_values, notes.n_clipped, notes.band = facts.n_samples, facts.n_clipped, _band(facts)
+        offset = facts.sum / facts.n_samples / 32768
+        notes.offset = offset if abs(offset) > MAX_OFFSET else 0.0
 
     def amount(self, n_values: int) -> str:
         minutes = n_values / self.sample_rate / 60

@@ -18,6 +18,7 @@ class Notes:
     n_values: int = 0
     changes: list[str] = field(default_factory=list)
     n_clipped: int = 0
+    offset: float = 0.0  # of a recording that swings around another value than 0
     band: str | None = None  # of its level, such as "-24 to -18"
 
 

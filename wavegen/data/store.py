@@ -68,6 +68,7 @@ class Report:
     n_speakers: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     clipped: dict[str, int] = field(default_factory=dict)
+    offsets: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     levels: dict[str, int] = field(default_factory=dict)
 
@@ -75,6 +76,10 @@ class Report:
         """The report for a reader; of many faults the first few."""
         faults = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
         faults += [f"clipped {n} samples beyond full scale: {name}" for name, n in self.clipped.items()]
+        faults += [
+            f"swings around {offset:+.2f} instead of 0, where 8-bit codes are coarse; a high-pass filter mends it: {name}"
+            for name, offset in self.offsets.items()
+        ]
         speakers = f" of {self.n_speakers} speakers" if self.n_speakers else ""
         tallest = max(self.levels.values(), default=1)
         more = [f"and {len(faults) - most} more"] if len(faults) > most else []
@@ -282,6 +287,8 @@ def _decode_all(
                     report.changed[change] += 1
                 if notes.n_clipped:
                     report.clipped[item.name] = notes.n_clipped
+                if notes.offset:
+                    report.offsets[item.name] = notes.offset
             n_bytes += item.n_bytes
             bar.update(n_bytes, _counted(report.n_recordings, form.items, form.amount(n_values)))
     n_bad = len(report.left_out)
