@@ -92,7 +92,10 @@ def test_bad_recordings_are_left_out_by_name_and_the_rest_stays_whole(tmp_path):
     assert set(report.left_out) == {"high/1-broken.wav", "nan.wav"}
     assert "NaN" in report.left_out["nan.wav"]
     assert report.clipped == {"loud.wav": 1}
-    assert report.offsets == {"high/0-offset.wav": pytest.approx(0.36, abs=0.001), "loud.wav": pytest.approx(0.5)}
+    assert report.offsets == {
+        "high/0-offset.wav": pytest.approx(0.36, abs=0.001),
+        "loud.wav": pytest.approx(0.5, abs=0.001),
+    }
     assert any(line.startswith("swings around +0.36 instead of 0") for line in report.lines())
     last = opened.recordings[-1]
     samples = soundfile.read(tmp_path / "in" / last.name, dtype="int16")[0]

@@ -77,7 +77,7 @@ class Report:
         faults = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
         faults += [f"clipped {n} samples beyond full scale: {name}" for name, n in self.clipped.items()]
         faults += [
-            f"swings around {offset:+.2f} instead of 0, where 8-bit codes are coarse; a high-pass filter mends it: {name}"
+            f"swings around {offset:+.2f} instead of 0, where 8-bit codes are coarse; a high-pass mends it: {name}"
             for name, offset in self.offsets.items()
         ]
         speakers = f" of {self.n_speakers} speakers" if self.n_speakers else ""
