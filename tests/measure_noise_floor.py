@@ -2,8 +2,9 @@
 
     python tests/measure_noise_floor.py recorded.wav 8bit.wav 16bit.wav
 
-Short spectra (64 ms); in each frequency the level that only a tenth of them stays below; the mean of these levels over
-the frequencies above 100 Hz, in dB of a full-scale sine. Printed beside the level of the whole sound.
+Short spectra (64 ms), but for those 40 dB below the level of the whole sound, where it pauses; in each frequency the
+level that only a tenth of them stays below; the mean of these levels over the frequencies above 100 Hz, in dB of a
+full-scale sine. Printed beside the level of the whole sound.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import soundfile
 
 FRAME_S = 0.064
 LOWEST_HZ = 100
+PAUSE_DB = -40
 
 
 def noise_floor_db(waveform: np.ndarray, rate: int) -> float:
@@ -21,6 +23,8 @@ def noise_floor_db(waveform: np.ndarray, rate: int) -> float:
     n = round(FRAME_S * rate)
     window = np.hanning(n)
     frames = np.lib.stride_tricks.sliding_window_view(waveform, n)[:: n // 4]
+    level = np.mean((frames - frames.mean(axis=1, keepdims=True)) ** 2, axis=1)
+    frames = frames[level >= level.mean() * 10 ** (PAUSE_DB / 10)]
     power = np.abs(np.fft.rfft(frames * window)) ** 2 / (window.sum() / 2) ** 2
     audible = np.fft.rfftfreq(n, 1 / rate) >= LOWEST_HZ
     return float(np.mean(10 * np.log10(np.quantile(power[:, audible], 0.1, axis=0) + 1e-20)))
