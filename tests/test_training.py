@@ -276,6 +276,12 @@ def test_16_bit_sound_is_trained_saved_and_generated(tmp_path):
     assert bits[-1] < bits[0] - 1
     samples, _ = wavegen.load(tmp_path / "run").generate(0.05, seed=0)
     assert len(np.unique(samples)) > 300  # far more values than 8 bits have
+    unit = checkpoint.load(tmp_path / "run").description.architecture["mean_unit"]
+    assert 0 < unit < 1
+    training.train(tiny(*settings, "data.amplitude=0.01"), tmp_path / "quiet")
+    assert checkpoint.load(tmp_path / "quiet").description.architecture["mean_unit"] < unit
+    training.train(tiny(*settings, "data.amplitude=0.01"), tmp_path / "on", start_from=tmp_path / "run")
+    assert checkpoint.load(tmp_path / "on").description.architecture["mean_unit"] == unit
     with pytest.raises(InputError, match="top_k and top_p need a categorical head; this model has a logistic-mixture"):
         wavegen.load(tmp_path / "run").generate(0.01, top_k=3)
     with pytest.raises(InputError, match="beam search needs a categorical head"):

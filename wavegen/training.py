@@ -209,8 +209,12 @@ class Run:
         architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
         source = None if start_from is None or state is not None else checkpoint.load(start_from)
         if recipe.model.head == LogisticMixture.kind:
-            known = None if source is None else source.description.architecture.get("mean_unit", 1.0)
-            architecture["mean_unit"] = known or typical_departure(self.store, self.segments["train"], self.codec)
+            if state is not None:
+                architecture["mean_unit"] = state.get("mean_unit", 1.0)  # as it was before there was any
+            elif source is not None:
+                architecture["mean_unit"] = source.description.architecture.get("mean_unit", 1.0)
+            else:
+                architecture["mean_unit"] = typical_departure(self.store, self.segments["train"], self.codec)
         self.model = build(self.recipe.model.kind, architecture).to(self.device)
         self.description = Description(
             kind=self.recipe.model.kind,
@@ -407,6 +411,7 @@ class Run:
             "format": FORMAT,
             "step": self.step,
             "recipe": self.recipe.to_yaml(),
+            "mean_unit": self.description.architecture.get("mean_unit", 1.0),
             "corpus": self.store.fingerprint,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
