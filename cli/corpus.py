@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.table import Table
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.codec import Codec
 from wavegen.errors import InputError
 from wavegen.progress import say
 
@@ -24,11 +23,13 @@ class Split(NamedTuple):
     chosen: "Sequence[Segment]"
 
 
-def bits_table(split: Split, codec: Codec, bits: float, title: str) -> Table:
-    """A model's bits beside those of histograms counted on what it was trained on."""
+def bits_table(loaded: Checkpoint, name: str, split: Split, bits: float) -> Table:
+    """A model's bits on the split of that name, beside those of histograms counted on what it was trained on."""
     from wavegen.evaluation import histogram_bits
 
-    order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, codec)
+    described = loaded.description
+    order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, described.make_codec())
+    title = f"{loaded.path}, step {described.step}, {name} split"
     table = Table("", f"bits per {split.store.form.unit}", title=title)
     table.add_row("this model", f"{bits:.3f}")
     table.add_row("order-1 histogram (knows the one before)", "-" if order_1 is None else f"{order_1:.3f}")

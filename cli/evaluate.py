@@ -87,8 +87,7 @@ def evaluate(
         bits = bits_per_sample(
             network.to(choose_device(device)), store, chosen, codec, described.labels, n_most, running, framer
         )
-    title = f"{loaded.path}, step {described.step}, {split} split"
-    Console(markup=False).print(bits_table(opened, codec, bits, title))
+    Console(markup=False).print(bits_table(loaded, split, opened, bits))
     if precisions:
         with bar("Rounding", len(REDUCED)) as running:
             costs = precision_costs(network, store, chosen, codec, described.labels, bar=running, framer=framer)

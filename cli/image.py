@@ -147,8 +147,7 @@ def evaluate(
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
-    title = f"{loaded.path}, step {described.step}, {split} split"
-    Console(markup=False).print(bits_table(opened, codec, bits, title))
+    Console(markup=False).print(bits_table(loaded, split, opened, bits))
     print(f"{bits * store.form.n_values(1) * np.log(2):.2f} nats an image")
 
 

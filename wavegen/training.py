@@ -209,12 +209,7 @@ class Run:
         architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
         source = None if start_from is None or state is not None else checkpoint.load(start_from)
         if recipe.model.head == LogisticMixture.kind:
-            if state is not None:
-                architecture["mean_unit"] = state.get("mean_unit", 1.0)  # as it was before there was any
-            elif source is not None:
-                architecture["mean_unit"] = source.description.architecture.get("mean_unit", 1.0)
-            else:
-                architecture["mean_unit"] = typical_departure(self.store, self.segments["train"], self.codec)
+            architecture["mean_unit"] = self._mean_unit(state, source)
         self.model = build(self.recipe.model.kind, architecture).to(self.device)
         self.description = Description(
             kind=self.recipe.model.kind,
@@ -261,6 +256,14 @@ class Run:
         is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
         if is_compiled and self.step < settings.steps:
             self._compile()
+
+    def _mean_unit(self, state: dict[str, Any] | None, source: Checkpoint | None) -> float:
+        """The unit of a mixture's means: the one its weights were trained with, or that of the corpus."""
+        if state is not None:
+            return float(state.get("mean_unit", 1.0))  # 1: as it was before there was any
+        if source is not None:
+            return float(source.description.architecture.get("mean_unit", 1.0))
+        return typical_departure(self.store, self.segments["train"], self.codec)
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
         """The batches from the present step on, the next one always in the making."""

@@ -101,7 +101,7 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
             if resampler is not None:
                 mono = resampler.resample_chunk(mono, last=ended)
             scaled = np.rint(mono * 32768.0)
-            block = np.clip(scaled, -32768, 32767).astype(np.int16)
+            block = _clipped(scaled)
             facts.n_samples += len(block)
             facts.sum += float(block.sum(dtype=np.float64))
             facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
@@ -192,7 +192,11 @@ def to_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
 
 def as_int16(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
     """The nearest 16-bit samples, clipped. libsndfile's own conversion cuts off instead of rounding."""
-    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
+    return _clipped(np.rint(waveform * 32768))
+
+
+def _clipped(scaled: NDArray[np.floating]) -> NDArray[np.int16]:
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
 def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:

@@ -14,10 +14,8 @@ from wavegen.errors import InputError
 from wavegen.features import SILENT, LogMel
 
 T = TypeVar("T")
-DEPARTURES = (
-    64,
-    1 << 18,
-)  # how many segments are asked how far their codes depart from each other, and how much of each
+DEPARTURE_SEGMENTS = 64  # that are asked how far their codes depart from each other
+DEPARTURE_CODES = 1 << 18  # of each
 SMALLEST_DEPARTURE = 2.0**-14
 
 
@@ -65,8 +63,8 @@ def typical_departure(store: Store, segments: Sequence[Segment], codec: Codec) -
     Of the beginnings of some segments, evenly spaced through the list.
     """
     coder, squares, n = Coder(store, codec), 0.0, 0
-    for segment in evenly_spaced(segments, DEPARTURES[0]):
-        codes = coder.codes(segment.start, min(segment.n_samples, DEPARTURES[1]))
+    for segment in evenly_spaced(segments, DEPARTURE_SEGMENTS):
+        codes = coder.codes(segment.start, min(segment.n_samples, DEPARTURE_CODES))
         squares += float(np.square(np.diff(codes), dtype=np.float64).sum())
         n += len(codes) - 1
     typical = math.sqrt(squares / max(1, n)) * 2 / (codec.n_classes - 1)
