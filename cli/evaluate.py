@@ -103,7 +103,8 @@ def evaluate(
         rows = label_rows(examples, described.labels, network.device)
         frames = None if framer is None else framer.frames([(segment, 0) for segment in examples], n_free)
         with bar("Running free", n_free) as running:
-            found = drift(network, recorded, rows, described.make_decoding(), N_BINS, bar=running, frames=frames)
+            decoding = described.make_decoding(guidance=1.0)
+            found = drift(network, recorded, rows, decoding, N_BINS, bar=running, frames=frames)
         Console(markup=False).print(_drift_table(found, len(examples), n_free / rate))
     if features is not None:
         try:

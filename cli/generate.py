@@ -14,6 +14,7 @@ from wavegen.session import Wish
 from .options import (
     Device,
     EngineName,
+    Guidance,
     Labels,
     Model,
     Plot,
@@ -42,6 +43,7 @@ def generate(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    guidance: Guidance = None,
     seed: Seed = None,
     prime: Prime = None,
     labels: Labels = None,
@@ -65,6 +67,7 @@ def generate(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        guidance=guidance,
         seed=seed,
         labels=parse_labels(labels),
         prime=prime,

@@ -23,6 +23,7 @@ from .corpus import bits_table, open_split
 from .options import (
     Device,
     EngineName,
+    Guidance,
     Model,
     PrecisionName,
     Seed,
@@ -51,6 +52,7 @@ def sample(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    guidance: Guidance = None,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: NAME-SEED.png)")] = None,
     engine: EngineName = "auto",
@@ -67,10 +69,11 @@ def sample(
         wavegen image sample runs/mnist --n 100 --label 3 --temperature 0.9 --out threes.png
     """
     loaded = checkpoint.load(model)
-    decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    each = _labels_of(loaded, labels, n)
+    decoding = drawing.decoding_for(loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
-    canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
+    canvas = drawing.Canvas(loaded, each, engine, device, precision, guided=decoding.guidance != 1)
     say(f"{model}: engine {canvas.engine_title}, temperature {decoding.temperature:g}, seed {seed}")
     codes = _grown(canvas, canvas.rows(seed, decoding), n)
     drawing.write(path, drawing.grid(canvas.pixels(codes), _n_columns(n)))
@@ -89,6 +92,7 @@ def complete(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    guidance: Guidance = None,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: IMAGE-completed.png)")] = None,
     engine: EngineName = "auto",
@@ -104,10 +108,11 @@ def complete(
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
     loaded = checkpoint.load(model)
-    decoding = loaded.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    each = _labels_of(loaded, labels, n)
+    decoding = drawing.decoding_for(loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
-    canvas = drawing.Canvas(loaded, _labels_of(loaded, labels, n), engine, device, precision)
+    canvas = drawing.Canvas(loaded, each, engine, device, precision, guided=decoding.guidance != 1)
     shape = (canvas.height, canvas.width, canvas.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
     given = np.where(np.repeat(stays, canvas.n_colours, axis=1), canvas.codes(pixels), -1)

@@ -27,6 +27,12 @@ TopK = Annotated[int | None, typer.Option(help="draw from the k most probable co
 TopP = Annotated[
     float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
 ]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        help="how much labels count: 1 as learnt, 1.5 or 2 more, at twice the work (default: the model's own)"
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="the same seed gives the same sound (default: a new one, printed)")
 ]

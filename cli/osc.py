@@ -18,6 +18,7 @@ def actions(live: Live) -> dict[str, Callable[..., None]]:
         "/temperature": lambda value: live.change(temperature=float(value)),
         "/top_p": lambda value: live.change(top_p=float(value)),
         "/top_k": lambda value: live.change(top_k=int(value)),
+        "/guidance": lambda value: live.change(guidance=float(value)),
         "/gain": lambda value: live.change(gain=float(value)),
         "/label": lambda name, value: live.change(labels={**live.controls.labels, str(name): str(value)}),
         "/freeze": lambda value: live.change(is_frozen=bool(value)),

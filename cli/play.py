@@ -28,6 +28,7 @@ from .options import (
     MAX_SECONDS,
     Device,
     EngineName,
+    Guidance,
     Labels,
     PrecisionName,
     Prime,
@@ -56,6 +57,7 @@ def play(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    guidance: Guidance = None,
     seconds: Annotated[
         float | None,
         typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until q or Ctrl-C)"),
@@ -100,6 +102,7 @@ def play(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        guidance=guidance,
         seed=seed,
         labels=parse_labels(labels),
         prime=prime,

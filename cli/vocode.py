@@ -22,6 +22,7 @@ from wavegen.session import LoadedModel, Wish
 from .options import (
     Device,
     EngineName,
+    Guidance,
     Labels,
     Model,
     Plot,
@@ -49,6 +50,7 @@ def vocode(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    guidance: Guidance = None,
     seed: Seed = None,
     labels: Labels = None,
     plot: Plot = False,
@@ -74,6 +76,7 @@ def vocode(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        guidance=guidance,
         seed=seed,
         labels=parse_labels(labels),
         engine=engine,

@@ -21,7 +21,7 @@ POINTERS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
 WEIGHTS = ("convolution", "projection", "skip_matrix", "hidden_matrix", "out_matrix")
 FLOATS = ("embedding", "convolution_bias", "projection_bias", "skip_bias", "hidden_bias", "out_bias", "ring", "room")
 TYPES = {
-    **dict.fromkeys([*FLOATS, "logits", "condition"], "*fp32"),
+    **dict.fromkeys([*FLOATS, "logits", "condition", "guidances"], "*fp32"),
     **dict.fromkeys(["dilations", "first_rows", "newest", "codes"], "*i64"),
     **dict.fromkeys(["uniforms", "temperatures", "top_ps"], "*fp64"),
     "top_ks": "*i32",
@@ -30,7 +30,7 @@ TYPES = {
 FULL = {
     "N_CLASSES": 256, "N_MIXTURES": 0, "LOG_PER_CODE": 0.0, "N_GATE": 64, "L": 30, "K": 2, "R": 64, "G": 64, "S": 256,
     "A": 256, "P": 256, "ROOM": 256, "TILE": triton_gpu.TILE, "BLOCK": triton_gpu.BLOCK, "IS_GATED": True,
-    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "WANTS_LOGITS": False,
+    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "IS_GUIDED": False, "WANTS_LOGITS": False,
 }  # fmt: skip
 
 

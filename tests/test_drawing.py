@@ -1,12 +1,14 @@
 """Images from engines: the fast one draws what the reference draws, and what is given stays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.models.test_pixelcnn import HEIGHT, SIZES, WIDTH, tiny_pixelcnn
 from wavegen.checkpoint import Checkpoint, Description, load, save
-from wavegen.drawing import Canvas, grid
+from wavegen.drawing import Canvas, decoding_for, grid
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding
 
@@ -46,6 +48,33 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     for codes in drawn.values():
         np.testing.assert_array_equal(codes, drawn["reference", 0])
     assert len(np.unique(drawn["reference", 0])) > 1
+
+
+def test_guided_images_are_the_same_on_every_engine_and_one_by_one():
+    model, _ = tiny_image_checkpoint()
+    labels, decoding = [{"digit": "1"}, {}, {"digit": "2"}], Decoding(guidance=2.5)
+    drawn = {
+        engine: np.stack(list(Canvas(model, labels, engine, guided=True).rows(3, decoding)), axis=1)
+        for engine in ("numba", "reference")
+    }
+    np.testing.assert_array_equal(drawn["numba"], drawn["reference"])
+    alone = np.stack(list(Canvas(model, labels[:1], guided=True).rows(3, decoding)), axis=1)
+    np.testing.assert_array_equal(alone[0], drawn["numba"][0])
+    plain = np.stack(list(Canvas(model, labels).rows(3, Decoding())), axis=1)
+    assert (plain[0] != drawn["numba"][0]).any()
+    np.testing.assert_array_equal(plain[1], drawn["numba"][1])  # without a label there is nothing to guide
+
+
+def test_guidance_is_only_for_images_with_labels():
+    model, _ = tiny_image_checkpoint()
+    model = replace(model, description=replace(model.description, decoding={"guidance": 1.5}))
+    assert decoding_for(model, [{"digit": "1"}, {}]).guidance == 1.5
+    assert decoding_for(model, [{}]).guidance == 1
+    with pytest.raises(InputError, match=r"guidance is 2.0, and no label is given that it could make count for more"):
+        decoding_for(model, [{"digit": None}], guidance=2.0)
+    unlabelled, _ = tiny_image_checkpoint(labels={})
+    with pytest.raises(InputError, match="no label is given"):
+        decoding_for(unlabelled, [{}], guidance=2.0)
 
 
 @pytest.mark.parametrize("engine", ["numba", "reference"])

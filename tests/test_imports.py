@@ -20,7 +20,7 @@ ALLOWED = {
     "sampling": set(),
     "slow_condition": set(),
     "features": set(),
-    "conditioning": {"checkpoint", "features", "slow_condition"},
+    "conditioning": {"checkpoint", "features", "recipe", "slow_condition"},
     "drawing": {"checkpoint", "conditioning", "data", "engines", "files", "sampling"},
     "preview": {"checkpoint", "conditioning", "data", "drawing", "engines", "generation", "plots"},
     "devices": set(),

@@ -50,6 +50,19 @@ def test_temperature_and_labels_act_from_the_next_block_on():
     assert playing.controls.labels == {"who": "1"}
 
 
+def test_guidance_acts_from_the_next_block_on_where_it_was_begun_with():
+    wish = Wish(seed=3, labels={"who": "0"}, guidance=2.0)
+    playing, alone = live(wish, labels={"who": 2}), live(wish, labels={"who": 2}).blocks()
+    blocks = playing.blocks()
+    np.testing.assert_array_equal(next(blocks), next(alone))
+    playing.change(guidance=1.0)
+    assert (next(blocks) != next(alone)).any()
+    playing.change(labels={"who": "1"})
+    assert len(next(blocks)) == BLOCKSIZE
+    with pytest.raises(InputError, match="it plays without guidance"):
+        live(Wish(seed=3), labels={"who": 2}).change(guidance=2.0)
+
+
 def test_gain_is_faded():
     playing, blocks = live(), live().blocks()
     loud = playing.blocks()

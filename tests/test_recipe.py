@@ -97,6 +97,18 @@ def test_ends_need_whole_recordings():
         recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
 
 
+def test_guidance_needs_labels_that_are_sometimes_hidden_and_a_categorical_head():
+    digits = ["data={corpus: digits, sample_rate: 8000, labels: [digit]}", "decoding.guidance=1.5"]
+    assert recipe.parse(TINY_RECIPE, "tiny.yaml", digits).decoding.guidance == 1.5
+    for changes in ([*digits, "training.label_dropout=0"], [*digits, "data.labels=[]"], ["decoding.guidance=1.5"]):
+        with pytest.raises(
+            InputError, match=r"decoding\.guidance is 1\.5; it needs data\.labels, and training\.label_drop"
+        ):
+            recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
+    with pytest.raises(InputError, match=r"decoding\.guidance needs model\.head: categorical; it is logistic-mixture"):
+        recipe.parse(TINY_RECIPE, "tiny.yaml", [*digits, "model.head=logistic-mixture"])
+
+
 def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="No such file"):
         recipe.load(tmp_path / "none.yaml")

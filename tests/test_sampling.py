@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding, draw_categorical, probabilities, uniforms
+from wavegen.sampling import Decoding, draw_categorical, guide, probabilities, uniforms
 
 LOGITS = np.log(np.array([[0.1, 0.4, 0.2, 0.25, 0.05]]))
 
@@ -84,13 +84,27 @@ def test_every_stream_may_have_its_own_decoding():
     assert codes.tolist() == [4, 1, 3]
 
 
+def test_guidance_moves_both_of_a_pair_away_from_what_the_second_expects():
+    logits = np.array([[1.0, 3.0], [2.0, 2.0], [5.0, 0.0], [4.0, 1.0]])
+    each = [Decoding(guidance=2.0), Decoding(), Decoding(guidance=0.0), Decoding()]
+    np.testing.assert_array_equal(guide(logits, each), [[0, 4], [0, 4], [4, 1], [4, 1]])
+
+
 def test_no_draw_takes_a_code_of_probability_zero():
     assert draw_categorical(LOGITS, np.array([1 - 2**-53]), Decoding(top_k=2)) == [3]
     assert draw_categorical(LOGITS, np.array([0.0]), Decoding(top_k=2)) == [1]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}]
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"guidance": -1},
+    ],
 )
 def test_impossible_decodings_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):

@@ -48,6 +48,19 @@ def known_labels(known: Mapping[str, Sequence[str]], given: Mapping[str, str]) -
     return {name: given[name] if given.get(name) in values else None for name, values in known.items()}
 
 
+def check_guidance(checkpoint: Checkpoint) -> None:
+    """Raises: InputError if a model has no labels that could count for more, or never learnt to do without them."""
+    if not checkpoint.description.labels:
+        raise InputError(f"guidance makes labels count for more, and {checkpoint.path} has none")
+    from wavegen import recipe  # takes a while, and only this needs it
+
+    if checkpoint.recipe and recipe.parse(checkpoint.recipe, str(checkpoint.path)).training.label_dropout == 0:
+        raise InputError(
+            f"guidance compares with no labels, and {checkpoint.path} was never trained so; "
+            "expected a recipe with training.label_dropout above 0"
+        )
+
+
 def condition_of(checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]]) -> NDArray[np.float32] | None:
     """The condition of the labels of each stream, which holds for all time.
 

@@ -188,7 +188,7 @@ def _examples(loaded: Checkpoint, model: Model, store: Store, segments: Sequence
 def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Examples:
     """What the network makes by itself, as many and as long as the examples, with their labels and frames."""
     described = loaded.description
-    decoding = described.make_decoding()
+    decoding = described.make_decoding(guidance=1.0)
     labels = examples.labels if examples else [dict.fromkeys(described.labels) for _ in range(N_EXAMPLES)]
     n = examples.codes.shape[1] if examples else round(EXAMPLE_S * described.sample_rate)
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}

@@ -1,6 +1,7 @@
 """Images from a PixelCNN, row by row, on any engine. numpy only."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.data.windows import pixel_table
 from wavegen.engines import make_above, make_engine
+from wavegen.engines.guided import with_unlabelled
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, uniforms
 
@@ -19,7 +21,8 @@ class Canvas:
     """Images that grow together, one for each of some labels.
 
     `labels` holds a mapping of names to values for each image; a label left out is "unknown". Engine, device,
-    precision and number of threads as in `engines.make_engine`; numpy's products take the threads that BLAS does.
+    precision, number of threads and guidance as in `engines.make_engine`; numpy's products take the threads that BLAS
+    does.
 
     Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
     """
@@ -32,18 +35,21 @@ class Canvas:
         device: str = "auto",
         precision: str = "auto",
         n_threads: int | None = None,
+        guided: bool = False,
     ) -> None:
         described = model.description
         if described.kind != "pixelcnn":
             raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
-        condition = conditioning.condition_of(model, labels)
+        streams = with_unlabelled(labels) if guided else labels
+        condition = conditioning.condition_of(model, streams)
         self._codec = described.make_codec()
         self.n = len(labels)
         self.height, self.width, self.n_colours = described.shape
-        self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads)
-        self._above = make_above(engine, model, self.n, device, condition)
+        self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads, guided)
+        self._each = len(streams) // self.n
+        self._above = make_above(engine, model, len(streams), device, condition)
 
     @property
     def row_length(self) -> int:
@@ -65,7 +71,7 @@ class Canvas:
             draws = np.stack([uniforms(seed, image, number * n, n) for image in range(self.n)])
             held = None if given is None else given[:, number, :, None]
             row = self._engine.advance(draws, decoding, held, self._above.look())[..., 0]
-            self._above.observe(row)
+            self._observe(row)
             yield row
 
     def logits(self, codes: NDArray[np.int64]) -> NDArray[np.floating]:
@@ -78,8 +84,11 @@ class Canvas:
         for row in np.moveaxis(codes, 1, 0):
             self._engine.start()
             found.append(self._engine.logits(row[..., None], self._above.look())[:, :, 0])
-            self._above.observe(row)
+            self._observe(row)
         return np.stack(found, axis=1)
+
+    def _observe(self, row: NDArray[np.int64]) -> None:
+        self._above.observe(np.repeat(row, self._each, axis=0))
 
     def pixels(self, codes: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Codes (..., row_length) as brightnesses (..., width, colours)."""
@@ -90,6 +99,26 @@ class Canvas:
         """The way back: (..., width, colours) -> (..., row_length)."""
         codes = pixel_table(self._codec)[pixels]
         return codes.reshape(*pixels.shape[:-2], self.row_length)
+
+
+def decoding_for(
+    model: Checkpoint, labels: Sequence[Mapping[str, str | None]], **wanted: float | int | None
+) -> Decoding:
+    """How images of some labels are drawn: the model's defaults, with those wanted that are not None.
+
+    Where no image has a label there is nothing to guide.
+
+    Raises: InputError for guidance that the model or the labels leave without effect.
+    """
+    decoding = model.description.make_decoding(**wanted)
+    if decoding.guidance == 1:
+        return decoding
+    if any(value is not None for one in labels for value in one.values()):
+        conditioning.check_guidance(model)
+        return decoding
+    if wanted.get("guidance") is not None:
+        raise InputError(f"guidance is {decoding.guidance}, and no label is given that it could make count for more")
+    return replace(decoding, guidance=1.0)
 
 
 def grid(pixels: NDArray[np.uint8], n_columns: int, gap: int = 2) -> NDArray[np.uint8]:

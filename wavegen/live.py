@@ -21,6 +21,7 @@ BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a 
 TAKE_S = 600  # s of the newest sound that are kept
 LOOP_S = 0.5  # s of sound that repeat while it is frozen
 MAX_GAIN = 4.0
+DECODING = ("temperature", "top_k", "top_p", "guidance")  # what `Live.change` takes of it
 SURPRISE_EVERY = 16  # one sample in so many is asked how much of a surprise it was
 
 
@@ -65,7 +66,7 @@ class Live:
         self._primed: Any = None
 
     def change(self, **wanted: Any) -> None:
-        """Set fields of `controls`, or `temperature`, `top_k` and `top_p` of its decoding.
+        """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
 
         Raises: InputError for what the model cannot do; nothing is changed then.
         """
@@ -74,9 +75,11 @@ class Live:
 
     def _checked(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Fields of `controls` as `change` takes them, each known to be possible."""
-        decoding = {name: wanted.pop(name) for name in ("temperature", "top_k", "top_p") if name in wanted}
+        decoding = {name: wanted.pop(name) for name in DECODING if name in wanted}
         if decoding:
             wanted["decoding"] = replace(self.controls.decoding, **decoding)
+            if wanted["decoding"].guidance != 1 and not self.session.is_guided:
+                raise InputError("it plays without guidance, which takes twice the work; expected to start with some")
             wanted["decoding"].check_head(self.session.description.head)
         if "labels" in wanted:
             label_indices(self.session.description.labels, wanted["labels"])

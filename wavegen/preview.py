@@ -45,7 +45,7 @@ def _sound(
     folder: Path, model: Checkpoint, store: Store, segments: Mapping[str, Sequence[Segment]], seconds: float, step: int
 ) -> None:
     rate = model.description.sample_rate
-    codec, decoding = model.description.make_codec(), model.description.make_decoding()
+    codec, decoding = model.description.make_codec(), model.description.make_decoding(guidance=1.0)
     real = max(segments["validation"], key=lambda segment: segment.n_samples)
     n = n_samples(seconds, rate)
     n_real = min(n, real.n_samples)
@@ -70,8 +70,9 @@ def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Se
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
     labels = [conditioning.known_labels(known, one.labels) for one in real]
-    canvas = Canvas(model, labels)
-    drawn = np.stack(list(canvas.rows(seed=0, decoding=model.description.make_decoding())), axis=1)
+    decoding = drawing.decoding_for(model, labels)
+    canvas = Canvas(model, labels, guided=decoding.guidance != 1)
+    drawn = np.stack(list(canvas.rows(0, decoding)), axis=1)
     coder = Coder(store, model.description.make_codec())
     shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])
     grids = [drawing.grid(canvas.pixels(codes), N_COLUMNS) for codes in (drawn, shown)]

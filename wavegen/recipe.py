@@ -327,6 +327,12 @@ class DecodingDefaults(Section):
     temperature: float = Field(1.0, ge=0, description="1 as learnt, lower is safer, 0 is greedy")
     top_k: PositiveInt | None = Field(None, description="keep only the k most probable codes")
     top_p: float | None = Field(None, gt=0, le=1, description="keep the most probable codes up to this probability")
+    guidance: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how much labels count: 1 as learnt, more is more, at twice the work (needs label_dropout)",
+    )
 
 
 class Recipe(Section):
@@ -363,6 +369,15 @@ class Recipe(Section):
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
+        if self.decoding.guidance != 1:
+            has_labels = isinstance(self.data, ImageFolderData) or bool(getattr(self.data, "labels", []))
+            if not has_labels or not self.training.label_dropout:
+                raise ValueError(
+                    f"decoding.guidance is {self.decoding.guidance:g}; it needs data.labels, and "
+                    "training.label_dropout above 0"
+                )
+            if self.model.head != "categorical":
+                raise ValueError(f"decoding.guidance needs model.head: categorical; it is {self.model.head}")
         if self.training.true_ends and getattr(self.data, "split", "") == "time":
             raise ValueError("training.true_ends needs whole recordings, and data.split is time; leave it out")
         return self

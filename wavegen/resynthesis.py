@@ -72,7 +72,7 @@ def measure(
     spectral_distance = _spectral_distance()
     frames = np.stack([features.frames(waveform) for waveform in recorded])
     n = recorded.shape[1]
-    codec, decoding = model.description.make_codec(), model.description.make_decoding()
+    codec, decoding = model.description.make_codec(), model.description.make_decoding(guidance=1.0)
     _, engine = make_engine("auto", model, len(recorded))
     n_made = 0
 

@@ -56,25 +56,37 @@ class Decoding:
     arXiv:1904.09751; Fan et al., arXiv:1805.04833), then `top_p` keeps the smallest set of the most probable remaining
     codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
 
-    Raises: InputError if temperature is negative or not finite, top_k below 1, or top_p outside (0, 1].
+    `guidance` comes before all that, and makes labels count for more (classifier-free guidance: Ho and Salimans,
+    arXiv:2207.12598; for networks that draw code by code: Kreuk et al., arXiv:2209.15352, section 3.3): 1 is as
+    learnt, 0 is as without labels, and above 1 is further away from that. It takes an engine that runs every stream
+    twice, with its labels and without (engines/guided.py).
+
+    Raises: InputError if temperature or guidance is negative or not finite, top_k below 1, or top_p outside (0, 1].
     """
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < np.inf:
             raise InputError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
+        if not 0 <= self.guidance < np.inf:
+            raise InputError(f"guidance is {self.guidance}; expected 0 or more, and 1 for as learnt")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k is {self.top_k}; expected 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
 
     def check_head(self, head: str) -> None:
-        """Raises: InputError if a head of this kind has no such filters: a mixture lists no probabilities."""
-        if head != "categorical" and (self.top_k is not None or self.top_p is not None):
+        """Raises: InputError for what a head of this kind does not have: a mixture lists no probabilities."""
+        if head == "categorical":
+            return
+        if self.top_k is not None or self.top_p is not None:
             raise InputError(f"top_k and top_p need a categorical head; this model has a {head} head")
+        if self.guidance != 1:
+            raise InputError(f"guidance needs a categorical head; this model has a {head} head")
 
 
 def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[np.float64]:
@@ -104,6 +116,17 @@ def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[n
     filtered = np.empty_like(ranked)
     np.put_along_axis(filtered, order, ranked, axis=-1)
     return filtered
+
+
+def guide(logits: NDArray[np.floating], decoding: Decoding | Sequence[Decoding]) -> NDArray[np.floating]:
+    """Logits of pairs of streams, with labels and without -> what both draw from, by the guidance of the first.
+
+    Shapes: (2 * n, n_classes), a pair one after the other -> the same.
+    """
+    each = [decoding] * len(logits) if isinstance(decoding, Decoding) else decoding
+    guidance = np.array([one.guidance for one in each[::2]], dtype=logits.dtype)[:, None]
+    labelled, unlabelled = logits[::2], logits[1::2]
+    return np.repeat(unlabelled + guidance * (labelled - unlabelled), 2, axis=0)
 
 
 def draw_categorical(

@@ -19,8 +19,9 @@ from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
 from wavegen.conditioning import FrameConditioner
-from wavegen.drawing import Canvas
+from wavegen.drawing import Canvas, decoding_for
 from wavegen.engines import make_engine, n_at_once
+from wavegen.engines.guided import Labels, with_unlabelled
 from wavegen.errors import InputError
 from wavegen.features import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import BLOCKSIZE, ConditionAt, generate, n_samples
@@ -39,16 +40,16 @@ class Sound(NamedTuple):
 class Wish:
     """How a model is to sound. None takes the model's own default (for `seed`: a new one each time).
 
-    `temperature`, `top_k`, `top_p`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown". `prime`: a
-    recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames (F, n_features)
-    of what a vocoder is to say. `n`: how many sounds side by side. `beam`:
-    search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`, `device` and
-    `precision`: see `engines.make_engine`.
+    `temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown".
+    `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
+    (F, n_features) of what a vocoder is to say. `n`: how many sounds side by side. `beam`: search for a probable sound
+    with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`: see `engines.make_engine`.
     """
 
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    guidance: float | None = None
     seed: int | None = None
     labels: Mapping[str, str | None] | None = None
     prime: Path | str | NDArray[np.floating] | None = None
@@ -82,8 +83,14 @@ class Session:
             what = "takes no frames" if not described.features else "is given frames, and others follow"
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
         self.decoding: Decoding = described.make_decoding(
-            temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p
+            temperature=wish.temperature,
+            top_k=wish.top_k,
+            top_p=wish.top_p,
+            guidance=wish.guidance if wish.beam is None else 1.0,
         )
+        self.is_guided = self.decoding.guidance != 1
+        if self.is_guided:
+            conditioning.check_guidance(loaded)
         self.decoding.check_head(described.head)
         self.seed = fresh_seed() if wish.seed is None else wish.seed
         self.beam = wish.beam
@@ -99,21 +106,29 @@ class Session:
             what = "sounds" if wish.beam is None else "candidates"
             raise InputError(f"{n_streams} {what} are wanted; expected 1 or more")
         self.engine_title, self.engine = make_engine(
-            wish.engine if wish.beam is None else "reference", loaded, n_streams, wish.device, wish.precision
+            wish.engine if wish.beam is None else "reference",
+            loaded,
+            n_streams,
+            wish.device,
+            wish.precision,
+            guided=self.is_guided,
         )
         self._loaded = loaded
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
         if wish.frames is not None:
             frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
-            self._under_frames = FrameConditioner(loaded, [self.labels] * n_streams, frames).at
+            streams = self._streams_of(self.labels, n_streams)
+            self._under_frames = FrameConditioner(
+                loaded, streams, np.repeat(frames, len(streams) // n_streams, axis=0)
+            ).at
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
         """What the engine reads for these labels, the same for every stream; None for a model that has none.
 
         Raises: InputError for a label or a value that the model does not know.
         """
-        return conditioning.condition_of(self._loaded, [labels] * self.engine.n_streams)
+        return conditioning.condition_of(self._loaded, self._streams_of(labels, self.engine.n_streams))
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.
@@ -142,7 +157,7 @@ class Session:
 
         They are those that a session of n sounds makes side by side.
         """
-        condition = None if self.condition is None else self.condition[:1]
+        condition = conditioning.condition_of(self._loaded, self._streams_of(self.labels, 1))
         pieces = (Piece(n_samples, condition, stream, self.prime) for stream in range(n))
         return self._make_pieces(pieces, 1, bar)
 
@@ -154,11 +169,16 @@ class Session:
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
         hop: int = self.description.architecture["hop"]
+        streams = self._streams_of(self.labels, 1)
         pieces = (
-            Piece(n_samples, FrameConditioner(self._loaded, [self.labels], frames[None]).at)
+            Piece(n_samples, FrameConditioner(self._loaded, streams, np.repeat(frames[None], len(streams), axis=0)).at)
             for frames, n_samples in sources
         )
         return self._make_pieces(pieces, hop, bar)
+
+    def _streams_of(self, labels: Labels, n: int) -> list[Labels]:
+        """The labels of n streams of the engine, as its conditions are made of."""
+        return with_unlabelled([labels] * n) if self.is_guided else [labels] * n
 
     def _make_pieces(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
         made = generate_each(self.engine, pieces, seed=self.seed, decoding=self.decoding, hop=hop, bar=bar)
@@ -262,6 +282,7 @@ class LoadedModel:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        guidance: float | None = None,
         engine: str = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -270,8 +291,11 @@ class LoadedModel:
 
         Raises: InputError if the model makes sound, or for what does not fit it.
         """
-        canvas = Canvas(self._loaded, [labels or {}] * n, engine, device, precision)
-        decoding = self.description.make_decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+        each = [labels or {}] * n
+        decoding = decoding_for(
+            self._loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
+        )
+        canvas = Canvas(self._loaded, each, engine, device, precision, guided=decoding.guidance != 1)
         rows = canvas.rows(fresh_seed() if seed is None else seed, decoding)
         return canvas.pixels(np.stack(list(rows), axis=1))
 
@@ -312,5 +336,5 @@ def _check_beam(wish: Wish, described: Description) -> None:
         raise InputError(
             f"beam search runs on the reference engine, and {wish.engine} is wanted; leave out one of them"
         )
-    if wish.top_k is not None or wish.top_p is not None or wish.temperature == 0:
-        raise InputError("beam search weighs all codes; top_k, top_p and temperature 0 are for drawing")
+    if wish.top_k is not None or wish.top_p is not None or wish.guidance is not None or wish.temperature == 0:
+        raise InputError("beam search weighs all codes; top_k, top_p, guidance and temperature 0 are for drawing")

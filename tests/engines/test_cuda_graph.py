@@ -23,7 +23,7 @@ CONDITIONED = {
 B, N = 3, 10
 
 
-def recorded(model):
+def recorded(model, n_streams=B, guided=False):
     """An engine whose steps do, on the CPU, what a graph does: the same again, where everything lay when recorded."""
 
     def record(step):
@@ -43,7 +43,7 @@ def recorded(model):
         held = [engine._codes, *tensors_of(engine._state)] + [engine._condition] * (engine._condition is not None)
         return [tensor.data_ptr() for tensor in held]
 
-    engine = CudaGraphEngine(model, B, record)
+    engine = CudaGraphEngine(model, n_streams, record, guided)
     return engine
 
 

@@ -12,6 +12,7 @@ from wavegen.sampling import Decoding
 from wavegen.slow_condition import SlowCondition
 
 Condition = NDArray[np.float32] | SlowCondition[NDArray[np.float32]]
+Decodings = Decoding | Sequence[Decoding]  # one for all streams, or one for each
 
 
 class Engine(Protocol):
@@ -31,7 +32,7 @@ class Engine(Protocol):
     def advance(
         self,
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
@@ -73,6 +74,21 @@ class Above(Protocol):
     def observe(self, row: NDArray[np.int64]) -> None:
         """Take the row (B, S) that was made."""
         ...
+
+
+def each_decoding(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
+    """The decoding of every stream.
+
+    Raises: InputError if they are not as many as the streams, or one has what the head or the engine has not.
+    """
+    each = [decoding] * n_streams if isinstance(decoding, Decoding) else list(decoding)
+    if len(each) != n_streams:
+        raise InputError(f"decodings for {len(each)} streams are given; expected {n_streams}")
+    for one in each:
+        one.check_head(head)
+        if one.guidance != 1 and not is_guided:
+            raise InputError(f"guidance is {one.guidance}; this engine was made without, and expects 1")
+    return each
 
 
 def check_call(

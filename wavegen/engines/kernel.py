@@ -96,6 +96,8 @@ class Call(NamedTuple):
     temperature: NDArray[np.float64]  # (B), and so on as in sampling.Decoding
     top_k: NDArray[np.int64]  # (B), 0 for off
     top_p: NDArray[np.float64]  # (B), 1 for off
+    is_guided: bool  # the streams are pairs, with labels and without, which hear the same
+    guidance: Array  # (B)
     codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
     n_frames: int  # of the condition, 0 for none; the last one holds
     hop: int  # steps from a frame to the next
@@ -125,7 +127,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
     keys = pointer(memory.keys, np.int32, 0)
     uniforms, codes = pointer(call.uniforms, np.float64, 0), pointer(call.codes, np.int64, 0)
     temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
-    top_k = pointer(call.top_k, np.int64, 0)
+    top_k, guidance = pointer(call.top_k, np.int64, 0), pointer(call.guidance, np.float32, 0)
     conditions, logits = pointer(call.condition, np.float32, 0), pointer(call.logits, np.float32, 0)
     zero, one = np.int64(0), np.int64(1)  # numba compiles a function anew for every literal that it is given
 
@@ -233,12 +235,17 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                 for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
                     write(out, index, read(out, index) + value_heard)
             at = b * call.n + step
+            is_second = call.is_guided and (b - first) % 2 == 1
+            if is_drawn and call.is_guided and not is_second:
+                guide(out, b * P, P, read(guidance, b))
             if call.wants_logits:
                 for index in range(net.n_parameters):
                     write(logits, at * net.n_parameters + index, read(out, b * P + index))
             if read(codes, at) < 0:
                 u = read(uniforms, at)
-                if net.n_mixtures > 0:
+                if is_second:
+                    drawn = read(codes, at - call.n)
+                elif net.n_mixtures > 0:
                     drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
                 else:
                     drawn = draw_categorical(
@@ -381,6 +388,14 @@ def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
     for b in range(first, last):
         for index in range(0, n, LANES):
             store(y, b * n + index, load(bias, index))
+
+
+@njit
+def guide(out: Any, at: int, n: int, guidance: np.float32) -> None:
+    """Move n logits away from the n behind them, those without labels (sampling.guide)."""
+    for index in range(at, at + n, LANES):
+        unlabelled = load(out, index + n)
+        store(out, index, unlabelled + splat(guidance) * (load(out, index) - unlabelled))
 
 
 @kept

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import Condition, as_slow, check_call, n_cores
+from wavegen.engines.base import Condition, Decodings, as_slow, check_call, each_decoding, n_cores
 from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -37,25 +37,33 @@ class NumbaEngine:
 
     `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
+    `guided`: the streams are pairs, with labels and without, for guided.py.
 
     Raises: InputError for a precision that this CPU has no instructions for.
     """
 
     def __init__(
-        self, weights: StackWeights, n_streams: int = 1, precision: Precision = "float32", n_threads: int | None = None
+        self,
+        weights: StackWeights,
+        n_streams: int = 1,
+        precision: Precision = "float32",
+        n_threads: int | None = None,
+        guided: bool = False,
     ) -> None:
         if missing := missing_instructions(precision):
             raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
-        n_groups = min(n_streams, n_threads or n_cores())
+        together = 2 if guided else 1  # streams that a core cannot do without each other
+        n_groups = min(n_streams // together, n_threads or n_cores())
         self.n_streams = n_streams
+        self._is_guided = guided
         self.precision: Precision = precision
         self._weights = weights
         group = simd.streams_of_a_pass(-(-n_streams // n_groups))
         self._network = pack_network(weights, precision, group)
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
-        groups = np.array_split(np.arange(n_streams), n_groups)
-        self._groups = [(int(group[0]), int(group[-1]) + 1) for group in groups]
+        groups = np.array_split(np.arange(0, n_streams, together), n_groups)
+        self._groups = [(int(group[0]), int(group[-1]) + together) for group in groups]
         self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
         self.start()
         self._compile()
@@ -77,16 +85,13 @@ class NumbaEngine:
     def advance(
         self,
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
-        if len(each) != self.n_streams:
-            raise InputError(f"decodings for {len(each)} streams are given; expected {self.n_streams}")
-        for one in each:
-            one.check_head("logistic-mixture" if self._weights.n_mixtures else "categorical")
+        head = "logistic-mixture" if self._weights.n_mixtures else "categorical"
+        each = each_decoding(decoding, self.n_streams, head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
         self._run(uniforms[..., 0], each, made, condition, logits)
         return made
@@ -158,6 +163,8 @@ class NumbaEngine:
             temperature=np.array([one.temperature for one in decoding], dtype=np.float64),
             top_k=np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
             top_p=np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
+            is_guided=self._is_guided,
+            guidance=np.array([one.guidance for one in decoding], dtype=np.float32),
             codes=codes,
             n_frames=0 if given is None else frames.shape[1],
             hop=1 if given is None else given.hop,

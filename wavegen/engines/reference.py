@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, check_call
+from wavegen.engines.base import Condition, Decodings, check_call, each_decoding
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
-from wavegen.sampling import Decoding
+from wavegen.sampling import guide
 from wavegen.slow_condition import SlowCondition
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -20,13 +20,15 @@ CHUNK = 4096  # steps of given codes that run at once
 class ReferenceEngine:
     """An engine (engines/base.py) that runs a torch model one step at a time.
 
-    Codes that are given for every stream need no draws, so a priming recording runs in long chunks.
+    Codes that are given for every stream need no draws, so a priming recording runs in long chunks. `guided`: the
+    streams are pairs, with labels and without, for guided.py.
     """
 
-    def __init__(self, model: Model, n_streams: int = 1) -> None:
+    def __init__(self, model: Model, n_streams: int = 1, guided: bool = False) -> None:
         model = model.row if isinstance(model, PixelCNN) else model
         self._model = model.eval()
         self.n_streams = n_streams
+        self._is_guided = guided
         self._device, self._dtype = model.device, model.head_out.weight.dtype
         self.start()
 
@@ -44,7 +46,7 @@ class ReferenceEngine:
     def advance(
         self,
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
@@ -52,6 +54,7 @@ class ReferenceEngine:
         n = uniforms.shape[1]
         made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
         check_call(self.n_streams, self._model.head.n_classes, uniforms.shape[:2], made, condition)
+        each = each_decoding(decoding, self.n_streams, self._model.head.kind, self._is_guided)
         given = (made >= 0).all(axis=(0, 2))
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
@@ -63,9 +66,11 @@ class ReferenceEngine:
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
             parameters = self._run(held, _part(condition, step, step + 1))[:, 0, 0]
+            if self._is_guided:
+                parameters = guide(parameters, each)
             if logits is not None:
                 logits[:, step, 0] = parameters
-            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
+            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], each)
             made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
             self._state = self._model.observe(self._state, self._tensor(made[:, step]))
         return made

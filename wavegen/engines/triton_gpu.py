@@ -14,7 +14,7 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, as_slow, check_call
+from wavegen.engines.base import Condition, Decodings, as_slow, check_call, each_decoding
 from wavegen.engines.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -59,13 +59,16 @@ class TritonEngine:
     """An engine (engines/base.py) that runs a WaveNet on a GPU, thousands of streams at once.
 
     `precision` is that of the weights and of what they are multiplied with; sums, gates and the residual stream are
-    float32.
+    float32. `guided`: the streams are pairs, with labels and without, for guided.py.
 
     Raises: InputError without a GPU, and for networks that are too wide; the sentence names the limit.
     """
 
-    def __init__(self, weights: StackWeights, n_streams: int = 1, precision: str = "float32") -> None:
+    def __init__(
+        self, weights: StackWeights, n_streams: int = 1, precision: str = "float32", guided: bool = False
+    ) -> None:
         self.n_streams, self.precision = n_streams, precision
+        self._is_guided = guided
         self._device = _device()
         self._weights = weights
         dtype = PRECISIONS[precision]
@@ -91,16 +94,13 @@ class TritonEngine:
     def advance(
         self,
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = [decoding] * self.n_streams if isinstance(decoding, Decoding) else list(decoding)
-        if len(each) != self.n_streams:
-            raise InputError(f"decodings for {len(each)} streams are given; expected {self.n_streams}")
-        for one in each:
-            one.check_head("logistic-mixture" if self._weights.n_mixtures else "categorical")
+        head = "logistic-mixture" if self._weights.n_mixtures else "categorical"
+        each = each_decoding(decoding, self.n_streams, head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64)
         found = self._run(uniforms[..., 0], each, made, condition, logits is not None)
         if logits is not None:
@@ -163,6 +163,7 @@ class TritonEngine:
                 self._move(np.array([one.temperature for one in decoding])),
                 self._move(np.array([one.top_k or 0 for one in decoding], dtype=np.int32)),
                 self._move(np.array([1.0 if one.top_p is None else one.top_p for one in decoding])),
+                self._move(np.array([one.guidance for one in decoding], dtype=np.float32)),
                 made if given is None else given,
                 0 if frames is None else frames.values.shape[1],
                 1 if frames is None else frames.hop,
@@ -188,6 +189,7 @@ class TritonEngine:
                 IS_RESIDUAL=weights.is_residual,
                 IS_CONDITIONED=frames is not None,
                 IS_FILTERED=is_filtered,
+                IS_GUIDED=self._is_guided,
                 WANTS_LOGITS=wants_logits,
                 **LAUNCH,
             )

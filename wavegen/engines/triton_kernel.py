@@ -29,11 +29,12 @@ STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finit
 def run(
     embedding, convolution, convolution_bias, projection, projection_bias, skip_matrix, skip_bias, hidden_matrix,
     hidden_bias, out_matrix, out_bias, dilations, first_rows, ring, newest, room, uniforms, codes, logits, temperatures,
-    top_ks, top_ps, condition, n_frames, hop, phase, clock, n, B,
+    top_ks, top_ps, guidances, condition, n_frames, hop, phase, clock, n, B,
     N_CLASSES: tl.constexpr, N_MIXTURES: tl.constexpr, LOG_PER_CODE: tl.constexpr, N_GATE: tl.constexpr,
     L: tl.constexpr, K: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, A: tl.constexpr,
     P: tl.constexpr, ROOM: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, IS_GATED: tl.constexpr,
-    IS_RESIDUAL: tl.constexpr, IS_CONDITIONED: tl.constexpr, IS_FILTERED: tl.constexpr, WANTS_LOGITS: tl.constexpr,
+    IS_RESIDUAL: tl.constexpr, IS_CONDITIONED: tl.constexpr, IS_FILTERED: tl.constexpr, IS_GUIDED: tl.constexpr,
+    WANTS_LOGITS: tl.constexpr,
 ):  # fmt: skip
     """Make n steps of a tile of streams. Arrays as in `Network` and `TritonEngine`; condition (B, n_frames, L, H)."""
     HALVES: tl.constexpr = 2 if IS_GATED else 1
@@ -46,6 +47,7 @@ def run(
     temperature = tl.load(temperatures + b, mask=is_stream, other=1.0)
     top_k = tl.load(top_ks + b, mask=is_stream, other=0)
     top_p = tl.load(top_ps + b, mask=is_stream, other=1.0)
+    guidance = tl.load(guidances + b, mask=is_stream, other=1.0)
 
     for step in range(n):
         now = clock + step
@@ -114,6 +116,8 @@ def run(
             drawn = _draw_logistic_mixture(weights, means, scales, u, temperature, N_MIXTURES, N_CLASSES, LOG_PER_CODE)
         else:
             values = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
+            if IS_GUIDED:
+                values = _guide(values, guidance)
             if WANTS_LOGITS:
                 tl.store(said, values, mask=is_stream_2d & (p < N_CLASSES)[None, :])
             drawn = _draw_categorical(values, u, temperature, top_k, top_p, N_CLASSES, IS_FILTERED)
@@ -170,6 +174,20 @@ def _between(here, there, share, mask):
 @triton.jit
 def _tanh(x):
     return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def _guide(logits, guidance):
+    """Logits (TILE, P) of pairs of streams, with labels and without, as `sampling.guide` says; guidance (TILE,)."""
+    TILE: tl.constexpr = logits.shape[0]
+    P: tl.constexpr = logits.shape[1]
+    pairs = tl.reshape(logits, (TILE // 2, 2, P))
+    is_labelled = tl.arange(0, 2)[None, :, None] == 0
+    labelled = tl.sum(tl.where(is_labelled, pairs, 0.0), axis=1)
+    unlabelled = tl.sum(tl.where(is_labelled, 0.0, pairs), axis=1)
+    by = tl.sum(tl.where(tl.arange(0, 2)[None, :] == 0, tl.reshape(guidance, (TILE // 2, 2)), 0.0), axis=1)
+    guided = unlabelled + by[:, None] * (labelled - unlabelled)
+    return tl.reshape(tl.broadcast_to(guided[:, None, :], (TILE // 2, 2, P)), (TILE, P))
 
 
 @triton.jit

@@ -1,0 +1,65 @@
+"""Streams that heed their labels more than they learnt to, on an engine that runs each of them twice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.engines.base import Condition, Decodings, Engine
+from wavegen.sampling import Decoding
+
+Labels = Mapping[str, str | None]
+
+
+def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:
+    """The labels of some streams, each followed by none: what a guided engine's condition is made of."""
+    return [labels for stream in streams for labels in (stream, {})]
+
+
+class GuidedEngine:
+    """An engine (engines/base.py) of B streams on one of 2 * B, which was made for guidance (`sampling.Decoding`).
+
+    Stream i is streams 2 * i, with its labels, and 2 * i + 1, without; both hear the same codes. Conditions come for
+    both, (2 * B, ...), in that order.
+    """
+
+    def __init__(self, pairs: Engine) -> None:
+        self._pairs = pairs
+        self.n_streams = pairs.n_streams // 2
+
+    def start(self, streams: Sequence[int] | None = None) -> None:
+        self._pairs.start(_both(streams))
+
+    def advance(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Decodings,
+        codes: NDArray[np.int64] | None = None,
+        condition: Condition | None = None,
+        logits: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        each = decoding if isinstance(decoding, Decoding) else [one for one in decoding for _ in range(2)]
+        given = None if codes is None else _twice(codes)
+        found = None if logits is None else np.empty((2 * len(logits), *logits.shape[1:]), dtype=np.float32)
+        made = self._pairs.advance(_twice(uniforms), each, given, condition, found)
+        if logits is not None and found is not None:
+            logits[:] = found[::2]
+        return made[::2]
+
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
+        return self._pairs.logits(_twice(codes), condition)[::2]
+
+    def snapshot(self) -> Any:
+        return self._pairs.snapshot()
+
+    def restore(self, state: Any, streams: Sequence[int] | None = None) -> None:
+        self._pairs.restore(state, _both(streams))
+
+
+def _both(streams: Sequence[int] | None) -> list[int] | None:
+    return None if streams is None else [2 * stream + one for stream in streams for one in range(2)]
+
+
+def _twice(array: NDArray) -> NDArray:
+    return np.repeat(array, 2, axis=0)
