@@ -96,6 +96,6 @@ def open_session(model: Path, wish: Wish, loaded: Checkpoint | None = None, *, f
     session = Session(loaded or checkpoint.load(model), wish, frames_follow=frames_follow)
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_title}, "
-        f"temperature {session.decoding.temperature:g}, seed {session.seed}"
+        f"{session.decoding.title}, seed {session.seed}"
     )
     return session

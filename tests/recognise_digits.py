@@ -33,6 +33,9 @@ FRAMES = 64  # of a spoken digit that the classifier looks at
 MAX_SHIFT = 8  # frames, by which they are moved while it trains
 
 
+Decoding = dict[str, float | None]
+
+
 class Digits(NamedTuple):
     """What a classifier looks at, (n, 1, height, width), and the digits (n,)."""
 
@@ -43,16 +46,18 @@ class Digits(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--temperature", type=float, default=None)
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--guidance", type=float)
     arguments = parser.parse_args()
+    decoding = {"temperature": arguments.temperature, "guidance": arguments.guidance}
     model = wavegen.load(arguments.model)
     train, test = real_digits(arguments.model)
     if model.description.shape:
         classifier = trained(train, epochs=3, shift=0)
-        made = draw(model, arguments.temperature)
+        made = draw(model, decoding)
     else:
         classifier = trained(train, epochs=30, shift=MAX_SHIFT)
-        made = speak(model, arguments.temperature)
+        made = speak(model, decoding)
     print(f"{len(test.digits)} real ones of the test split: {share_right(classifier, test):.2%} recognised")
     print(f"{len(made.digits)} that {arguments.model} made: {share_right(classifier, made):.2%} recognised as asked")
 
@@ -75,20 +80,18 @@ def from_segments(store: Store, segments: list[Segment]) -> Digits:
     return Digits(inputs, torch.tensor([int(one.labels["digit"]) for one in segments]))
 
 
-def draw(model: LoadedModel, temperature: float | None) -> Digits:
-    images = [
-        model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, temperature=temperature) for digit in range(10)
-    ]
+def draw(model: LoadedModel, decoding: Decoding) -> Digits:
+    images = [model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, **decoding) for digit in range(10)]
     return Digits(from_pixels(np.concatenate(images)[..., 0]), torch.arange(10).repeat_interleave(PER_DIGIT))
 
 
-def speak(model: LoadedModel, temperature: float | None) -> Digits:
+def speak(model: LoadedModel, decoding: Decoding) -> Digits:
     sounds, digits = [], []
     for voice, speaker in enumerate(model.labels["speaker"]):
         for digit in range(10):
             labels = {"digit": str(digit), "speaker": speaker}
             seed = 10 * voice + digit
-            made = model.generate(SPOKEN_S, n=PER_VOICE, labels=labels, seed=seed, temperature=temperature)
+            made = model.generate(SPOKEN_S, n=PER_VOICE, labels=labels, seed=seed, **decoding)
             sounds += list(made.samples)
             digits += [digit] * PER_VOICE
     return Digits(from_sounds(sounds, model.sample_rate), torch.tensor(digits))

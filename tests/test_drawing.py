@@ -42,9 +42,9 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     labels = [{"digit": "1"}, {}, {"digit": "2"}] if model.description.labels else [{}] * 3
     drawn = {}
     for engine in ("numba", "reference"):
-        canvas = Canvas(model, labels, engine)
+        canvas = Canvas(model, labels, Decoding(0.9), engine)
         for again in range(2):  # the second time from wherever the first has ended
-            drawn[engine, again] = np.stack(list(canvas.rows(3, Decoding(0.9))), axis=1)
+            drawn[engine, again] = np.stack(list(canvas.rows(3)), axis=1)
     for codes in drawn.values():
         np.testing.assert_array_equal(codes, drawn["reference", 0])
     assert len(np.unique(drawn["reference", 0])) > 1
@@ -54,13 +54,13 @@ def test_guided_images_are_the_same_on_every_engine_and_one_by_one():
     model, _ = tiny_image_checkpoint()
     labels, decoding = [{"digit": "1"}, {}, {"digit": "2"}], Decoding(guidance=2.5)
     drawn = {
-        engine: np.stack(list(Canvas(model, labels, engine, guided=True).rows(3, decoding)), axis=1)
+        engine: np.stack(list(Canvas(model, labels, decoding, engine).rows(3)), axis=1)
         for engine in ("numba", "reference")
     }
     np.testing.assert_array_equal(drawn["numba"], drawn["reference"])
-    alone = np.stack(list(Canvas(model, labels[:1], guided=True).rows(3, decoding)), axis=1)
+    alone = np.stack(list(Canvas(model, labels[:1], decoding).rows(3)), axis=1)
     np.testing.assert_array_equal(alone[0], drawn["numba"][0])
-    plain = np.stack(list(Canvas(model, labels).rows(3, Decoding())), axis=1)
+    plain = np.stack(list(Canvas(model, labels).rows(3)), axis=1)
     assert (plain[0] != drawn["numba"][0]).any()
     np.testing.assert_array_equal(plain[1], drawn["numba"][1])  # without a label there is nothing to guide
 
@@ -85,15 +85,15 @@ def test_stepping_code_by_code_is_the_one_pass_of_training(engine, n_colours):
     with torch.no_grad():
         condition = model.condition({"digit": torch.tensor([2, 3])})
         expected, _ = model.eval()(torch.from_numpy(codes).flatten(1), None, condition)
-    stepped = Canvas(checkpoint, [{"digit": "2"}, {}], engine).logits(codes)
+    stepped = Canvas(checkpoint, [{"digit": "2"}, {}], engine=engine).logits(codes)
     # Logits of up to 1e2 in float32 through some ten sums of some ten terms each.
     np.testing.assert_allclose(stepped.reshape(expected.shape), expected.numpy(), atol=1e-3)
 
 
 def test_an_image_does_not_depend_on_those_beside_it():
     model, _ = tiny_image_checkpoint()
-    many = np.stack(list(Canvas(model, [{"digit": "1"}] * 5).rows(3, Decoding())), axis=1)
-    one = np.stack(list(Canvas(model, [{"digit": "1"}]).rows(3, Decoding())), axis=1)
+    many = np.stack(list(Canvas(model, [{"digit": "1"}] * 5).rows(3)), axis=1)
+    one = np.stack(list(Canvas(model, [{"digit": "1"}]).rows(3)), axis=1)
     np.testing.assert_array_equal(many[0], one[0])
     assert (many[0] != many[1]).any()
 
@@ -101,10 +101,10 @@ def test_an_image_does_not_depend_on_those_beside_it():
 def test_what_is_given_stays_and_the_rest_depends_on_it():
     model, _ = tiny_image_checkpoint(3)
     canvas = Canvas(model, [{}])
-    free = np.stack(list(canvas.rows(3, Decoding())), axis=1)
+    free = np.stack(list(canvas.rows(3)), axis=1)
     given = np.full_like(free, -1)
     given[:, 1, 2] = (free[:, 1, 2] + 128) % 256
-    held = np.stack(list(canvas.rows(3, Decoding(), given)), axis=1)
+    held = np.stack(list(canvas.rows(3, given)), axis=1)
     np.testing.assert_array_equal(held[given >= 0], given[given >= 0])
     np.testing.assert_array_equal(held[0].ravel()[: WIDTH * 3 + 2], free[0].ravel()[: WIDTH * 3 + 2])
     assert (held[0].ravel()[WIDTH * 3 + 3 :] != free[0].ravel()[WIDTH * 3 + 3 :]).any()

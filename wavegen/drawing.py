@@ -21,8 +21,7 @@ class Canvas:
     """Images that grow together, one for each of some labels.
 
     `labels` holds a mapping of names to values for each image; a label left out is "unknown". Engine, device,
-    precision, number of threads and guidance as in `engines.make_engine`; numpy's products take the threads that BLAS
-    does.
+    precision and number of threads as in `engines.make_engine`; numpy's products take the threads that BLAS does.
 
     Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
     """
@@ -31,17 +30,19 @@ class Canvas:
         self,
         model: Checkpoint,
         labels: Sequence[Mapping[str, str | None]],
+        decoding: Decoding | None = None,
         engine: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         n_threads: int | None = None,
-        guided: bool = False,
     ) -> None:
         described = model.description
         if described.kind != "pixelcnn":
             raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
+        self.decoding = decoding_for(model, labels) if decoding is None else decoding
+        guided = self.decoding.guidance != 1
         streams = with_unlabelled(labels) if guided else labels
         condition = conditioning.condition_of(model, streams)
         self._codec = described.make_codec()
@@ -56,9 +57,7 @@ class Canvas:
         """Codes in a row."""
         return self.width * self.n_colours
 
-    def rows(
-        self, seed: int, decoding: Decoding, given: NDArray[np.int64] | None = None
-    ) -> Iterator[NDArray[np.int64]]:
+    def rows(self, seed: int, given: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
         """Codes (n, row_length), a row of every image at a time, from the top.
 
         Draws are `uniforms(seed, image, place in the image)`. Where `given` (n, height, row_length) is not -1, it is
@@ -70,7 +69,7 @@ class Canvas:
             self._engine.start()
             draws = np.stack([uniforms(seed, image, number * n, n) for image in range(self.n)])
             held = None if given is None else given[:, number, :, None]
-            row = self._engine.advance(draws, decoding, held, self._above.look())[..., 0]
+            row = self._engine.advance(draws, self.decoding, held, self._above.look())[..., 0]
             self._observe(row)
             yield row
 

@@ -70,9 +70,8 @@ def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Se
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
     labels = [conditioning.known_labels(known, one.labels) for one in real]
-    decoding = drawing.decoding_for(model, labels)
-    canvas = Canvas(model, labels, guided=decoding.guidance != 1)
-    drawn = np.stack(list(canvas.rows(0, decoding)), axis=1)
+    canvas = Canvas(model, labels)
+    drawn = np.stack(list(canvas.rows(seed=0)), axis=1)
     coder = Coder(store, model.description.make_codec())
     shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])
     grids = [drawing.grid(canvas.pixels(codes), N_COLUMNS) for codes in (drawn, shown)]

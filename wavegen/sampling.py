@@ -79,6 +79,11 @@ class Decoding:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
 
+    @property
+    def title(self) -> str:
+        """What people are told of it."""
+        return f"temperature {self.temperature:g}" + (f", guidance {self.guidance:g}" if self.guidance != 1 else "")
+
     def check_head(self, head: str) -> None:
         """Raises: InputError for what a head of this kind does not have: a mixture lists no probabilities."""
         if head == "categorical":

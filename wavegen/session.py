@@ -295,8 +295,8 @@ class LoadedModel:
         decoding = decoding_for(
             self._loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
         )
-        canvas = Canvas(self._loaded, each, engine, device, precision, guided=decoding.guidance != 1)
-        rows = canvas.rows(fresh_seed() if seed is None else seed, decoding)
+        canvas = Canvas(self._loaded, each, decoding, engine, device, precision)
+        rows = canvas.rows(fresh_seed() if seed is None else seed)
         return canvas.pixels(np.stack(list(rows), axis=1))
 
     def session(self, **wish: Any) -> Session:

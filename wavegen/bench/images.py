@@ -13,7 +13,6 @@ from wavegen.drawing import Canvas
 from wavegen.engines.numba_cpu import PRECISIONS, missing_instructions
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
-from wavegen.sampling import Decoding
 
 NAIVE = "one PyTorch forward pass per code"
 
@@ -53,7 +52,7 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
     found: dict[str, Callable[[int], object]] = {}
     for precision in PRECISIONS:
         if missing_instructions(precision) is None:
-            canvas = Canvas(model, [{}] * n, "numba", precision=precision, n_threads=1)
+            canvas = Canvas(model, [{}] * n, engine="numba", precision=precision, n_threads=1)
             found[f"numba, {precision}"] = _drawing(canvas)
     network = from_checkpoint(model).eval()
     codes = torch.zeros((n, int(np.prod(model.description.shape))), dtype=torch.int64)
@@ -71,4 +70,4 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
 
 
 def _drawing(canvas: Canvas) -> Callable[[int], object]:
-    return lambda n_times: [row for _ in range(n_times) for row in canvas.rows(0, Decoding())]
+    return lambda n_times: [row for _ in range(n_times) for row in canvas.rows(seed=0)]
