@@ -57,7 +57,7 @@ def bench(
         wavegen bench --training --size small
         wavegen bench --image
     """
-    from wavegen.recipe import load
+    from wavegen.recipe import AudioData, load
 
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
@@ -67,17 +67,19 @@ def bench(
             raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
         _images(model, streams or [1, 16], rounds or 20, as_json)
         return
+    assert isinstance(recipe.data, AudioData)
+    rate = recipe.data.sample_rate
     if training:
         if model is not None:
             raise InputError(f"training is timed for a --size, and a model is given: {model}; leave out one of the two")
-        _training(recipe, size, rounds or 20, device, as_json)
+        _training(recipe, size, rate, rounds or 20, device, as_json)
         return
     from wavegen.bench import generation
     from wavegen.devices import choose_device
     from wavegen.models.build import with_random_weights
 
     where = "cpu" if device == "auto" else choose_device(device).type
-    timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), recipe.data.sample_rate)
+    timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), rate)
     if timed.description.shape:
         raise InputError(f"{model} draws images; expected --image to time it")
     chosen = streams or ([1, 8] if where == "cpu" else [1, 16, 256, 2048])
@@ -120,7 +122,7 @@ def bench(
     print(generation.machine(where))
 
 
-def _training(recipe: "Recipe", size: str, rounds: int, device: str, as_json: bool) -> None:
+def _training(recipe: "Recipe", size: str, rate: int, rounds: int, device: str, as_json: bool) -> None:
     from wavegen.bench.training import time_training
 
     with bar("Timing", rounds) as running:
@@ -129,7 +131,6 @@ def _training(recipe: "Recipe", size: str, rounds: int, device: str, as_json: bo
         timings = [timing._asdict() for timing in report.timings]
         print(json.dumps({"timings": timings, "waiting": report.waiting}, indent=1))
         return
-    rate = recipe.data.sample_rate
     table = Table("", "samples per second", "times real time", "of the best", title=f"{size} size, {rate} Hz")
     for timing in report.timings:
         speed = timing.samples_per_s
@@ -142,10 +143,11 @@ def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool)
     """Time a model that draws, or the network of the MNIST recipe."""
     from wavegen.bench import generation, images
     from wavegen.models.build import with_random_weights
-    from wavegen.recipe import load
+    from wavegen.recipe import ImageData, load
 
     if model is None:
         recipe = load(recipes.find("mnist"))
+        assert isinstance(recipe.data, ImageData)
         timed = with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
     else:
         timed = checkpoint.load(model)

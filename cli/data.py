@@ -13,7 +13,10 @@ from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
 from wavegen.progress import say
 
-FOLDER_FORMS = {"folder": SoundForm(16000), "images": ImageForm(32, 32, 3)}  # as in recipes/folder.yaml and images.yaml
+FOLDER_FORMS: dict[str, SoundForm | ImageForm] = {  # as in recipes/folder.yaml and images.yaml
+    "folder": SoundForm(16000),
+    "images": ImageForm(32, 32, 3),
+}
 
 app = typer.Typer(no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
 

@@ -9,6 +9,7 @@ import typer
 from wavegen.engines import n_at_once
 from wavegen.generation import n_samples
 from wavegen.progress import bar
+from wavegen.sampling import fresh_seed
 from wavegen.session import Wish
 
 from .options import (
@@ -63,6 +64,8 @@ def generate(
         wavegen generate runs/speech --temperature 0.8 --n 4
         wavegen generate runs/speech --prime hello.wav --seconds 3 --out continued.wav
     """
+    seed = fresh_seed() if seed is None else seed
+    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{seed}.wav"), n, prime)
     wish = Wish(
         temperature=temperature,
         top_k=top_k,
@@ -79,7 +82,6 @@ def generate(
     )
     at_once = n if beam else n_at_once(engine, device, n)
     session = open_session(model, replace(wish, n=at_once))
-    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{session.seed}.wav"), n, prime)
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
     if n == at_once:

@@ -103,4 +103,7 @@ def inspect(model: Model) -> None:
 
 def _form(described: Description) -> str:
     """What a model makes, for people."""
-    return (ImageForm(*described.shape) if described.shape else SoundForm(described.sample_rate)).title
+    if not described.shape:
+        return SoundForm(described.sample_rate).title
+    height, width, n_colours = described.shape
+    return ImageForm(height, width, n_colours).title
