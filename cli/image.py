@@ -70,11 +70,11 @@ def sample(
     """
     loaded = checkpoint.load(model)
     each = _labels_of(loaded, labels, n)
-    decoding = drawing.decoding_for(loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
-    canvas = drawing.Canvas(loaded, each, decoding, engine, device, precision)
-    say(f"{model}: engine {canvas.engine_title}, {decoding.title}, seed {seed}")
+    canvas = drawing.Canvas(loaded, each, wanted, engine, device, precision)
+    say(f"{model}: engine {canvas.engine_title}, {canvas.decoding.title}, seed {seed}")
     codes = _grown(canvas, canvas.rows(seed), n)
     drawing.write(path, drawing.grid(canvas.pixels(codes), _n_columns(n)))
     print(path)
@@ -109,14 +109,14 @@ def complete(
     """
     loaded = checkpoint.load(model)
     each = _labels_of(loaded, labels, n)
-    decoding = drawing.decoding_for(loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
-    canvas = drawing.Canvas(loaded, each, decoding, engine, device, precision)
+    canvas = drawing.Canvas(loaded, each, wanted, engine, device, precision)
     shape = (canvas.height, canvas.width, canvas.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
     given = np.where(np.repeat(stays, canvas.n_colours, axis=1), canvas.codes(pixels), -1)
-    say(f"{model}: engine {canvas.engine_title}, {decoding.title}, seed {seed}")
+    say(f"{model}: engine {canvas.engine_title}, {canvas.decoding.title}, seed {seed}")
     codes = _grown(canvas, canvas.rows(seed, np.repeat(given[None], n, axis=0)), n)
     shown = np.concatenate([(pixels * stays[..., None])[None], canvas.pixels(codes)])
     drawing.write(path, drawing.grid(shown, _n_columns(n + 1)))

@@ -30,7 +30,8 @@ TopP = Annotated[
 Guidance = Annotated[
     float | None,
     typer.Option(
-        help="how much labels count: 1 as learnt, 1.5 or 2 more, at twice the work (default: the model's own)"
+        help="how much labels count, of a network that lists probabilities: 1 as learnt, 1.5 or 2 more, at twice the "
+        "work (default: the model's own)"
     ),
 ]
 Seed = Annotated[
@@ -88,12 +89,19 @@ def check_out(option: str, suffix: str, path: Path, *given: Path | None) -> Path
     return path
 
 
-def open_session(model: Path, wish: Wish, loaded: Checkpoint | None = None, *, frames_follow: bool = False) -> Session:
+def open_session(
+    model: Path,
+    wish: Wish,
+    loaded: Checkpoint | None = None,
+    *,
+    frames_follow: bool = False,
+    labels_follow: bool = False,
+) -> Session:
     """Make a model ready to sound, and say what is about to; `loaded` is what lies at `model`, if that was read before.
 
     Raises: InputError for whatever does not fit the model; nothing has been written by then.
     """
-    session = Session(loaded or checkpoint.load(model), wish, frames_follow=frames_follow)
+    session = Session(loaded or checkpoint.load(model), wish, frames_follow=frames_follow, labels_follow=labels_follow)
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_title}, "
         f"{session.decoding.title}, seed {session.seed}"

@@ -112,7 +112,7 @@ def play(
         precision=precision,
     )
     n_channels = n if spread else 1
-    session = open_session(model, wish)
+    session = open_session(model, wish, labels_follow=True)
     rate = session.description.sample_rate
     card = None if output == "-" else Card(int(output) if output and output.isdigit() else output, rate, n_channels)
     _say_whether_it_keeps_up(session)

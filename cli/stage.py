@@ -70,13 +70,14 @@ class Stage:
         decoding = controls.decoding
         surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
         labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
+        guidance = f"   guidance {decoding.guidance:g}" if live.session.is_guided else ""
         frozen = "   frozen" if controls.is_frozen else ""
         lines = [
             self._title,
             *("".join(column[row] for column in self._columns) for row in range(ROWS - 1, -1, -1)),
             f"level {level_bar(sound)}",
-            f"temperature {decoding.temperature:.2f}   top-p {decoding.top_p or 1:.2f}   gain {controls.gain:.2f}"
-            f"   seed {controls.seed}{labels}{frozen}",
+            f"temperature {decoding.temperature:.2f}{guidance}   top-p {decoding.top_p or 1:.2f}"
+            f"   gain {controls.gain:.2f}   seed {controls.seed}{labels}{frozen}",
             f"{meter.times_real_time:.1f} x real time   ring {ring.n_ready / ring.capacity:4.0%}"
             f"   drop-outs {counts.n_dropouts}{surprise}",
             KEYS,

@@ -30,7 +30,7 @@ TYPES = {
 FULL = {
     "N_CLASSES": 256, "N_MIXTURES": 0, "LOG_PER_CODE": 0.0, "N_GATE": 64, "L": 30, "K": 2, "R": 64, "G": 64, "S": 256,
     "A": 256, "P": 256, "ROOM": 256, "TILE": triton_gpu.TILE, "BLOCK": triton_gpu.BLOCK, "IS_GATED": True,
-    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "IS_GUIDED": False, "WANTS_LOGITS": False,
+    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "IS_GUIDED": True, "WANTS_LOGITS": False,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_checkpoint
-from wavegen.conditioning import FrameConditioner, condition_of, known_labels, with_neighbours
+from wavegen.conditioning import FrameConditioner, condition_of, decoding_for, known_labels, with_neighbours
 from wavegen.errors import InputError
 from wavegen.features import SILENT
 from wavegen.models.build import from_checkpoint
@@ -98,3 +98,25 @@ def test_frames_that_do_not_fit_the_model_are_refused():
         FrameConditioner(tiny_checkpoint(**VOCODER), [{}], frames_of(1, 0))
     with pytest.raises(InputError, match="the model has no label 'speaker'"):
         FrameConditioner(tiny_checkpoint(**VOCODER), [{"speaker": "1"}], frames_of(1))
+
+
+def test_guidance_is_for_labels_that_are_given_or_follow():
+    model = tiny_checkpoint(labels={"speaker": 3})
+    model = replace(model, description=replace(model.description, decoding={"guidance": 1.5}))
+    assert decoding_for(model, [{"speaker": "1"}, {}], {}).guidance == 1.5
+    assert decoding_for(model, [{}], {}).guidance == 1
+    assert decoding_for(model, [{}], {}, labels_follow=True).guidance == 1.5
+    assert decoding_for(model, [{"speaker": "1"}], {"guidance": 1.0}).guidance == 1
+    with pytest.raises(InputError, match="guidance is 2, and no label is given that it could make count for more"):
+        decoding_for(model, [{"speaker": None}], {"guidance": 2.0})
+    with pytest.raises(InputError, match=r"guidance makes labels count for more, and .* has none"):
+        decoding_for(tiny_checkpoint(), [{}], {"guidance": 2.0})
+    mixture = tiny_checkpoint(labels={"speaker": 3}, head="logistic-mixture", n_mixtures=3)
+    with pytest.raises(InputError, match="guidance needs a categorical head"):
+        decoding_for(mixture, [{"speaker": "1"}], {"guidance": 2.0})
+
+
+def test_guidance_needs_a_network_that_learnt_to_do_without_labels():
+    model = replace(tiny_checkpoint(labels={"speaker": 3}), recipe="training:\n  label_dropout: 0.0\n")
+    with pytest.raises(InputError, match=r"never trained so; expected a recipe with training\.label_dropout above 0"):
+        decoding_for(model, [{"speaker": "1"}], {"guidance": 2.0})

@@ -1,16 +1,13 @@
 """Images from engines: the fast one draws what the reference draws, and what is given stays."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from tests.models.test_pixelcnn import HEIGHT, SIZES, WIDTH, tiny_pixelcnn
 from wavegen.checkpoint import Checkpoint, Description, load, save
-from wavegen.drawing import Canvas, decoding_for, grid
+from wavegen.drawing import Canvas, grid
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding
 
 LABELS = {"digit": ["0", "1", "2"]}
 
@@ -42,7 +39,7 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     labels = [{"digit": "1"}, {}, {"digit": "2"}] if model.description.labels else [{}] * 3
     drawn = {}
     for engine in ("numba", "reference"):
-        canvas = Canvas(model, labels, Decoding(0.9), engine)
+        canvas = Canvas(model, labels, {"temperature": 0.9}, engine)
         for again in range(2):  # the second time from wherever the first has ended
             drawn[engine, again] = np.stack(list(canvas.rows(3)), axis=1)
     for codes in drawn.values():
@@ -52,29 +49,17 @@ def test_the_engine_draws_what_the_reference_draws(changes):
 
 def test_guided_images_are_the_same_on_every_engine_and_one_by_one():
     model, _ = tiny_image_checkpoint()
-    labels, decoding = [{"digit": "1"}, {}, {"digit": "2"}], Decoding(guidance=2.5)
+    labels, wanted = [{"digit": "1"}, {}, {"digit": "2"}], {"guidance": 2.5}
     drawn = {
-        engine: np.stack(list(Canvas(model, labels, decoding, engine).rows(3)), axis=1)
+        engine: np.stack(list(Canvas(model, labels, wanted, engine).rows(3)), axis=1)
         for engine in ("numba", "reference")
     }
     np.testing.assert_array_equal(drawn["numba"], drawn["reference"])
-    alone = np.stack(list(Canvas(model, labels[:1], decoding).rows(3)), axis=1)
+    alone = np.stack(list(Canvas(model, labels[:1], wanted).rows(3)), axis=1)
     np.testing.assert_array_equal(alone[0], drawn["numba"][0])
     plain = np.stack(list(Canvas(model, labels).rows(3)), axis=1)
     assert (plain[0] != drawn["numba"][0]).any()
     np.testing.assert_array_equal(plain[1], drawn["numba"][1])  # without a label there is nothing to guide
-
-
-def test_guidance_is_only_for_images_with_labels():
-    model, _ = tiny_image_checkpoint()
-    model = replace(model, description=replace(model.description, decoding={"guidance": 1.5}))
-    assert decoding_for(model, [{"digit": "1"}, {}]).guidance == 1.5
-    assert decoding_for(model, [{}]).guidance == 1
-    with pytest.raises(InputError, match=r"guidance is 2.0, and no label is given that it could make count for more"):
-        decoding_for(model, [{"digit": None}], guidance=2.0)
-    unlabelled, _ = tiny_image_checkpoint(labels={})
-    with pytest.raises(InputError, match="no label is given"):
-        decoding_for(unlabelled, [{}], guidance=2.0)
 
 
 @pytest.mark.parametrize("engine", ["numba", "reference"])

@@ -99,14 +99,15 @@ def test_ends_need_whole_recordings():
 
 def test_guidance_needs_labels_that_are_sometimes_hidden_and_a_categorical_head():
     digits = ["data={corpus: digits, sample_rate: 8000, labels: [digit]}", "decoding.guidance=1.5"]
-    assert recipe.parse(TINY_RECIPE, "tiny.yaml", digits).decoding.guidance == 1.5
-    for changes in ([*digits, "training.label_dropout=0"], [*digits, "data.labels=[]"], ["decoding.guidance=1.5"]):
+    folder = "data={corpus: folder, source: birds, sample_rate: 8000, labels_from_folders: kind}"
+    for changes in (digits, [folder, "decoding.guidance=1.5"]):
+        assert recipe.parse(TINY_RECIPE, "tiny.yaml", changes).decoding.guidance == 1.5
+    wrong = ["training.label_dropout=0", "data.labels=[]", "model.head=logistic-mixture"]
+    for changes in (*([*digits, one] for one in wrong), ["decoding.guidance=1.5"]):
         with pytest.raises(
-            InputError, match=r"decoding\.guidance is 1\.5; it needs data\.labels, and training\.label_drop"
+            InputError, match=r"decoding\.guidance is 1\.5; beyond 1 it needs labels, training\.label_drop"
         ):
             recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
-    with pytest.raises(InputError, match=r"decoding\.guidance needs model\.head: categorical; it is logistic-mixture"):
-        recipe.parse(TINY_RECIPE, "tiny.yaml", [*digits, "model.head=logistic-mixture"])
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Labels and feature frames -> the projected condition that engines read. numpy only.
+"""Labels and feature frames -> the projected condition that engines read, and what labels let a model do. No torch.
 
 A labelled network embeds each label and projects the embeddings into the gates of every layer; a vocoder does the same
 with what its network at frame rate makes of the feature frames. Both happen here, once per label and per frame, so an
@@ -6,20 +6,25 @@ engine sees only the sum that it adds to the layers' pre-activations and contain
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.features import SILENT
+from wavegen.sampling import Decoding
 from wavegen.slow_condition import SlowCondition
+
+Labels = Mapping[str, str | None]  # values by name; None is "unknown"
 
 CHUNK = 32  # frames that are projected at a time
 
 
-def label_indices(known: Mapping[str, Sequence[str]], given: Mapping[str, str | None]) -> dict[str, int]:
+def label_indices(known: Mapping[str, Sequence[str]], given: Labels) -> dict[str, int]:
     """Turn label values into the rows of their embeddings; a label that is None or left out becomes "unknown".
 
     `known` holds the values each label had in training; row `len(values)` is the one trained for "unknown".
@@ -48,20 +53,50 @@ def known_labels(known: Mapping[str, Sequence[str]], given: Mapping[str, str]) -
     return {name: given[name] if given.get(name) in values else None for name, values in known.items()}
 
 
+def decoding_for(
+    checkpoint: Checkpoint,
+    streams: Sequence[Labels],
+    wanted: Mapping[str, float | int | None],
+    labels_follow: bool = False,
+) -> Decoding:
+    """How a model is to draw streams of some labels: by its own defaults, but for what is wanted and not None.
+
+    A model's own guidance is for labels; where none are given, nor follow, it is left out.
+
+    Raises: InputError for what the head does not have, or guidance that could have no effect.
+    """
+    decoding = checkpoint.description.make_decoding(**wanted)
+    decoding.check_head(checkpoint.description.head)
+    is_labelled = labels_follow or any(value is not None for labels in streams for value in labels.values())
+    if decoding.guidance != 1 and not is_labelled and wanted.get("guidance") is None:
+        return replace(decoding, guidance=1.0)
+    if decoding.guidance != 1:
+        check_guidance(checkpoint)
+        if not is_labelled:
+            raise InputError(
+                f"guidance is {decoding.guidance:g}, and no label is given that it could make count for more"
+            )
+    return decoding
+
+
 def check_guidance(checkpoint: Checkpoint) -> None:
     """Raises: InputError if a model has no labels that could count for more, or never learnt to do without them."""
     if not checkpoint.description.labels:
         raise InputError(f"guidance makes labels count for more, and {checkpoint.path} has none")
-    from wavegen import recipe  # takes a while, and only this needs it
-
-    if checkpoint.recipe and recipe.parse(checkpoint.recipe, str(checkpoint.path)).training.label_dropout == 0:
+    trained = (yaml.safe_load(checkpoint.recipe) or {}).get("training", {})
+    if trained.get("label_dropout") == 0:
         raise InputError(
             f"guidance compares with no labels, and {checkpoint.path} was never trained so; "
             "expected a recipe with training.label_dropout above 0"
         )
 
 
-def condition_of(checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]]) -> NDArray[np.float32] | None:
+def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:
+    """The labels of some streams, each followed by none: what a guided engine's condition is made of."""
+    return [labels for stream in streams for labels in (stream, {})]
+
+
+def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[np.float32] | None:
     """The condition of the labels of each stream, which holds for all time.
 
     Shapes: -> (B, 1, n_conditions, channels), or None for a model without labels. `channels` is what a layer's
@@ -102,9 +137,7 @@ class FrameConditioner:
     Raises: InputError if the model takes no such frames, or for a label that it does not know.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, streams: Sequence[Mapping[str, str | None]], frames: NDArray[np.floating]
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, streams: Sequence[Labels], frames: NDArray[np.floating]) -> None:
         shape = checkpoint.description.architecture
         if frames.ndim != 3 or frames.shape[2] != shape.get("n_features", 0) or not frames.shape[1]:
             raise InputError(

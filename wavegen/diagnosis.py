@@ -194,7 +194,7 @@ def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Ex
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
     made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
     if described.shape:
-        rows = Canvas(loaded, labels, decoding).rows(seed=0)
+        rows = Canvas(loaded, labels, {"guidance": 1.0}).rows(seed=0)
         return made._replace(codes=np.concatenate(list(rows), axis=1))
     with torch.inference_mode():
         condition = for_engine(_condition(model, made))

@@ -1,7 +1,6 @@
 """Images from a PixelCNN, row by row, on any engine. numpy only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,19 @@ from numpy.typing import NDArray
 
 from wavegen import conditioning, files
 from wavegen.checkpoint import Checkpoint
+from wavegen.conditioning import Labels
 from wavegen.data import images
 from wavegen.data.windows import pixel_table
 from wavegen.engines import make_above, make_engine
-from wavegen.engines.guided import with_unlabelled
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding, uniforms
+from wavegen.sampling import uniforms
 
 
 class Canvas:
     """Images that grow together, one for each of some labels.
 
-    `labels` holds a mapping of names to values for each image; a label left out is "unknown". Engine, device,
+    `labels` holds a mapping of names to values for each image; a label left out is "unknown". `wanted`: fields of
+    `sampling.Decoding` that are not to be the model's own. Engine, device,
     precision and number of threads as in `engines.make_engine`; numpy's products take the threads that BLAS does.
 
     Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
@@ -29,8 +29,8 @@ class Canvas:
     def __init__(
         self,
         model: Checkpoint,
-        labels: Sequence[Mapping[str, str | None]],
-        decoding: Decoding | None = None,
+        labels: Sequence[Labels],
+        wanted: Mapping[str, float | int | None] | None = None,
         engine: str = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -41,15 +41,15 @@ class Canvas:
             raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
-        self.decoding = decoding_for(model, labels) if decoding is None else decoding
-        guided = self.decoding.guidance != 1
-        streams = with_unlabelled(labels) if guided else labels
+        self.decoding = conditioning.decoding_for(model, labels, wanted or {})
+        is_guided = self.decoding.guidance != 1
+        streams = conditioning.with_unlabelled(labels) if is_guided else labels
         condition = conditioning.condition_of(model, streams)
         self._codec = described.make_codec()
         self.n = len(labels)
         self.height, self.width, self.n_colours = described.shape
-        self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads, guided)
-        self._each = len(streams) // self.n
+        self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads, is_guided)
+        self._streams_of_an_image = len(streams) // self.n
         self._above = make_above(engine, model, len(streams), device, condition)
 
     @property
@@ -74,7 +74,7 @@ class Canvas:
             yield row
 
     def logits(self, codes: NDArray[np.int64]) -> NDArray[np.floating]:
-        """What every code of given images would have been drawn from, code by code along the cached path.
+        """What every code of given images would have been drawn from, unguided, code by code along the cached path.
 
         Shapes: codes (n, height, row_length) -> (n, height, row_length, parameters).
         """
@@ -87,7 +87,7 @@ class Canvas:
         return np.stack(found, axis=1)
 
     def _observe(self, row: NDArray[np.int64]) -> None:
-        self._above.observe(np.repeat(row, self._each, axis=0))
+        self._above.observe(np.repeat(row, self._streams_of_an_image, axis=0))
 
     def pixels(self, codes: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Codes (..., row_length) as brightnesses (..., width, colours)."""
@@ -98,26 +98,6 @@ class Canvas:
         """The way back: (..., width, colours) -> (..., row_length)."""
         codes = pixel_table(self._codec)[pixels]
         return codes.reshape(*pixels.shape[:-2], self.row_length)
-
-
-def decoding_for(
-    model: Checkpoint, labels: Sequence[Mapping[str, str | None]], **wanted: float | int | None
-) -> Decoding:
-    """How images of some labels are drawn: the model's defaults, with those wanted that are not None.
-
-    Where no image has a label there is nothing to guide.
-
-    Raises: InputError for guidance that the model or the labels leave without effect.
-    """
-    decoding = model.description.make_decoding(**wanted)
-    if decoding.guidance == 1:
-        return decoding
-    if any(value is not None for one in labels for value in one.values()):
-        conditioning.check_guidance(model)
-        return decoding
-    if wanted.get("guidance") is not None:
-        raise InputError(f"guidance is {decoding.guidance}, and no label is given that it could make count for more")
-    return replace(decoding, guidance=1.0)
 
 
 def grid(pixels: NDArray[np.uint8], n_columns: int, gap: int = 2) -> NDArray[np.uint8]:

@@ -15,13 +15,12 @@ from wavegen.conditioning import label_indices
 from wavegen.errors import InputError
 from wavegen.generation import hear
 from wavegen.sampling import Decoding, check_seed, probabilities, uniforms
-from wavegen.session import Session
+from wavegen.session import DECODING, Session
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
 TAKE_S = 600  # s of the newest sound that are kept
 LOOP_S = 0.5  # s of sound that repeat while it is frozen
 MAX_GAIN = 4.0
-DECODING = ("temperature", "top_k", "top_p", "guidance")  # what `Live.change` takes of it
 SURPRISE_EVERY = 16  # one sample in so many is asked how much of a surprise it was
 
 
@@ -42,7 +41,8 @@ class Meter:
     """What was just made."""
 
     times_real_time: float = 0.0
-    surprise: float | None = None  # bits per sample; None where the head lists no probabilities
+    # Bits per sample, under what it draws from (guidance included); None where the head lists no probabilities.
+    surprise: float | None = None
 
 
 class Live:
@@ -78,9 +78,11 @@ class Live:
         decoding = {name: wanted.pop(name) for name in DECODING if name in wanted}
         if decoding:
             wanted["decoding"] = replace(self.controls.decoding, **decoding)
-            if wanted["decoding"].guidance != 1 and not self.session.is_guided:
-                raise InputError("it plays without guidance, which takes twice the work; expected to start with some")
             wanted["decoding"].check_head(self.session.description.head)
+            if wanted["decoding"].guidance != 1 and not self.session.is_guided:
+                raise InputError(
+                    "it plays without guidance, which takes twice the work; expected to have begun with some"
+                )
         if "labels" in wanted:
             label_indices(self.session.description.labels, wanted["labels"])
         if "seed" in wanted:

@@ -33,7 +33,7 @@ def write(
     """Write sample.png to a run folder, and of sound sample.wav.
 
     A sound has the labels of the first training recording, every image those of the real one that it is shown above;
-    a vocoder makes the validation recording again that it is shown above.
+    a vocoder makes the validation recording again that it is shown above. None is guided: it is the network that shows.
     """
     if isinstance(store.form, ImageForm):
         _images(folder, model, store, segments["validation"])
@@ -70,7 +70,7 @@ def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Se
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
     labels = [conditioning.known_labels(known, one.labels) for one in real]
-    canvas = Canvas(model, labels)
+    canvas = Canvas(model, labels, {"guidance": 1.0})
     drawn = np.stack(list(canvas.rows(seed=0)), axis=1)
     coder = Coder(store, model.description.make_codec())
     shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from wavegen.errors import InputError
 from wavegen.features import LogMel
+from wavegen.sampling import MAX_GUIDANCE
 
 # Keys of the training section.
 SOUND_ONLY = ("window", "true_starts", "true_ends", "validation_seconds", "sample_seconds")
@@ -330,7 +331,7 @@ class DecodingDefaults(Section):
     guidance: float = Field(
         1.0,
         ge=0,
-        allow_inf_nan=False,
+        le=MAX_GUIDANCE,
         description="how much labels count: 1 as learnt, more is more, at twice the work (needs label_dropout)",
     )
 
@@ -370,14 +371,12 @@ class Recipe(Section):
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
         if self.decoding.guidance != 1:
-            has_labels = isinstance(self.data, ImageFolderData) or bool(getattr(self.data, "labels", []))
-            if not has_labels or not self.training.label_dropout:
+            has_labels = getattr(self.data, "labels", None) or getattr(self.data, "labels_from_folders", None)
+            if not has_labels or not self.training.label_dropout or self.model.head != "categorical":
                 raise ValueError(
-                    f"decoding.guidance is {self.decoding.guidance:g}; it needs data.labels, and "
-                    "training.label_dropout above 0"
+                    f"decoding.guidance is {self.decoding.guidance:g}; beyond 1 it needs labels, "
+                    "training.label_dropout above 0, and model.head: categorical"
                 )
-            if self.model.head != "categorical":
-                raise ValueError(f"decoding.guidance needs model.head: categorical; it is {self.model.head}")
         if self.training.true_ends and getattr(self.data, "split", "") == "time":
             raise ValueError("training.true_ends needs whole recordings, and data.split is time; leave it out")
         return self

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 
+MAX_GUIDANCE = 100.0  # more would leave float32's range
 LOG_SCALES = (-3.0, 12.0)  # of a logistic distribution, in codes: from a twentieth of a code to flat over 16 bits
 
 
@@ -57,7 +58,7 @@ class Decoding:
     codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
 
     `guidance` comes before all that, and makes labels count for more (classifier-free guidance: Ho and Salimans,
-    arXiv:2207.12598; for networks that draw code by code: Kreuk et al., arXiv:2209.15352, section 3.3): 1 is as
+    arXiv:2207.12598; for networks that draw code by code: Kreuk et al., arXiv:2209.15352): 1 is as
     learnt, 0 is as without labels, and above 1 is further away from that. It takes an engine that runs every stream
     twice, with its labels and without (engines/guided.py).
 
@@ -72,8 +73,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < np.inf:
             raise InputError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
-        if not 0 <= self.guidance < np.inf:
-            raise InputError(f"guidance is {self.guidance}; expected 0 or more, and 1 for as learnt")
+        if not 0 <= self.guidance <= MAX_GUIDANCE:
+            raise InputError(f"guidance is {self.guidance}; expected 0 to {MAX_GUIDANCE:g}, and 1 for as learnt")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k is {self.top_k}; expected 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -126,10 +127,11 @@ def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[n
 def guide(logits: NDArray[np.floating], decoding: Decoding | Sequence[Decoding]) -> NDArray[np.floating]:
     """Logits of pairs of streams, with labels and without -> what both draw from, by the guidance of the first.
 
-    Shapes: (2 * n, n_classes), a pair one after the other -> the same.
+    Shapes: (2 * n, ..., n_classes), a pair one after the other -> the same.
     """
     each = [decoding] * len(logits) if isinstance(decoding, Decoding) else decoding
-    guidance = np.array([one.guidance for one in each[::2]], dtype=logits.dtype)[:, None]
+    guidance = np.array([one.guidance for one in each[::2]], dtype=logits.dtype)
+    guidance = guidance.reshape(-1, *[1] * (logits.ndim - 1))
     labelled, unlabelled = logits[::2], logits[1::2]
     return np.repeat(unlabelled + guidance * (labelled - unlabelled), 2, axis=0)
 

@@ -18,15 +18,16 @@ from wavegen.batching import Piece, generate_each
 from wavegen.beam import beam_search
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
-from wavegen.conditioning import FrameConditioner
-from wavegen.drawing import Canvas, decoding_for
+from wavegen.conditioning import FrameConditioner, Labels
+from wavegen.drawing import Canvas
 from wavegen.engines import make_engine, n_at_once
-from wavegen.engines.guided import Labels, with_unlabelled
 from wavegen.errors import InputError
 from wavegen.features import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import BLOCKSIZE, ConditionAt, generate, n_samples
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, fresh_seed
+
+DECODING = ("temperature", "top_k", "top_p", "guidance")  # what a wish says of it
 
 
 class Sound(NamedTuple):
@@ -64,12 +65,15 @@ class Wish:
 class Session:
     """One wish made ready: engine, codec, seed and everything else a sound depends on.
 
-    `frames_follow`: they come with each sound (`vocode_each`).
+    `frames_follow`: they come with each sound (`vocode_each`). `labels_follow`: they may be given while it sounds
+    (live.py), so guidance waits for them.
 
     Raises: InputError for whatever in the wish does not fit the model.
     """
 
-    def __init__(self, loaded: Checkpoint, wish: Wish, *, frames_follow: bool = False) -> None:
+    def __init__(
+        self, loaded: Checkpoint, wish: Wish, *, frames_follow: bool = False, labels_follow: bool = False
+    ) -> None:
         described = loaded.description
         if described.shape:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
@@ -82,22 +86,17 @@ class Session:
         if frames_follow and (not described.features or wish.frames is not None):
             what = "takes no frames" if not described.features else "is given frames, and others follow"
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
-        self.decoding: Decoding = described.make_decoding(
-            temperature=wish.temperature,
-            top_k=wish.top_k,
-            top_p=wish.top_p,
-            guidance=wish.guidance if wish.beam is None else 1.0,
-        )
+        wanted = {name: getattr(wish, name) for name in DECODING}
+        if wish.beam is not None:
+            wanted["guidance"] = 1.0
+        self.labels = dict(wish.labels or {})
+        conditioning.label_indices(described.labels, self.labels)
+        self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], wanted, labels_follow)
         self.is_guided = self.decoding.guidance != 1
-        if self.is_guided:
-            conditioning.check_guidance(loaded)
-        self.decoding.check_head(described.head)
         self.seed = fresh_seed() if wish.seed is None else wish.seed
         self.beam = wish.beam
         if wish.beam is not None:
             _check_beam(wish, described)
-        self.labels = dict(wish.labels or {})
-        conditioning.label_indices(described.labels, self.labels)
         if described.features and wish.prime is not None:
             raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
         self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
@@ -111,20 +110,16 @@ class Session:
             n_streams,
             wish.device,
             wish.precision,
-            guided=self.is_guided,
+            is_guided=self.is_guided,
         )
         self._loaded = loaded
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
         if wish.frames is not None:
-            frames = np.broadcast_to(wish.frames, (n_streams, *wish.frames.shape))
-            streams = self._streams_of(self.labels, n_streams)
-            self._under_frames = FrameConditioner(
-                loaded, streams, np.repeat(frames, len(streams) // n_streams, axis=0)
-            ).at
+            self._under_frames = self._frame_conditioner(wish.frames, n_streams).at
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
-        """What the engine reads for these labels, the same for every stream; None for a model that has none.
+        """What the engine reads for these labels, the same for every sound; None for a model that has none.
 
         Raises: InputError for a label or a value that the model does not know.
         """
@@ -169,16 +164,17 @@ class Session:
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
         hop: int = self.description.architecture["hop"]
-        streams = self._streams_of(self.labels, 1)
-        pieces = (
-            Piece(n_samples, FrameConditioner(self._loaded, streams, np.repeat(frames[None], len(streams), axis=0)).at)
-            for frames, n_samples in sources
-        )
+        pieces = (Piece(n_samples, self._frame_conditioner(frames, 1).at) for frames, n_samples in sources)
         return self._make_pieces(pieces, hop, bar)
 
     def _streams_of(self, labels: Labels, n: int) -> list[Labels]:
-        """The labels of n streams of the engine, as its conditions are made of."""
-        return with_unlabelled([labels] * n) if self.is_guided else [labels] * n
+        """The labels that the engine's condition of n sounds is made of."""
+        return conditioning.with_unlabelled([labels] * n) if self.is_guided else [labels] * n
+
+    def _frame_conditioner(self, frames: NDArray[np.floating], n: int) -> FrameConditioner:
+        """What n sounds of the same frames (F, n_features) are made under."""
+        streams = self._streams_of(self.labels, n)
+        return FrameConditioner(self._loaded, streams, np.broadcast_to(frames, (len(streams), *frames.shape)))
 
     def _make_pieces(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
         made = generate_each(self.engine, pieces, seed=self.seed, decoding=self.decoding, hop=hop, bar=bar)
@@ -291,11 +287,8 @@ class LoadedModel:
 
         Raises: InputError if the model makes sound, or for what does not fit it.
         """
-        each = [labels or {}] * n
-        decoding = decoding_for(
-            self._loaded, each, temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance
-        )
-        canvas = Canvas(self._loaded, each, decoding, engine, device, precision)
+        wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+        canvas = Canvas(self._loaded, [labels or {}] * n, wanted, engine, device, precision)
         rows = canvas.rows(fresh_seed() if seed is None else seed)
         return canvas.pixels(np.stack(list(rows), axis=1))
 
@@ -336,5 +329,5 @@ def _check_beam(wish: Wish, described: Description) -> None:
         raise InputError(
             f"beam search runs on the reference engine, and {wish.engine} is wanted; leave out one of them"
         )
-    if wish.top_k is not None or wish.top_p is not None or wish.guidance is not None or wish.temperature == 0:
+    if wish.top_k is not None or wish.top_p is not None or wish.temperature == 0 or wish.guidance not in (None, 1):
         raise InputError("beam search weighs all codes; top_k, top_p, guidance and temperature 0 are for drawing")

@@ -23,7 +23,7 @@ CONDITIONED = {
 B, N = 3, 10
 
 
-def recorded(model, n_streams=B, guided=False):
+def recorded(model, n_streams=B, is_guided=False):
     """An engine whose steps do, on the CPU, what a graph does: the same again, where everything lay when recorded."""
 
     def record(step):
@@ -43,7 +43,7 @@ def recorded(model, n_streams=B, guided=False):
         held = [engine._codes, *tensors_of(engine._state)] + [engine._condition] * (engine._condition is not None)
         return [tensor.data_ptr() for tensor in held]
 
-    engine = CudaGraphEngine(model, n_streams, record, guided)
+    engine = CudaGraphEngine(model, n_streams, record, is_guided)
     return engine
 
 

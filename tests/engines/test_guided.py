@@ -5,8 +5,8 @@ import pytest
 
 from tests.conftest import tiny_checkpoint
 from tests.engines.test_cuda_graph import recorded
-from wavegen.conditioning import FrameConditioner, condition_of
-from wavegen.engines.guided import GuidedEngine, with_unlabelled
+from wavegen.conditioning import FrameConditioner, condition_of, with_unlabelled
+from wavegen.engines.guided import GuidedEngine
 from wavegen.engines.numba_cpu import NumbaEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
@@ -21,14 +21,14 @@ SIZES = {"labels": {"speaker": 3}, "n_blocks": 1, "layers_per_block": 3, "n_clas
 
 def triton_engine(checkpoint, n_streams):
     triton_gpu = pytest.importorskip("wavegen.engines.triton_gpu", exc_type=ImportError)
-    return triton_gpu.TritonEngine(stack_weights(checkpoint), n_streams, guided=True)
+    return triton_gpu.TritonEngine(stack_weights(checkpoint), n_streams, is_guided=True)
 
 
 ENGINES = {
-    "reference": lambda checkpoint, n: ReferenceEngine(from_checkpoint(checkpoint), n, guided=True),
-    "numba": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, guided=True, n_threads=1),
-    "numba on two cores": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, guided=True, n_threads=2),
-    "cuda-graph": lambda checkpoint, n: recorded(from_checkpoint(checkpoint), n, guided=True),
+    "reference": lambda checkpoint, n: ReferenceEngine(from_checkpoint(checkpoint), n, is_guided=True),
+    "numba": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, is_guided=True, n_threads=1),
+    "numba on two cores": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, is_guided=True, n_threads=2),
+    "cuda-graph": lambda checkpoint, n: recorded(from_checkpoint(checkpoint), n, is_guided=True),
     "triton": triton_engine,
 }
 
@@ -93,7 +93,10 @@ def test_in_pieces_with_given_codes_a_stream_begun_anew_and_a_snapshot_it_is_the
     engine = guided(kind, checkpoint)
     given = np.full((B, N, 1), -1)
     given[:, :5], given[0, 9] = whole[:, :5], whole[0, 9]
-    first = engine.advance(draws()[:, :10], decoding, given[:, :10], condition)
+    logits = np.empty((B, 10, 1, SIZES["n_classes"]), dtype=np.float32)
+    first = engine.advance(draws()[:, :10], decoding, given[:, :10], condition, logits)
+    guided(kind, checkpoint).advance(draws()[:, :10], decoding, None, condition, expected := np.empty_like(logits))
+    np.testing.assert_allclose(logits, expected, atol=2e-3)
     kept = engine.snapshot()
     rest = engine.advance(draws()[:, 10:], decoding, None, condition)
     np.testing.assert_array_equal(np.concatenate([first, rest], axis=1), whole)
@@ -117,3 +120,9 @@ def test_an_engine_that_was_made_without_refuses_it():
     engine = NumbaEngine(stack_weights(tiny_checkpoint(**SIZES)), 1)
     with pytest.raises(InputError, match=r"guidance is 2.0; this engine was made without, and expects 1"):
         engine.advance(draws(1), Decoding(guidance=2.0))
+
+
+@pytest.mark.parametrize("kind", ["reference", "numba", "triton"])
+def test_streams_that_are_no_pairs_are_refused(kind):
+    with pytest.raises(InputError, match="3 streams are wanted of a guided engine; expected pairs"):
+        ENGINES[kind](tiny_checkpoint(**SIZES), 3)

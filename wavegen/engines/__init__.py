@@ -20,18 +20,18 @@ LabelCondition = NDArray[np.float32] | None
 
 
 def _numba(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, guided: bool
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
 ) -> tuple[str, Engine]:
     from wavegen.engines.numba_cpu import NumbaEngine, choose_precision
     from wavegen.engines.weights import stack_weights
 
     costs = checkpoint.description.precision_costs
     chosen = choose_precision(costs) if precision == "auto" else cast(Precision, precision)
-    return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads, guided)
+    return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads, is_guided)
 
 
 def _triton(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, guided: bool
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
 ) -> tuple[str, Engine]:
     from wavegen.engines.weights import stack_weights
 
@@ -43,11 +43,11 @@ def _triton(
         ) from error
     if precision == "auto":
         precision = "float16" if checkpoint.description.precision_costs.get("float16", 1) < MAX_COST else "float32"
-    return precision, TritonEngine(stack_weights(checkpoint), n_streams, precision, guided)
+    return precision, TritonEngine(stack_weights(checkpoint), n_streams, precision, is_guided)
 
 
 def _cuda_graph(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, guided: bool
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
 ) -> tuple[str, Engine]:
     import torch
 
@@ -56,17 +56,19 @@ def _cuda_graph(
 
     if not torch.cuda.is_available():
         raise InputError("the engine cuda-graph runs on a GPU, and torch finds none; leave it out to take the CPU's")
-    return "float32", CudaGraphEngine(from_checkpoint(checkpoint).to(torch.device("cuda")), n_streams, guided=guided)
+    return "float32", CudaGraphEngine(
+        from_checkpoint(checkpoint).to(torch.device("cuda")), n_streams, is_guided=is_guided
+    )
 
 
 def _reference(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, guided: bool
+    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
 ) -> tuple[str, Engine]:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceEngine
     from wavegen.models.build import from_checkpoint
 
-    return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams, guided)
+    return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams, is_guided)
 
 
 def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
@@ -89,7 +91,8 @@ def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condit
 
 class Maker(NamedTuple):
     """How an engine is made, what goes with it for the rows above those of an image, and how many sounds it is given
-    at once where many are wanted: streams that share each weight that is read. More would take more memory."""
+    at once where many are wanted: streams that share each weight that is read. More would take more memory, and guided
+    ones take twice."""
 
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
@@ -123,7 +126,7 @@ def make_engine(
     device: str = "auto",
     precision: str = "auto",
     n_threads: int | None = None,
-    guided: bool = False,
+    is_guided: bool = False,
 ) -> tuple[str, Engine]:
     """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for device cuda.
 
@@ -131,8 +134,8 @@ def make_engine(
 
     `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; `precision` of the GPU's:
     triton_gpu.TritonEngine; the other two compute in float32. Precision "auto" is the fastest that was measured to cost
-    the model next to nothing. A `guided` engine heeds a decoding's guidance; it takes twice the work, and conditions
-    for two streams each (guided.py).
+    the model next to nothing, unguided. One that `is_guided` heeds a decoding's guidance; it takes twice the work,
+    and conditions for two streams each (guided.py).
 
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
@@ -146,9 +149,9 @@ def make_engine(
             f"the engine {name} has no precision {precision!r}; expected auto, {', '.join(maker.precisions)}"
         )
     chosen, engine = maker.make(
-        checkpoint, 2 * n_streams if guided else n_streams, device, precision, n_threads, guided
+        checkpoint, 2 * n_streams if is_guided else n_streams, device, precision, n_threads, is_guided
     )
-    return f"{name} in {chosen}", GuidedEngine(engine) if guided else engine
+    return f"{name} in {chosen}", GuidedEngine(engine) if is_guided else engine
 
 
 def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:

@@ -76,6 +76,12 @@ class Above(Protocol):
         ...
 
 
+def check_pairs(n_streams: int, is_guided: bool) -> None:
+    """Raises: InputError if a guided engine's streams do not come in pairs, with labels and without."""
+    if is_guided and n_streams % 2:
+        raise InputError(f"{n_streams} streams are wanted of a guided engine; expected pairs of them")
+
+
 def each_decoding(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
     """The decoding of every stream.
 

@@ -47,10 +47,10 @@ class CudaGraphEngine(ReferenceEngine):
     """The reference engine, its steps replayed. `recorder` turns a step into what repeats it."""
 
     def __init__(
-        self, model: Model, n_streams: int = 1, recorder: Callable[[Step], Step] = record, guided: bool = False
+        self, model: Model, n_streams: int = 1, recorder: Callable[[Step], Step] = record, is_guided: bool = False
     ) -> None:
         self._kept: WaveNetState | None = None
-        super().__init__(model, n_streams, guided)
+        super().__init__(model, n_streams, is_guided)
         self._recorder = recorder
         self._codes = torch.zeros((n_streams, 1), dtype=torch.int64, device=self._device)
         self._condition: Tensor | None = None

@@ -1,6 +1,6 @@
 """Streams that heed their labels more than they learnt to, on an engine that runs each of them twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,12 @@ from numpy.typing import NDArray
 from wavegen.engines.base import Condition, Decodings, Engine
 from wavegen.sampling import Decoding
 
-Labels = Mapping[str, str | None]
-
-
-def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:
-    """The labels of some streams, each followed by none: what a guided engine's condition is made of."""
-    return [labels for stream in streams for labels in (stream, {})]
-
 
 class GuidedEngine:
     """An engine (engines/base.py) of B streams on one of 2 * B, which was made for guidance (`sampling.Decoding`).
 
     Stream i is streams 2 * i, with its labels, and 2 * i + 1, without; both hear the same codes. Conditions come for
-    both, (2 * B, ...), in that order.
+    both, (2 * B, ...), in that order (`conditioning.with_unlabelled`).
     """
 
     def __init__(self, pairs: Engine) -> None:
@@ -48,6 +41,7 @@ class GuidedEngine:
         return made[::2]
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
+        """As the network has them with its labels: guidance belongs to a decoding, which only `advance` is given."""
         return self._pairs.logits(_twice(codes), condition)[::2]
 
     def snapshot(self) -> Any:
@@ -58,7 +52,7 @@ class GuidedEngine:
 
 
 def _both(streams: Sequence[int] | None) -> list[int] | None:
-    return None if streams is None else [2 * stream + one for stream in streams for one in range(2)]
+    return None if streams is None else [row for stream in streams for row in (2 * stream, 2 * stream + 1)]
 
 
 def _twice(array: NDArray) -> NDArray:

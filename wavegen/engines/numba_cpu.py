@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import Condition, Decodings, as_slow, check_call, each_decoding, n_cores
+from wavegen.engines.base import Condition, Decodings, as_slow, check_call, check_pairs, each_decoding, n_cores
 from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -37,7 +37,7 @@ class NumbaEngine:
 
     `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
-    `guided`: the streams are pairs, with labels and without, for guided.py.
+    `is_guided`: the streams are pairs, with labels and without, for guided.py.
 
     Raises: InputError for a precision that this CPU has no instructions for.
     """
@@ -48,17 +48,18 @@ class NumbaEngine:
         n_streams: int = 1,
         precision: Precision = "float32",
         n_threads: int | None = None,
-        guided: bool = False,
+        is_guided: bool = False,
     ) -> None:
         if missing := missing_instructions(precision):
             raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
-        together = 2 if guided else 1  # streams that a core cannot do without each other
+        check_pairs(n_streams, is_guided)
+        together = 2 if is_guided else 1  # streams that a core cannot do without each other
         n_groups = min(n_streams // together, n_threads or n_cores())
         self.n_streams = n_streams
-        self._is_guided = guided
+        self._is_guided = is_guided
         self.precision: Precision = precision
         self._weights = weights
-        group = simd.streams_of_a_pass(-(-n_streams // n_groups))
+        group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
         self._network = pack_network(weights, precision, group)
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
@@ -90,8 +91,7 @@ class NumbaEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        head = "logistic-mixture" if self._weights.n_mixtures else "categorical"
-        each = each_decoding(decoding, self.n_streams, head, self._is_guided)
+        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
         self._run(uniforms[..., 0], each, made, condition, logits)
         return made

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, Decodings, check_call, each_decoding
+from wavegen.engines.base import Condition, Decodings, check_call, check_pairs, each_decoding
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
@@ -20,15 +20,16 @@ CHUNK = 4096  # steps of given codes that run at once
 class ReferenceEngine:
     """An engine (engines/base.py) that runs a torch model one step at a time.
 
-    Codes that are given for every stream need no draws, so a priming recording runs in long chunks. `guided`: the
+    Codes that are given for every stream need no draws, so a priming recording runs in long chunks. `is_guided`: the
     streams are pairs, with labels and without, for guided.py.
     """
 
-    def __init__(self, model: Model, n_streams: int = 1, guided: bool = False) -> None:
+    def __init__(self, model: Model, n_streams: int = 1, is_guided: bool = False) -> None:
         model = model.row if isinstance(model, PixelCNN) else model
         self._model = model.eval()
         self.n_streams = n_streams
-        self._is_guided = guided
+        check_pairs(n_streams, is_guided)
+        self._is_guided = is_guided
         self._device, self._dtype = model.device, model.head_out.weight.dtype
         self.start()
 
@@ -61,7 +62,7 @@ class ReferenceEngine:
             last = min(first + CHUNK, n_given)
             chunk = self._run(made[:, first:last], _part(condition, first, last))
             if logits is not None:
-                logits[:, first:last] = chunk
+                logits[:, first:last] = guide(chunk, each) if self._is_guided else chunk
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)

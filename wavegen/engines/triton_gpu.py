@@ -14,7 +14,7 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, Decodings, as_slow, check_call, each_decoding
+from wavegen.engines.base import Condition, Decodings, as_slow, check_call, check_pairs, each_decoding
 from wavegen.engines.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -59,16 +59,17 @@ class TritonEngine:
     """An engine (engines/base.py) that runs a WaveNet on a GPU, thousands of streams at once.
 
     `precision` is that of the weights and of what they are multiplied with; sums, gates and the residual stream are
-    float32. `guided`: the streams are pairs, with labels and without, for guided.py.
+    float32. `is_guided`: the streams are pairs, with labels and without, for guided.py.
 
     Raises: InputError without a GPU, and for networks that are too wide; the sentence names the limit.
     """
 
     def __init__(
-        self, weights: StackWeights, n_streams: int = 1, precision: str = "float32", guided: bool = False
+        self, weights: StackWeights, n_streams: int = 1, precision: str = "float32", is_guided: bool = False
     ) -> None:
         self.n_streams, self.precision = n_streams, precision
-        self._is_guided = guided
+        check_pairs(n_streams, is_guided)
+        self._is_guided = is_guided
         self._device = _device()
         self._weights = weights
         dtype = PRECISIONS[precision]
@@ -99,8 +100,7 @@ class TritonEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        head = "logistic-mixture" if self._weights.n_mixtures else "categorical"
-        each = each_decoding(decoding, self.n_streams, head, self._is_guided)
+        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64)
         found = self._run(uniforms[..., 0], each, made, condition, logits is not None)
         if logits is not None:

@@ -40,6 +40,11 @@ class StackWeights:
     out: Array  # (P, A)
     out_bias: Array  # (P,)
 
+    @property
+    def head(self) -> str:
+        """The kind of it (models/heads.py)."""
+        return "logistic-mixture" if self.n_mixtures else "categorical"
+
 
 @dataclass(frozen=True)
 class Architecture:
