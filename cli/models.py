@@ -23,20 +23,21 @@ app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
 def list_models() -> None:
     """List the models that ship with wavegen; their names go wherever a MODEL is wanted.
 
+    `wavegen models inspect` tells more of one, and whom to credit.
+
     Examples:
         wavegen models list
     """
-    table = Table("model", "trained on", "labels", "bits per sample", "parameters", "credit", title="Models that ship")
+    table = Table("model", "what comes out", "trained on", "labels", "bits per sample", title="Models that ship")
     for name, path in checkpoint.shipped().items():
         loaded = checkpoint.load(path)
         described = loaded.description
         table.add_row(
             name,
+            described.about,
             f"{described.corpus}, {_form(described)}",
             ", ".join(described.labels) or "-",
             ", ".join(f"{bits:.2f} ({split})" for split, bits in described.bits.items()),
-            f"{checkpoint.measure(loaded).n_parameters:,}",
-            described.credit,
         )
     Console(markup=False).print(table)
 
@@ -72,12 +73,15 @@ def inspect(model: Model) -> None:
     described = loaded.description
     size = checkpoint.measure(loaded)
     table = Table("", "", title=str(loaded.path), show_header=False)
+    if described.about:
+        table.add_row("what comes out", described.about)
     table.add_row("kind", described.kind)
     table.add_row("trained", f"{described.step:,} steps on {described.corpus}")
     table.add_row("bits per sample", ", ".join(f"{b:.3f} ({name})" for name, b in described.bits.items()) or "unknown")
     if described.precision_costs:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
         table.add_row("cost of precisions", costs)
+    table.add_row("drawn with", described.make_decoding().title)
     table.add_row("form", f"{_form(described)}, {described.codec} codec with {described.n_classes} classes")
     table.add_row("parameters", f"{size.n_parameters:,}")
     if described.shape:

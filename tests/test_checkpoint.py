@@ -174,6 +174,7 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"architecture.layers_per_block": 20, "architecture.kernel_size": 1024}, "a stream would have to remember"),
         ({"kind": []}, "its kind is no text"),
         ({"credit": 3}, "its credit is no text"),
+        ({"about": 3}, "its about is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
         ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
         ({"architecture.mean_unit": 0.0}, "mean_unit is 0.0, expected a number above 0"),

@@ -66,6 +66,7 @@ class Description:
     corpus: str = ""
     corpus_fingerprint: str = ""
     credit: str = ""
+    about: str = ""
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
     precision_costs: Mapping[str, float] = field(default_factory=dict)
@@ -264,7 +265,7 @@ def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | 
     remembered = (shape.get("kernel_size", 2) - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"] * width
     if remembered * shape["residual_channels"] > MAX_REMEMBERED:
         return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"
-    for name in ("codec", "corpus", "corpus_fingerprint", "credit"):
+    for name in ("codec", "corpus", "corpus_fingerprint", "credit", "about"):
         if not isinstance(getattr(described, name), str):
             return f"its {name} is no text"
     for name, what in (("bits", "split"), ("precision_costs", "precision")):

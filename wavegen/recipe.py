@@ -343,6 +343,7 @@ class Recipe(Section):
     model: WaveNetModel | PixelCNNModel = Field(discriminator="kind", description="the network; see above")
     training: Training = Field(description="the training; see above")
     decoding: DecodingDefaults = Field(DecodingDefaults(), description="how codes are drawn; see above")
+    about: str = Field("", description="what comes out, in one line; travels with the model")
     credit: str = Field("", description="whom to credit for the data, and its licence; travels with the model")
 
     @model_validator(mode="after")

@@ -223,6 +223,7 @@ class Run:
             corpus=self.store.corpus,
             corpus_fingerprint=self.store.fingerprint,
             credit=self.recipe.credit,
+            about=self.recipe.about,
         )
         if source is not None:
             _check_same_sound(source, self.description)
