@@ -43,15 +43,19 @@ def draw(place: Axes, run: Path) -> None:
     lines = metrics.read_metrics(run)
     trained = [line for line in lines if "bits" in line]
     minutes_of_step = codes_of_step / np.median([line["samples_per_s"] for line in trained]) / 60
-    bits = np.convolve([line["bits"] for line in trained], np.ones(SMOOTHED) / SMOOTHED, mode="valid")
-    at = np.array([line["step"] for line in trained][SMOOTHED - 1 :]) * minutes_of_step
+    n = min(SMOOTHED, len(trained))
+    bits = np.convolve([line["bits"] for line in trained], np.ones(n) / n, mode="valid")
+    at = np.array([line["step"] for line in trained][n - 1 :]) * minutes_of_step
     place.plot(at, bits, linewidth=1, label="training")
     validated = [
         (line["step"] * minutes_of_step, line["validation_bits"]) for line in lines if "validation_bits" in line
     ]
-    place.plot(*zip(*validated, strict=True), "o-", markersize=3, label="validation")
-    lowest, highest = min(bits.min(), *(value for _, value in validated)), np.percentile(bits, 97)
-    place.set_ylim(lowest - 0.05 * (highest - lowest), highest)
+    if validated:
+        place.plot(*zip(*validated, strict=True), "o-", markersize=3, label="validation")
+    values = [value for _, value in validated]
+    lowest, highest = min([bits.min(), *values]), max([np.percentile(bits, 97), *values[len(values) // 4 :]])
+    margin = 0.05 * (highest - lowest)
+    place.set_ylim(lowest - margin, highest + margin)
     place.set(title=run.name, xlabel="minutes", ylabel="bits")
     place.grid(alpha=0.3)
     place.legend()
