@@ -31,7 +31,7 @@ Guidance = Annotated[
     float | None,
     typer.Option(
         help="how much labels count, of a network that lists probabilities: 1 as learnt, 1.5 or 2 more, at twice the "
-        "work (default: the model's own)"
+        "work (default: the model's own, where there are labels)"
     ),
 ]
 Seed = Annotated[

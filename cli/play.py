@@ -112,7 +112,8 @@ def play(
         precision=precision,
     )
     n_channels = n if spread else 1
-    session = open_session(model, wish, labels_follow=True)
+    labels_follow = osc is not None or (output != "-" and not headless)
+    session = open_session(model, wish, labels_follow=labels_follow)
     rate = session.description.sample_rate
     card = None if output == "-" else Card(int(output) if output and output.isdigit() else output, rate, n_channels)
     _say_whether_it_keeps_up(session)
@@ -182,9 +183,10 @@ def _say_whether_it_keeps_up(session: Session) -> None:
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
+        unguided = ", or --guidance 1" if session.is_guided else ""
         say(
             "That is too slow to play without drop-outs. A smaller model would do"
-            f"{smaller}; `wavegen generate` renders to a file first"
+            f"{smaller}{unguided}; `wavegen generate` renders to a file first"
         )
 
 

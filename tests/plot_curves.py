@@ -43,9 +43,9 @@ def draw(place: Axes, run: Path) -> None:
     lines = metrics.read_metrics(run)
     trained = [line for line in lines if "bits" in line]
     minutes_of_step = codes_of_step / np.median([line["samples_per_s"] for line in trained]) / 60
-    n = min(SMOOTHED, len(trained))
+    n = max(1, min(SMOOTHED, len(trained) // 10))
     bits = np.convolve([line["bits"] for line in trained], np.ones(n) / n, mode="valid")
-    at = np.array([line["step"] for line in trained][n - 1 :]) * minutes_of_step
+    at = np.convolve([line["step"] for line in trained], np.ones(n) / n, mode="valid") * minutes_of_step
     place.plot(at, bits, linewidth=1, label="training")
     validated = [
         (line["step"] * minutes_of_step, line["validation_bits"]) for line in lines if "validation_bits" in line

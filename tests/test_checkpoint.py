@@ -181,6 +181,8 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"decoding": []}, "its decoding is []"),
         ({"decoding": {"heat": 1}}, "its decoding is"),
         ({"decoding": {"temperature": "hot"}}, "expected numbers"),
+        ({"decoding": {"guidance": None}}, "expected numbers"),
+        ({"label_dropout": "often"}, "its label_dropout is 'often', expected a number"),
         ({"labels": {"speaker": [1]}}, "its labels are no lists of values"),
         ({"codec": "opus"}, "unknown codec 'opus'"),
         ({"decoding": {"temperature": -1}}, "temperature is -1"),

@@ -107,6 +107,9 @@ def test_guidance_is_for_labels_that_are_given_or_follow():
     assert decoding_for(model, [{}], {}).guidance == 1
     assert decoding_for(model, [{}], {}, labels_follow=True).guidance == 1.5
     assert decoding_for(model, [{"speaker": "1"}], {"guidance": 1.0}).guidance == 1
+    plain = tiny_checkpoint()
+    plain = replace(plain, description=replace(plain.description, decoding={"guidance": 1.5}))
+    assert decoding_for(plain, [{}], {}, labels_follow=True).guidance == 1
     with pytest.raises(InputError, match="guidance is 2, and no label is given that it could make count for more"):
         decoding_for(model, [{"speaker": None}], {"guidance": 2.0})
     with pytest.raises(InputError, match=r"guidance makes labels count for more, and .* has none"):
@@ -117,6 +120,7 @@ def test_guidance_is_for_labels_that_are_given_or_follow():
 
 
 def test_guidance_needs_a_network_that_learnt_to_do_without_labels():
-    model = replace(tiny_checkpoint(labels={"speaker": 3}), recipe="training:\n  label_dropout: 0.0\n")
+    model = tiny_checkpoint(labels={"speaker": 3})
+    model = replace(model, description=replace(model.description, label_dropout=0.0))
     with pytest.raises(InputError, match=r"never trained so; expected a recipe with training\.label_dropout above 0"):
         decoding_for(model, [{"speaker": "1"}], {"guidance": 2.0})

@@ -66,7 +66,7 @@ ONLY_IN = {
     "onnxruntime": {"bench"},
     "triton": {"engines"},
     "safetensors": {"checkpoint", "features"},
-    "yaml": {"conditioning", "recipe"},
+    "yaml": {"recipe"},
     "pydantic": {"recipe"},
     "torch": {"nn", "muon", "metrics", "models", "engines", "devices", "evaluation", "training", "doctor", "bench"}
     | {"diagnosis", "features", "resynthesis"},

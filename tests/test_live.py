@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_checkpoint
+from wavegen.conditioning import condition_of, with_unlabelled
+from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.live import BLOCKSIZE, Live
+from wavegen.sampling import Decoding, uniforms
 from wavegen.session import Session, Wish
 
 
@@ -57,10 +60,26 @@ def test_guidance_acts_from_the_next_block_on_where_it_was_begun_with():
     np.testing.assert_array_equal(next(blocks), next(alone))
     playing.change(guidance=1.0)
     assert (next(blocks) != next(alone)).any()
-    playing.change(labels={"who": "1"})
-    assert len(next(blocks)) == BLOCKSIZE
-    with pytest.raises(InputError, match="it plays without guidance"):
+    with pytest.raises(InputError, match="expected to have begun with some"):
         live(Wish(seed=3), labels={"who": 2}).change(guidance=2.0)
+
+
+def test_a_label_changes_under_guidance_as_if_it_had_been_so():
+    wish = Wish(seed=3, labels={"who": "0"}, guidance=2.0)
+    playing, checkpoint = live(wish, labels={"who": 2}), tiny_checkpoint(labels={"who": 2})
+    blocks = playing.blocks()
+    made = [next(blocks)]
+    playing.change(labels={"who": "1"})
+    made.append(next(blocks))
+    engine, decoding = make_engine("reference", checkpoint, is_guided=True)[1], Decoding(guidance=2.0)
+    draws = uniforms(3, 0, 0, 2 * BLOCKSIZE)[None]
+    expected = []
+    for number, value in enumerate("01"):
+        condition = condition_of(checkpoint, with_unlabelled([{"who": value}]))
+        some = draws[:, number * BLOCKSIZE : (number + 1) * BLOCKSIZE]
+        expected.append(engine.advance(some, decoding, condition=condition)[0])
+    codec = checkpoint.description.make_codec()
+    np.testing.assert_array_equal(np.concatenate(made), codec.decode(np.concatenate(expected)))
 
 
 def test_gain_is_faded():

@@ -105,7 +105,7 @@ def test_guidance_needs_labels_that_are_sometimes_hidden_and_a_categorical_head(
     wrong = ["training.label_dropout=0", "data.labels=[]", "model.head=logistic-mixture"]
     for changes in (*([*digits, one] for one in wrong), ["decoding.guidance=1.5"]):
         with pytest.raises(
-            InputError, match=r"decoding\.guidance is 1\.5; beyond 1 it needs labels, training\.label_drop"
+            InputError, match=r"decoding\.guidance is 1\.5; but for 1 it needs labels, training\.label_drop"
         ):
             recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
 

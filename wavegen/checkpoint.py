@@ -67,6 +67,7 @@ class Description:
     corpus_fingerprint: str = ""
     credit: str = ""
     about: str = ""
+    label_dropout: float | None = None
     step: int = 0
     bits: Mapping[str, float] = field(default_factory=dict)
     precision_costs: Mapping[str, float] = field(default_factory=dict)
@@ -274,8 +275,12 @@ def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | 
             return f"its {name} are no numbers by {what}"
     if not isinstance(described.decoding, dict) or set(described.decoding) - {one.name for one in fields(Decoding)}:
         return f"its decoding is {described.decoding}, expected {', '.join(one.name for one in fields(Decoding))}"
-    if not all(value is None or type(value) in (int, float) for value in described.decoding.values()):
-        return f"its decoding is {described.decoding}, expected numbers"
+    can_be_none = {one.name for one in fields(Decoding) if one.default is None}
+    for name, value in described.decoding.items():
+        if type(value) not in (int, float) and not (value is None and name in can_be_none):
+            return f"its decoding is {described.decoding}, expected numbers"
+    if not (described.label_dropout is None or type(described.label_dropout) in (int, float)):
+        return f"its label_dropout is {described.label_dropout!r}, expected a number"
     if of_features := _fault_of_features(described):
         return of_features
     labels = described.labels

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint, Description
@@ -65,30 +64,25 @@ def decoding_for(
 
     Raises: InputError for what the head does not have, or guidance that could have no effect.
     """
-    decoding = checkpoint.description.make_decoding(**wanted)
-    decoding.check_head(checkpoint.description.head)
-    is_labelled = labels_follow or any(value is not None for labels in streams for value in labels.values())
-    if decoding.guidance != 1 and not is_labelled and wanted.get("guidance") is None:
+    described = checkpoint.description
+    decoding = described.make_decoding(**wanted)
+    decoding.check_head(described.head)
+    if not decoding.is_guided:
+        return decoding
+    is_given = any(value is not None for labels in streams for value in labels.values())
+    has_labels = bool(described.labels) and (labels_follow or is_given)
+    if not has_labels and wanted.get("guidance") is None:
         return replace(decoding, guidance=1.0)
-    if decoding.guidance != 1:
-        check_guidance(checkpoint)
-        if not is_labelled:
-            raise InputError(
-                f"guidance is {decoding.guidance:g}, and no label is given that it could make count for more"
-            )
-    return decoding
-
-
-def check_guidance(checkpoint: Checkpoint) -> None:
-    """Raises: InputError if a model has no labels that could count for more, or never learnt to do without them."""
-    if not checkpoint.description.labels:
+    if not described.labels:
         raise InputError(f"guidance makes labels count for more, and {checkpoint.path} has none")
-    trained = (yaml.safe_load(checkpoint.recipe) or {}).get("training", {})
-    if trained.get("label_dropout") == 0:
+    if not has_labels:
+        raise InputError(f"guidance is {decoding.guidance:g}, and no label is given that it could make count for more")
+    if described.label_dropout == 0:
         raise InputError(
             f"guidance compares with no labels, and {checkpoint.path} was never trained so; "
             "expected a recipe with training.label_dropout above 0"
         )
+    return decoding
 
 
 def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:

@@ -20,8 +20,8 @@ class Canvas:
     """Images that grow together, one for each of some labels.
 
     `labels` holds a mapping of names to values for each image; a label left out is "unknown". `wanted`: fields of
-    `sampling.Decoding` that are not to be the model's own. Engine, device,
-    precision and number of threads as in `engines.make_engine`; numpy's products take the threads that BLAS does.
+    `sampling.Decoding` that are not to be the model's own. Engine, device, precision and number of threads as in
+    `engines.make_engine`; numpy's products take the threads that BLAS does.
 
     Raises: InputError if the model draws no images, for labels that it does not know, or for what an engine refuses.
     """
@@ -42,7 +42,7 @@ class Canvas:
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
         self.decoding = conditioning.decoding_for(model, labels, wanted or {})
-        is_guided = self.decoding.guidance != 1
+        is_guided = self.decoding.is_guided
         streams = conditioning.with_unlabelled(labels) if is_guided else labels
         condition = conditioning.condition_of(model, streams)
         self._codec = described.make_codec()
@@ -74,7 +74,7 @@ class Canvas:
             yield row
 
     def logits(self, codes: NDArray[np.int64]) -> NDArray[np.floating]:
-        """What every code of given images would have been drawn from, unguided, code by code along the cached path.
+        """What the network expects of every code of given images, unguided, code by code along the cached path.
 
         Shapes: codes (n, height, row_length) -> (n, height, row_length, parameters).
         """

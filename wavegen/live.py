@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from wavegen.conditioning import label_indices
 from wavegen.errors import InputError
 from wavegen.generation import hear
-from wavegen.sampling import Decoding, check_seed, probabilities, uniforms
-from wavegen.session import DECODING, Session
+from wavegen.sampling import DECODING, Decoding, check_seed, probabilities, uniforms
+from wavegen.session import Session
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
 TAKE_S = 600  # s of the newest sound that are kept
@@ -48,8 +48,8 @@ class Meter:
 class Live:
     """Endless sound from a session, and its controls, which any thread may change while another asks for blocks.
 
-    With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature or
-    top-p bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
+    With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature, top-p
+    or guidance bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
     """
 
     def __init__(self, session: Session) -> None:
@@ -79,9 +79,9 @@ class Live:
         if decoding:
             wanted["decoding"] = replace(self.controls.decoding, **decoding)
             wanted["decoding"].check_head(self.session.description.head)
-            if wanted["decoding"].guidance != 1 and not self.session.is_guided:
+            if wanted["decoding"].is_guided and not self.session.is_guided:
                 raise InputError(
-                    "it plays without guidance, which takes twice the work; expected to have begun with some"
+                    "guidance takes twice the work; expected to have begun with some, and this began without"
                 )
         if "labels" in wanted:
             label_indices(self.session.description.labels, wanted["labels"])

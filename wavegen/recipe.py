@@ -375,7 +375,7 @@ class Recipe(Section):
             has_labels = getattr(self.data, "labels", None) or getattr(self.data, "labels_from_folders", None)
             if not has_labels or not self.training.label_dropout or self.model.head != "categorical":
                 raise ValueError(
-                    f"decoding.guidance is {self.decoding.guidance:g}; beyond 1 it needs labels, "
+                    f"decoding.guidance is {self.decoding.guidance:g}; but for 1 it needs labels, "
                     "training.label_dropout above 0, and model.head: categorical"
                 )
         if self.training.true_ends and getattr(self.data, "split", "") == "time":

@@ -5,14 +5,14 @@ Every engine draws by this definition, so the same weights and the same uniforms
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 
-MAX_GUIDANCE = 100.0  # more would leave float32's range
+MAX_GUIDANCE = 100.0  # far beyond what draws anything but noise
 LOG_SCALES = (-3.0, 12.0)  # of a logistic distribution, in codes: from a twentieth of a code to flat over 16 bits
 
 
@@ -62,7 +62,8 @@ class Decoding:
     learnt, 0 is as without labels, and above 1 is further away from that. It takes an engine that runs every stream
     twice, with its labels and without (engines/guided.py).
 
-    Raises: InputError if temperature or guidance is negative or not finite, top_k below 1, or top_p outside (0, 1].
+    Raises: InputError if temperature is negative or not finite, top_k below 1, top_p outside (0, 1], or guidance
+        outside [0, MAX_GUIDANCE].
     """
 
     temperature: float = 1.0
@@ -83,7 +84,15 @@ class Decoding:
     @property
     def title(self) -> str:
         """What people are told of it."""
-        return f"temperature {self.temperature:g}" + (f", guidance {self.guidance:g}" if self.guidance != 1 else "")
+        named = [f"temperature {self.temperature:g}"]
+        named += [] if self.top_k is None else [f"top-k {self.top_k}"]
+        named += [] if self.top_p is None else [f"top-p {self.top_p:g}"]
+        return ", ".join(named + ([f"guidance {self.guidance:g}"] if self.is_guided else []))
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether labels count for more, or less, than they learnt to."""
+        return self.guidance != 1
 
     def check_head(self, head: str) -> None:
         """Raises: InputError for what a head of this kind does not have: a mixture lists no probabilities."""
@@ -91,8 +100,11 @@ class Decoding:
             return
         if self.top_k is not None or self.top_p is not None:
             raise InputError(f"top_k and top_p need a categorical head; this model has a {head} head")
-        if self.guidance != 1:
+        if self.is_guided:
             raise InputError(f"guidance needs a categorical head; this model has a {head} head")
+
+
+DECODING = tuple(one.name for one in fields(Decoding))
 
 
 def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[np.float64]:

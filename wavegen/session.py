@@ -25,9 +25,7 @@ from wavegen.errors import InputError
 from wavegen.features import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import BLOCKSIZE, ConditionAt, generate, n_samples
 from wavegen.progress import Bar
-from wavegen.sampling import Decoding, fresh_seed
-
-DECODING = ("temperature", "top_k", "top_p", "guidance")  # what a wish says of it
+from wavegen.sampling import DECODING, Decoding, fresh_seed
 
 
 class Sound(NamedTuple):
@@ -39,7 +37,8 @@ class Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class Wish:
-    """How a model is to sound. None takes the model's own default (for `seed`: a new one each time).
+    """How a model is to sound. None takes the model's own default (for `seed`: a new one each time; guidance only where
+    there are labels).
 
     `temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown".
     `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
@@ -92,7 +91,7 @@ class Session:
         self.labels = dict(wish.labels or {})
         conditioning.label_indices(described.labels, self.labels)
         self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], wanted, labels_follow)
-        self.is_guided = self.decoding.guidance != 1
+        self.is_guided = self.decoding.is_guided
         self.seed = fresh_seed() if wish.seed is None else wish.seed
         self.beam = wish.beam
         if wish.beam is not None:

@@ -224,6 +224,7 @@ class Run:
             corpus_fingerprint=self.store.fingerprint,
             credit=self.recipe.credit,
             about=self.recipe.about,
+            label_dropout=self.recipe.training.label_dropout,
         )
         if source is not None:
             _check_same_sound(source, self.description)

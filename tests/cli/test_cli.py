@@ -50,6 +50,37 @@ def labelled_run(tmp_path, tiny_recipe) -> Path:
     return tmp_path / "labelled"
 
 
+def test_a_run_with_guidance_is_trained_shown_evaluated_examined_and_played(tiny_recipe, tmp_path):
+    write_recordings(tmp_path / "in")
+    settings = [
+        LABELLED.replace("SOURCE", str(tmp_path / "in")),
+        "decoding.guidance=2",
+        "about=tones",
+        "training.steps=2",
+    ]
+    made = tmp_path / "run"
+    run("train", tiny_recipe, "--out", made, *(word for setting in settings for word in ("--set", setting)))
+    assert (made / "sample.wav").exists()
+    inspected = run("models", "inspect", made).stdout
+    assert "temperature 1, guidance 2" in inspected
+    assert "tones" in inspected
+    run("evaluate", made, "--free-running", "0.1")
+    CliRunner().invoke(app, ["doctor", str(made)], catch_exceptions=False)
+    value = next(iter(wavegen.load(made).labels["pitch"]))
+    words = ("generate", made, "--seconds", "0.05", "--seed", "1", "--out", tmp_path / "x.wav")
+    labelled = (*words, "--label", f"pitch={value}")
+    sounds = []
+    for options in (labelled, (*labelled, "--guidance", "2"), (*labelled, "--guidance", "1"), words):
+        told = run(*options).stderr
+        sounds.append((soundfile.read(tmp_path / "x.wav")[0], "guidance 2" in told))
+    assert [is_guided for _, is_guided in sounds] == [True, True, False, False]
+    np.testing.assert_array_equal(sounds[0][0], sounds[1][0])
+    assert (sounds[0][0] != sounds[2][0]).any()
+    run("generate", made, "--beam", "2", "--seconds", "0.01", "--label", f"pitch={value}", "--out", tmp_path / "b.wav")
+    result = CliRunner().invoke(app, list(map(str, (*words, "--guidance", "2"))))
+    assert result.exit_code == 2 or isinstance(result.exception, InputError)
+
+
 def test_train_generate_and_inspect(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("train", tiny_recipe, "--set", "training.steps=3")

@@ -92,7 +92,7 @@ def each_decoding(decoding: Decodings, n_streams: int, head: str, is_guided: boo
         raise InputError(f"decodings for {len(each)} streams are given; expected {n_streams}")
     for one in each:
         one.check_head(head)
-        if one.guidance != 1 and not is_guided:
+        if one.is_guided and not is_guided:
             raise InputError(f"guidance is {one.guidance}; this engine was made without, and expects 1")
     return each
 
