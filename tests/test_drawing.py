@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.models.test_pixelcnn import HEIGHT, SIZES, WIDTH, tiny_pixelcnn
+from wavegen import drawing
 from wavegen.checkpoint import Checkpoint, Description, load, save
 from wavegen.drawing import Canvas, grid
 from wavegen.errors import InputError
@@ -81,6 +82,16 @@ def test_an_image_does_not_depend_on_those_beside_it():
     one = np.stack(list(Canvas(model, [{"digit": "1"}]).rows(3)), axis=1)
     np.testing.assert_array_equal(many[0], one[0])
     assert (many[0] != many[1]).any()
+
+
+def test_random_numbers_are_those_of_each_place_however_many_are_drawn_at_once(monkeypatch):
+    model, _ = tiny_image_checkpoint()
+    drawn = []
+    for n_rows in (1, 2, 16):
+        monkeypatch.setattr(drawing, "ROWS_DRAWN", n_rows)
+        drawn.append(np.stack(list(Canvas(model, [{}] * 2).rows(3)), axis=1))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
 def test_what_is_given_stays_and_the_rest_depends_on_it():

@@ -15,6 +15,8 @@ from wavegen.engines import make_above, make_engine
 from wavegen.errors import InputError
 from wavegen.sampling import uniforms
 
+ROWS_DRAWN = 16  # rows whose random numbers are drawn at once: a generator costs more than a row's numbers
+
 
 class Canvas:
     """Images that grow together, one for each of some labels.
@@ -67,7 +69,11 @@ class Canvas:
         n = self.row_length
         for number in range(self.height):
             self._engine.start()
-            draws = np.stack([uniforms(seed, image, number * n, n) for image in range(self.n)])
+            place = number % ROWS_DRAWN
+            if place == 0:
+                n_draws = min(ROWS_DRAWN, self.height - number) * n
+                coming = np.stack([uniforms(seed, image, number * n, n_draws) for image in range(self.n)])
+            draws = coming[:, place * n : (place + 1) * n]
             held = None if given is None else given[:, number, :, None]
             row = self._engine.advance(draws, self.decoding, held, self._above.look())[..., 0]
             self._observe(row)

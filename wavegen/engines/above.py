@@ -1,6 +1,7 @@
 """What a PixelCNN knows of the rows above (models/pixelcnn.py), in numpy: a row at a time, all images at once."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from wavegen.engines.weights import AboveWeights
@@ -15,28 +16,38 @@ class NumpyAbove:
     def __init__(self, weights: AboveWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
         self._weights = weights
         n_layers, _, reach, channels, residual = weights.convolution.shape
-        self._convolution = weights.convolution.transpose(0, 1, 2, 4, 3).reshape(n_layers, -1, channels).copy()
+        # A sigmoid is a tanh of half its input, so halved here (which rounds nothing) both gates are one tanh.
+        halved = np.ones(channels, dtype=np.float32)
+        halved[channels // 2 :] = 0.5 if weights.is_gated else 1
+        convolution = weights.convolution.transpose(0, 1, 2, 4, 3).reshape(n_layers, -1, channels)
+        self._convolution = convolution * halved
         self._projection = weights.projection.transpose(0, 2, 1).copy()
         self._entering = weights.entering.transpose(0, 2, 1).copy()
-        self._of_layers = np.zeros((n_streams, 1, n_layers, channels), dtype=np.float32)
-        self._of_row = weights.colour  # broadcast over images and pixels
+        # What is added to every pixel: biases and labels.
+        of_layers, self._of_row = weights.convolution_bias[None, None], weights.colour + weights.entering_bias
         if condition is not None:
-            self._of_layers = condition[:, :, :n_layers]
-            self._of_row = condition[:, :, None, n_layers:] + weights.colour
+            of_layers = of_layers + condition[:, :, :n_layers]
+            self._of_row = condition[:, :, None, n_layers:] + self._of_row
+        self._of_layers = of_layers * halved
         width, side = weights.width, reach // 2
         # The inputs of a layer, this row's and those of `dilation` rows before, with zeros to either side.
         self._rings = [
             np.zeros((dilation + 1, n_streams, width + 2 * side, residual), dtype=np.float32)
             for dilation in weights.dilations
         ]
+        # Of every row of a ring, what each pixel sees of it: neighbours lie side by side.
+        self._windows = [
+            sliding_window_view(ring.reshape(*ring.shape[:2], -1), reach * residual, axis=2)[:, :, ::residual]
+            for ring in self._rings
+        ]
         self._inside = slice(side, side + width)
-        self._taps = np.zeros((n_streams, width, 2, reach, residual), dtype=np.float32)
+        self._taps = np.zeros((n_streams, width, 2, reach * residual), dtype=np.float32)
         self.start()
 
     def start(self) -> None:
         for ring in self._rings:
             ring[:] = 0
-        self._x = np.zeros_like(self._taps[:, :, 0, 0])  # nothing is above
+        self._x = np.zeros_like(self._rings[0][0, :, self._inside])  # nothing is above
         self._row = 0
 
     def look(self) -> NDArray[np.float32]:
@@ -45,22 +56,23 @@ class NumpyAbove:
         n_streams, width, n_layers = len(x), weights.width, len(weights.dilations)
         seen = np.empty((n_streams, width, 1, n_layers, weights.convolution_bias.shape[1]), dtype=np.float32)
         for layer, ring in enumerate(self._rings):
-            now, before = ring[self._row % len(ring)], ring[(self._row + 1) % len(ring)]
-            now[:, self._inside] = x
-            for tap, rows in enumerate((before, now)):
-                for offset in range(self._taps.shape[3]):
-                    self._taps[:, :, tap, offset] = rows[:, offset : offset + width]
-            h = self._taps.reshape(n_streams * width, -1) @ self._convolution[layer] + weights.convolution_bias[layer]
-            h = h.reshape(n_streams, width, -1) + self._of_layers[:, :, layer]
+            now, before = self._row % len(ring), (self._row + 1) % len(ring)
+            ring[now, :, self._inside] = x
+            for tap, row in enumerate((before, now)):
+                self._taps[:, :, tap] = self._windows[layer][row]
+            products = self._taps.reshape(n_streams * width, -1) @ self._convolution[layer]
+            h = products.reshape(n_streams, width, -1)
+            h += self._of_layers[:, :, layer]
             z = _gate(h) if weights.is_gated else np.maximum(h, 0)
-            seen[:, :, 0, layer] = z @ self._entering[layer] + weights.entering_bias[layer]
-            x = x + z @ self._projection[layer] + weights.projection_bias[layer]
+            z = z.reshape(n_streams * width, -1)
+            seen[:, :, 0, layer] = (z @ self._entering[layer]).reshape(n_streams, width, -1)
+            x = x + (z @ self._projection[layer] + weights.projection_bias[layer]).reshape(x.shape)
         self._row += 1
         return (seen + self._of_row).reshape(n_streams, -1, *seen.shape[3:])
 
     def observe(self, row: NDArray[np.int64]) -> None:
         colours = row.reshape(len(row), self._weights.width, -1)
-        self._x = np.sum(
+        self._x = np.add.reduce(
             [table[colours[..., colour]] for colour, table in enumerate(self._weights.embedding)],
             axis=0,
             dtype=np.float32,
@@ -68,6 +80,7 @@ class NumpyAbove:
 
 
 def _gate(h: NDArray[np.float32]) -> NDArray[np.float32]:
-    """tanh of the first half of the channels times the sigmoid of the second."""
+    """tanh of the first half of the channels times the sigmoid of the second, which comes halved."""
+    np.tanh(h, out=h)
     filtered, gate = np.split(h, 2, axis=-1)
-    return np.tanh(filtered) * (0.5 + 0.5 * np.tanh(0.5 * gate))
+    return filtered * (0.5 + 0.5 * gate)
