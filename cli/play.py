@@ -183,7 +183,7 @@ def _say_whether_it_keeps_up(session: Session) -> None:
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
-        unguided = ", or --guidance 1" if session.is_guided else ""
+        unguided = ", or --guidance 1" if session.decoding.is_guided else ""
         say(
             "That is too slow to play without drop-outs. A smaller model would do"
             f"{smaller}{unguided}; `wavegen generate` renders to a file first"

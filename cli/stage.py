@@ -70,7 +70,7 @@ class Stage:
         decoding = controls.decoding
         surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
         labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
-        guidance = f"   guidance {decoding.guidance:g}" if live.session.is_guided else ""
+        guidance = f"   guidance {decoding.guidance:g}" if live.session.decoding.is_guided else ""
         frozen = "   frozen" if controls.is_frozen else ""
         lines = [
             self._title,

@@ -20,7 +20,7 @@ from wavegen import files
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
 from wavegen.features import LogMel
-from wavegen.sampling import Decoding
+from wavegen.sampling import DECODING, Decoding
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
@@ -273,8 +273,8 @@ def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | 
         by_name = getattr(described, name)
         if not isinstance(by_name, dict) or not all(isinstance(bits, int | float) for bits in by_name.values()):
             return f"its {name} are no numbers by {what}"
-    if not isinstance(described.decoding, dict) or set(described.decoding) - {one.name for one in fields(Decoding)}:
-        return f"its decoding is {described.decoding}, expected {', '.join(one.name for one in fields(Decoding))}"
+    if not isinstance(described.decoding, dict) or set(described.decoding) - set(DECODING):
+        return f"its decoding is {described.decoding}, expected {', '.join(DECODING)}"
     can_be_none = {one.name for one in fields(Decoding) if one.default is None}
     for name, value in described.decoding.items():
         if type(value) not in (int, float) and not (value is None and name in can_be_none):

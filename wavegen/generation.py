@@ -1,13 +1,13 @@
 """An engine and a codec -> blocks of sound. The same for files and for the sound card."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.base import Condition, Engine
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding, uniforms
+from wavegen.sampling import Decoding, Decodings, uniforms
 
 ConditionAt = Callable[[int, int], Condition]  # what n steps from the first given on are made under
 BLOCKSIZE = 256  # samples
@@ -19,7 +19,7 @@ def generate(
     n_samples: int | None,
     *,
     seed: int = 0,
-    decoding: Decoding | Sequence[Decoding] | None = None,
+    decoding: Decodings | None = None,
     condition: NDArray[np.float32] | ConditionAt | None = None,
     prime: NDArray[np.int64] | None = None,
     blocksize: int = BLOCKSIZE,

@@ -79,7 +79,7 @@ class Live:
         if decoding:
             wanted["decoding"] = replace(self.controls.decoding, **decoding)
             wanted["decoding"].check_head(self.session.description.head)
-            if wanted["decoding"].is_guided and not self.session.is_guided:
+            if wanted["decoding"].is_guided and not self.session.decoding.is_guided:
                 raise InputError(
                     "guidance takes twice the work; expected to have begun with some, and this began without"
                 )

@@ -105,6 +105,7 @@ class Decoding:
 
 
 DECODING = tuple(one.name for one in fields(Decoding))
+Decodings = Decoding | Sequence[Decoding]  # one for all streams, or one for each
 
 
 def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[np.float64]:
@@ -136,12 +137,13 @@ def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[n
     return filtered
 
 
-def guide(logits: NDArray[np.floating], decoding: Decoding | Sequence[Decoding]) -> NDArray[np.floating]:
+def guide(logits: NDArray[np.floating], each: Sequence[Decoding]) -> NDArray[np.floating]:
     """Logits of pairs of streams, with labels and without -> what both draw from, by the guidance of the first.
+
+    `each`: the decoding of every stream.
 
     Shapes: (2 * n, ..., n_classes), a pair one after the other -> the same.
     """
-    each = [decoding] * len(logits) if isinstance(decoding, Decoding) else decoding
     guidance = np.array([one.guidance for one in each[::2]], dtype=logits.dtype)
     guidance = guidance.reshape(-1, *[1] * (logits.ndim - 1))
     labelled, unlabelled = logits[::2], logits[1::2]
@@ -149,7 +151,7 @@ def guide(logits: NDArray[np.floating], decoding: Decoding | Sequence[Decoding])
 
 
 def draw_categorical(
-    logits: NDArray[np.floating], uniforms: NDArray[np.float64], decoding: Decoding | Sequence[Decoding]
+    logits: NDArray[np.floating], uniforms: NDArray[np.float64], decoding: Decodings
 ) -> NDArray[np.int64]:
     """Draw one code per stream by inverting the cumulative distribution: the first code whose cumulative sum exceeds u.
 
@@ -167,7 +169,7 @@ def draw_categorical(
 def draw_logistic_mixture(
     parameters: NDArray[np.floating],
     uniforms: NDArray[np.float64],
-    decoding: Decoding | Sequence[Decoding],
+    decoding: Decodings,
     n_classes: int,
 ) -> NDArray[np.int64]:
     """Draw one code per stream from a discretised mixture of logistics (models/heads.py says what the parameters are).

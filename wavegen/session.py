@@ -91,7 +91,6 @@ class Session:
         self.labels = dict(wish.labels or {})
         conditioning.label_indices(described.labels, self.labels)
         self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], wanted, labels_follow)
-        self.is_guided = self.decoding.is_guided
         self.seed = fresh_seed() if wish.seed is None else wish.seed
         self.beam = wish.beam
         if wish.beam is not None:
@@ -109,7 +108,7 @@ class Session:
             n_streams,
             wish.device,
             wish.precision,
-            is_guided=self.is_guided,
+            is_guided=self.decoding.is_guided,
         )
         self._loaded = loaded
         self.condition = self.condition_of(self.labels)
@@ -168,7 +167,7 @@ class Session:
 
     def _streams_of(self, labels: Labels, n: int) -> list[Labels]:
         """The labels that the engine's condition of n sounds is made of."""
-        return conditioning.with_unlabelled([labels] * n) if self.is_guided else [labels] * n
+        return conditioning.with_unlabelled([labels] * n) if self.decoding.is_guided else [labels] * n
 
     def _frame_conditioner(self, frames: NDArray[np.floating], n: int) -> FrameConditioner:
         """What n sounds of the same frames (F, n_features) are made under."""

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding
+from wavegen.sampling import Decoding, Decodings
 from wavegen.slow_condition import SlowCondition
 
 Condition = NDArray[np.float32] | SlowCondition[NDArray[np.float32]]
-Decodings = Decoding | Sequence[Decoding]  # one for all streams, or one for each
 
 
 class Engine(Protocol):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.engines.base import Condition, Decodings, Engine
-from wavegen.sampling import Decoding
+from wavegen.engines.base import Condition, Engine
+from wavegen.sampling import Decoding, Decodings
 
 
 class GuidedEngine:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines import compiled, kernel, simd
-from wavegen.engines.base import Condition, Decodings, as_slow, check_call, check_pairs, each_decoding, n_cores
+from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding, n_cores
 from wavegen.engines.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.progress import say
-from wavegen.sampling import Decoding
+from wavegen.sampling import Decoding, Decodings
 
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20

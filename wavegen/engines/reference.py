@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, Decodings, check_call, check_pairs, each_decoding
+from wavegen.engines.base import Condition, check_call, check_pairs, each_decoding
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
-from wavegen.sampling import guide
+from wavegen.sampling import Decodings, guide
 from wavegen.slow_condition import SlowCondition
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -71,7 +71,7 @@ class ReferenceEngine:
                 parameters = guide(parameters, each)
             if logits is not None:
                 logits[:, step, 0] = parameters
-            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], each)
+            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
             made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
             self._state = self._model.observe(self._state, self._tensor(made[:, step]))
         return made

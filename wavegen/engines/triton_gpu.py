@@ -14,11 +14,11 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, Decodings, as_slow, check_call, check_pairs, each_decoding
+from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding
 from wavegen.engines.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding
+from wavegen.sampling import Decoding, Decodings
 
 TILE = 16  # streams of a program, the least that a product on tensor cores takes
 BLOCK = 32  # inputs of the wide layers of the head that are multiplied at a time

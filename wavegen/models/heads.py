@@ -4,7 +4,6 @@ Draws are defined in `sampling.py`, in numpy, where the engines find them; a hea
 """
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from wavegen import sampling
 from wavegen.errors import InputError
-from wavegen.sampling import Decoding
+from wavegen.sampling import Decodings
 
 BROADNESS = (0.02, 2.0)  # in units of the means: the scales that a mixture begins with, from the first to the last
 
@@ -55,7 +54,7 @@ class Head(Protocol):
         self,
         parameters: NDArray[np.floating],
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
     ) -> NDArray[np.int64]:
         """One code for each stream.
 
@@ -92,7 +91,7 @@ class Categorical:
         self,
         parameters: NDArray[np.floating],
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
     ) -> NDArray[np.int64]:
         return sampling.draw_categorical(parameters, uniforms, decoding)
 
@@ -172,7 +171,7 @@ class LogisticMixture:
         self,
         parameters: NDArray[np.floating],
         uniforms: NDArray[np.float64],
-        decoding: Decoding | Sequence[Decoding],
+        decoding: Decodings,
     ) -> NDArray[np.int64]:
         return sampling.draw_logistic_mixture(parameters, uniforms, decoding, self.n_classes)
 
