@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -19,7 +19,7 @@ from wavegen.progress import bar, console, say
 from wavegen.sampling import fresh_seed
 
 from .blocks import half_blocks
-from .corpus import bits_table, open_split
+from .corpus import Split, bits_table, open_split
 from .options import (
     Device,
     EngineName,
@@ -34,6 +34,9 @@ from .options import (
     check_out,
     parse_labels,
 )
+
+if TYPE_CHECKING:
+    from wavegen.models.build import Model as Network
 
 app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
 
@@ -167,59 +170,94 @@ def classify(
 ) -> None:
     """Say of which label an image is, by Bayes' rule: the value under which the model finds it most probable.
 
-    Every value is taken to be equally probable beforehand. Without images it classifies a split of the model's corpus
-    and says how often it is right.
+    Every value is taken to be equally probable beforehand. Without images it classifies a split of the model's corpus,
+    and says how often it is right, what it takes for what, and how probable the images are with and without the label.
 
     Examples:
-        wavegen image classify runs/mnist seven.png
+        wavegen image classify mnist-binary seven.png
         wavegen image classify runs/mnist --n 1000
     """
-    from wavegen.data.windows import pixel_table
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_under_labels
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
     described = loaded.description
     if len(described.labels) != 1:
         raise InputError(f"{loaded.path} has {len(described.labels)} labels; to classify it needs one")
-    ((name, values),) = described.labels.items()
     if not described.shape:
         raise InputError(f"{loaded.path} makes sound; expected a model that draws images")
-    network = from_checkpoint(loaded).to(choose_device(device))
-    height, width, n_colours = described.shape
-    codec = described.make_codec()
     if image and (n is not None or settings):
         raise InputError("--n and --set are for a split of the corpus, and images are given; leave out one of the two")
+    network = from_checkpoint(loaded).to(choose_device(device))
     if image:
-        table = Table("image", name, "probability")
-        for path in image:
-            pixels = images.read(path, (height, width, n_colours))
-            bits = bits_under_labels(network, pixel_table(codec)[pixels.reshape(1, -1)])[0]
-            chosen = int(bits.argmin())
-            share = 1 / np.exp2(bits[chosen] - bits).sum()
-            table.add_row(str(path), values[chosen], f"{share:.3f}")
-        Console(markup=False).print(table)
-        return
-    from wavegen.data.windows import Coder, evenly_spaced
+        Console(markup=False).print(_files_classified(loaded, network, image))
+    else:
+        _classify_split(loaded, network, open_split(loaded, split, settings), split, n)
 
-    store, _, segments = open_split(loaded, split, settings)
+
+def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Path]) -> Table:
+    """What each image is found to be, and how sure that is."""
+    from wavegen.data.windows import pixel_table
+    from wavegen.evaluation import bits_under_labels
+
+    ((name, values),) = loaded.description.labels.items()
+    height, width, n_colours = loaded.description.shape
+    codes_of = pixel_table(loaded.description.make_codec())
+    table = Table("image", name, "probability")
+    for path in paths:
+        pixels = images.read(path, (height, width, n_colours))
+        bits = bits_under_labels(network, codes_of[pixels.reshape(1, -1)])[0]
+        found = int(bits.argmin())
+        share = 1 / np.exp2(bits[found] - bits).sum()
+        table.add_row(str(path), values[found], f"{share:.3f}")
+    return table
+
+
+def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split: str, n: int | None) -> None:
+    """Classify a split, or n images evenly spaced through it, and print what came of it."""
+    from wavegen.data.windows import Coder, evenly_spaced
+    from wavegen.evaluation import bits_under_labels, bits_whatever_the_label
+
+    ((name, values),) = loaded.description.labels.items()
+    store, segments = opened.store, opened.chosen
     labelled = [segment for segment in segments if segment.labels.get(name) in values]
     if not labelled:
         raise InputError(f"no image of the {split} split of {store.corpus} has a {name} that the model knows")
     if len(labelled) < len(segments):
         say(f"{len(segments) - len(labelled)} images without a {name} that the model knows are left out")
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
-    coder = Coder(store, codec)
-    n_right = 0
+    coder = Coder(store, loaded.description.make_codec())
+    true = np.array([values.index(segment.labels[name]) for segment in taken])
+    bits = np.empty((len(taken), len(values)))
     with bar("Classifying", len(taken)) as running:
         for first in range(0, len(taken), 32):
-            some = taken[first : first + 32]
-            codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in some])
-            found = bits_under_labels(network, codes).argmin(axis=1)
-            n_right += sum(values[row] == segment.labels[name] for row, segment in zip(found, some, strict=True))
-            running.update(first + len(some), f"{n_right / (first + len(some)):.2%} right")
+            some = slice(first, min(first + 32, len(taken)))
+            codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in taken[some]])
+            bits[some] = bits_under_labels(network, codes)
+            is_right = bits[: some.stop].argmin(axis=1) == true[: some.stop]
+            running.update(some.stop, f"{is_right.mean():.2%} right")
+    found = bits.argmin(axis=1)
+    counts = np.zeros((len(values), len(values)), dtype=int)
+    np.add.at(counts, (true, found), 1)
+    Console(markup=False).print(_mistakes(name, values, counts, f"{loaded.path}, {split} split"))
+    n_right = int((found == true).sum())
     print(f"{n_right} of {len(taken)} images right: {n_right / len(taken):.2%}")
+    told, whatever = bits[np.arange(len(taken)), true].mean(), bits_whatever_the_label(bits).mean()
+    print(f"{told * np.log(2):.2f} nats an image, its {name} given; {whatever * np.log(2):.2f} whatever its {name}")
+
+
+def _mistakes(name: str, values: Sequence[str], counts: NDArray[np.int64], title: str) -> Table:
+    """Of each value how many images there are, how many are found to be it, and what the others are taken for.
+
+    Shapes: counts (true, found).
+    """
+    table = Table(name, "images", "right", "most often taken for", title=title)
+    for row, (value, found) in enumerate(zip(values, counts, strict=True)):
+        if found.sum():
+            wrong = [other for other in np.argsort(-found, kind="stable") if other != row and found[other]]
+            taken_for = ", ".join(f"{values[other]} ({found[other]})" for other in wrong[:3])
+            table.add_row(value, str(found.sum()), f"{found[row] / found.sum():.1%}", taken_for)
+    return table
 
 
 def _labels_of(loaded: Checkpoint, given: Sequence[str] | None, n: int) -> list[dict[str, str | None]]:

@@ -146,6 +146,15 @@ def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.floa
     return np.stack(found, axis=1)
 
 
+def bits_whatever_the_label(bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-log2 p(everything) where nobody says the label: the mean of p over its values, all equally probable.
+
+    Shapes: `bits_under_labels` (n, n_values) -> (n,).
+    """
+    whatever: NDArray[np.float64] = np.log2(bits.shape[1]) - np.logaddexp2.reduce(-bits, axis=1)
+    return whatever
+
+
 class Drift(NamedTuple):
     """Bits per sample from the beginning of time on, one number for each of `n_bins` equal stretches.
 

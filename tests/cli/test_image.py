@@ -1,6 +1,7 @@
 """`wavegen image`: a tiny model trained on a folder, and what its commands write, show and refuse."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import write_images
-from wavegen import recipe, training
+from wavegen import checkpoint, recipe, training
 from wavegen.cli import blocks
 from wavegen.cli.main import app
 from wavegen.errors import InputError
@@ -124,10 +125,24 @@ def test_evaluate_tells_bits_per_dimension_beside_histograms(image_run):
 
 
 def test_classify_tells_dark_from_light(image_run, tmp_path):
-    result = run("image", "classify", image_run)
-    assert int(result.stdout.split(" of ")[0]) == int(result.stdout.split(" of ")[1].split()[0])
+    shown = run("image", "classify", image_run).stdout
+    n_right, n = re.search(r"^(\d+) of (\d+) images right: 100.00%", shown, re.MULTILINE).groups()
+    assert n_right == n
+    told, whatever = map(float, re.search(r"([\d.]+) nats an image, its kind given; ([\d.]+) whatever", shown).groups())
+    assert told < whatever <= told + np.log(2) + 0.01  # two kinds are one bit of news at most
     Image.fromarray(np.full((8, 6, 3), 240, dtype=np.uint8)).save(tmp_path / "x.png")
     assert "light" in run("image", "classify", image_run, tmp_path / "x.png").stdout
+
+
+def test_classify_says_what_is_taken_for_what(image_run, tmp_path):
+    model = checkpoint.load(image_run)
+    embedding = model.weights["labels.kind.weight"]
+    mixed_up = {**model.weights, "labels.kind.weight": embedding[[1, 0, 2]]}
+    checkpoint.save(tmp_path / "mixed-up.safetensors", model.description, mixed_up, model.recipe)
+    shown = run("image", "classify", tmp_path / "mixed-up.safetensors").stdout
+    assert re.search(r"^0 of \d+ images right: 0.00%", shown, re.MULTILINE)
+    n = re.search(r"dark\W+(\d+)\W+0.0%\W+light \((\d+)\)", shown)
+    assert n[1] == n[2]
 
 
 def test_inspect_and_list_know_images(image_run):
