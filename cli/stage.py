@@ -1,6 +1,7 @@
 """What `wavegen play` shows while it plays, and what its keys do."""
 
 import itertools
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.live import Live
 from wavegen.playback import Player
+from wavegen.progress import console
 from wavegen.sampling import fresh_seed
 
 SHADES = " ░▒▓█"
@@ -22,7 +24,18 @@ ROWS, COLUMNS = 10, 64  # of the spectrogram
 FLOOR_DB = -70
 COLUMN_S = 0.05  # of sound to a column
 FFT = 512
-KEYS = "up/down temperature   p/P top-p   -/+ gain   l/L k/K labels   r restart   f freeze   w write take   q quit"
+KEYS = (
+    "up/down temperature",
+    "p/P top-p",
+    "-/+ gain",
+    "l/L k/K labels",
+    "r restart",
+    "f freeze",
+    "w write take",
+    "q quit",
+)
+GUIDANCE_KEYS = "g/G guidance"
+UNBROKEN = "\u00a0"  # a space at which no line ends
 
 
 class Stage:
@@ -38,6 +51,8 @@ class Stage:
             "down": lambda: self._temperature(-0.05),
             "p": lambda: self._top_p(-0.05),
             "P": lambda: self._top_p(0.05),
+            "g": lambda: self._guidance(-0.25),
+            "G": lambda: self._guidance(0.25),
             "-": lambda: self._gain(1 / 1.25),
             "+": lambda: self._gain(1.25),
             "=": lambda: self._gain(1.25),
@@ -70,7 +85,9 @@ class Stage:
         decoding = controls.decoding
         surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
         labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
-        guidance = f"   guidance {decoding.guidance:g}" if live.session.decoding.is_guided else ""
+        is_guided = live.session.decoding.is_guided
+        guidance = f"   guidance {decoding.guidance:g}" if is_guided else ""
+        keys = (GUIDANCE_KEYS, *KEYS) if is_guided else KEYS
         frozen = "   frozen" if controls.is_frozen else ""
         lines = [
             self._title,
@@ -80,7 +97,7 @@ class Stage:
             f"   gain {controls.gain:.2f}   seed {controls.seed}{labels}{frozen}",
             f"{meter.times_real_time:.1f} x real time   ring {ring.n_ready / ring.capacity:4.0%}"
             f"   drop-outs {counts.n_dropouts}{surprise}",
-            KEYS,
+            *textwrap.wrap("   ".join(key.replace(" ", UNBROKEN) for key in keys), console.width),
             self._note,
         ]
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
@@ -94,6 +111,11 @@ class Stage:
         wanted = round(min(max((self._live.controls.decoding.top_p or 1.0) + by, 0.05), 1.0), 2)
         self._live.change(top_p=wanted)
         return f"top-p {wanted:.2f}"
+
+    def _guidance(self, by: float) -> str:
+        wanted = max(0.0, self._live.controls.decoding.guidance + by)
+        self._live.change(guidance=wanted)
+        return f"guidance {wanted:g}"
 
     def _gain(self, factor: float) -> str:
         self._live.change(gain=self._live.controls.gain * factor)

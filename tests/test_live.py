@@ -9,7 +9,7 @@ from tests.conftest import tiny_checkpoint
 from wavegen.conditioning import condition_of, with_unlabelled
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.live import BLOCKSIZE, Live
+from wavegen.live import BLOCKSIZE, SILENCE, Live
 from wavegen.sampling import Decoding, uniforms
 from wavegen.session import Session, Wish
 
@@ -80,6 +80,19 @@ def test_a_label_changes_under_guidance_as_if_it_had_been_so():
         expected.append(engine.advance(some, decoding, condition=condition)[0])
     codec = checkpoint.description.make_codec()
     np.testing.assert_array_equal(np.concatenate(made), codec.decode(np.concatenate(expected)))
+
+
+@pytest.mark.parametrize("n_before", [3, 16])  # blocks: half a second is 16
+def test_where_a_sound_has_ended_a_label_begins_it_anew(n_before):
+    checkpoint = tiny_checkpoint(labels={"who": 2}, n_classes=256)
+    checkpoint.weights["head_out.bias"][checkpoint.description.make_codec().encode(np.zeros(1))] += 30
+    playing = Live(Session(checkpoint, Wish(seed=3, labels={"who": "0"})))
+    blocks = playing.blocks()
+    assert max(np.abs(next(blocks)).max() for _ in range(n_before)) < SILENCE
+    playing.change(labels={"who": "1"}, temperature=100.0)  # which ends the silence
+    wish = Wish(seed=3, labels={"who": "1"}, temperature=100.0)
+    anew = next(Session(checkpoint, wish).blocks(BLOCKSIZE, BLOCKSIZE)).T
+    assert (next(blocks) == anew).all() == (n_before == 16)
 
 
 def test_gain_is_faded():

@@ -20,6 +20,7 @@ from wavegen.session import Session
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
 TAKE_S = 600  # s of the newest sound that are kept
 LOOP_S = 0.5  # s of sound that repeat while it is frozen
+SILENCE = 1e-3  # of full scale: a sound that stays below it for as long as a loop has ended
 MAX_GAIN = 4.0
 SURPRISE_EVERY = 16  # one sample in so many is asked how much of a surprise it was
 
@@ -50,6 +51,7 @@ class Live:
 
     With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature, top-p
     or guidance bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
+    Where a sound has ended, as a word does, there is nothing to bend, and a change of label begins it anew.
     """
 
     def __init__(self, session: Session) -> None:
@@ -117,6 +119,8 @@ class Live:
             wanted = self.controls
             if wanted.labels != now.labels:
                 self._condition = self.session.condition_of(wanted.labels)
+                if loop is None and self._has_ended():
+                    self._begin()
             if wanted.take != now.take:
                 before = self._make(now) if loop is None else loop.read()
                 loop = None
@@ -140,6 +144,11 @@ class Live:
     def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
         """Room for the newest blocks of some seconds."""
         return deque(maxlen=max(1, round(seconds * self._rate / BLOCKSIZE)))
+
+    def _has_ended(self) -> bool:
+        """Whether the newest `LOOP_S` are silent."""
+        is_long = len(self._recent) == self._recent.maxlen
+        return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
 
     def _begin(self) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""
@@ -166,7 +175,7 @@ class Live:
         if logits is not None:
             asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY), 0)
             given = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
-            self.meter.surprise = float(-np.log2(np.maximum(given, 1e-30)).mean())
+            self.meter.surprise = float(np.log2(1 / np.maximum(given, 1e-30)).mean())
         self._n_made += BLOCKSIZE
         block = self.session.codec.decode(codes[..., 0]).T
         factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)

@@ -131,6 +131,25 @@ def test_keys_change_the_sound(scene, tmp_path, monkeypatch):
     player.run()  # ends at once
 
 
+def test_guidance_has_keys_where_it_was_begun_with(scene):
+    scene[2].press("G")
+    assert "this began without" in shown(scene)
+    assert "g/G" not in shown(scene)
+    live = Live(Session(tiny_checkpoint(labels={"who": 2}), Wish(seed=3, labels={"who": "0"}, guidance=1.5)))
+    guided = live, None, stage.Stage(live, scene[1], 8000, "guided")
+    for key in ("G", "g", "g"):
+        guided[2].press(key)
+    assert live.controls.decoding.guidance == 1.25
+    assert "g/G\u00a0guidance" in shown(guided)
+
+
+def test_every_key_is_on_the_screen_of_a_narrow_terminal(scene, monkeypatch):
+    monkeypatch.setattr(stage, "console", Console(width=60))
+    text = shown(scene)
+    assert all(key.replace(" ", stage.UNBROKEN) in text for key in stage.KEYS)
+    assert all(len(line.rstrip()) <= 60 for line in text.splitlines() if stage.UNBROKEN in line)
+
+
 def test_the_screen_tells_what_sounds(scene):
     text = shown(scene)
     for words in (
