@@ -107,7 +107,7 @@ def complete(
     What is drawn depends on what stays above it and to its left; what stays below is put back as it was.
 
     Examples:
-        wavegen image complete runs/mnist seven.png --keep top
+        wavegen image complete mnist seven.png --keep top
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
     loaded = checkpoint.load(model)
@@ -163,7 +163,7 @@ def evaluate(
 def classify(
     model: Model,
     image: Annotated[list[Path] | None, typer.Argument(help="images; none: a split of the corpus")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: Annotated[str | None, typer.Option(help="train, validation or test (default: test)")] = None,
     n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -182,16 +182,17 @@ def classify(
 
     loaded = checkpoint.load(model)
     described = loaded.description
-    if len(described.labels) != 1:
-        raise InputError(f"{loaded.path} has {len(described.labels)} labels; to classify it needs one")
     if not described.shape:
         raise InputError(f"{loaded.path} makes sound; expected a model that draws images")
-    if image and (n is not None or settings):
-        raise InputError("--n and --set are for a split of the corpus, and images are given; leave out one of the two")
+    if len(described.labels) != 1:
+        raise InputError(f"{loaded.path} has {len(described.labels)} labels; to classify it needs one")
+    if image and (split or n is not None or settings):
+        raise InputError("--split, --n and --set are for the corpus, and images are given; leave out one of the two")
     network = from_checkpoint(loaded).to(choose_device(device))
     if image:
         Console(markup=False).print(_files_classified(loaded, network, image))
     else:
+        split = split or "test"
         _classify_split(loaded, network, open_split(loaded, split, settings), split, n)
 
 
@@ -216,7 +217,7 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
 def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split: str, n: int | None) -> None:
     """Classify a split, or n images evenly spaced through it, and print what came of it."""
     from wavegen.data.windows import Coder, evenly_spaced
-    from wavegen.evaluation import bits_under_labels, bits_whatever_the_label
+    from wavegen.evaluation import bits_under_labels, bits_whatever_the_label, n_under_labels
 
     ((name, values),) = loaded.description.labels.items()
     store, segments = opened.store, opened.chosen
@@ -229,9 +230,10 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     coder = Coder(store, loaded.description.make_codec())
     true = np.array([values.index(segment.labels[name]) for segment in taken])
     bits = np.empty((len(taken), len(values)))
+    at_once = n_under_labels(store.form.n_values(1))
     with bar("Classifying", len(taken)) as running:
-        for first in range(0, len(taken), 32):
-            some = slice(first, min(first + 32, len(taken)))
+        for first in range(0, len(taken), at_once):
+            some = slice(first, min(first + at_once, len(taken)))
             codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in taken[some]])
             bits[some] = bits_under_labels(network, codes)
             is_right = bits[: some.stop].argmin(axis=1) == true[: some.stop]
@@ -265,6 +267,8 @@ def _labels_of(loaded: Checkpoint, given: Sequence[str] | None, n: int) -> list[
     if len(given or []) > n:
         raise InputError(f"{len(given or [])} labels are given for {n} images; expected at most one for each")
     known = list(loaded.description.labels)
+    if given and not known:
+        raise InputError(f"--label {given[0]} is given, and {loaded.path} has no labels; leave it out")
     named = [text if "=" in text or len(known) != 1 else f"{known[0]}={text}" for text in given or []]
     each: list[dict[str, str | None]] = [parse_labels([text]) for text in named] or [{}]
     return [each[number % len(each)] for number in range(n)]
@@ -292,8 +296,8 @@ def _n_columns(n: int) -> int:
 def _grown(canvas: drawing.Canvas, rows: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
     """All rows (n, height, row_length), shown on a terminal while they come, as many images as fit."""
     codes = np.zeros((n, canvas.height, canvas.row_length), dtype=np.int64)
-    n_shown = min(n, max(1, console.width // (canvas.width + 1)))
-    is_shown = console.is_terminal and canvas.width <= console.width
+    n_shown = min(n, (console.width - 1) // (canvas.width + 1))
+    is_shown = console.is_terminal and n_shown > 0
     with Screen(console=console, auto_refresh=False) as screen:
         for number, row in enumerate(rows):
             codes[:, number] = row

@@ -28,7 +28,9 @@ def list_models() -> None:
     Examples:
         wavegen models list
     """
-    table = Table("model", "what comes out", "trained on", "labels", "bits per sample", title="Models that ship")
+    table = Table(
+        "model", "what comes out", "trained on", "labels", "bits per sample, or dimension", title="Models that ship"
+    )
     for name, path in checkpoint.shipped().items():
         loaded = checkpoint.load(path)
         described = loaded.description
@@ -77,7 +79,8 @@ def inspect(model: Model) -> None:
         table.add_row("what comes out", described.about)
     table.add_row("kind", described.kind)
     table.add_row("trained", f"{described.step:,} steps on {described.corpus}")
-    table.add_row("bits per sample", ", ".join(f"{b:.3f} ({name})" for name, b in described.bits.items()) or "unknown")
+    bits = ", ".join(f"{bits:.3f} ({split})" for split, bits in described.bits.items()) or "unknown"
+    table.add_row("bits per dimension" if described.shape else "bits per sample", bits)
     if described.precision_costs:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
         table.add_row("cost of precisions", costs)

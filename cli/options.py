@@ -35,7 +35,7 @@ Guidance = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(min=0, help="the same seed gives the same sound (default: a new one, printed)")
+    int | None, typer.Option(min=0, help="the same seed gives the same result (default: a new one, printed)")
 ]
 Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
 Labels = Annotated[

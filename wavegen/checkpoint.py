@@ -24,6 +24,7 @@ from wavegen.sampling import DECODING, Decoding
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+RECIPE_FILE = "recipe.yaml"
 PRETRAINED = Path(__file__).parent / "pretrained"
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
 RANGES = {  # of the numbers in a description
@@ -144,7 +145,8 @@ def find(model: Path) -> Path:
     Raises: InputError if there is none; it names those that ship.
     """
     by_name = shipped()
-    if not model.exists() and str(model) in by_name:
+    is_there = model.is_file() or any((model / name).exists() for name in (MODEL_FILE, RECIPE_FILE))
+    if str(model) in by_name and not is_there:  # a folder without a run, such as one of data, hides no model
         return by_name[str(model)]
     path = model / MODEL_FILE if model.is_dir() else model
     if not path.is_file():

@@ -25,6 +25,7 @@ from wavegen.sampling import Decoding
 from wavegen.slow_condition import SlowCondition
 
 STREAMS = 8  # segments heard side by side
+IMAGES_AT_ONCE = 32  # under each label, where they are small
 CHUNK = 16000  # samples per forward pass; state carries over, so the result does not depend on it
 DRIFT_CHUNK = 4000  # the same where more streams are heard at once
 COST_CODES = 320_000  # on which precisions are compared: 20 s at 16 kHz
@@ -144,6 +145,11 @@ def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.floa
         parameters, _ = model(given, None, model.condition({name: rows}))
         found.append(model.head.bits(parameters, given).double().sum(dim=1).cpu().numpy())
     return np.stack(found, axis=1)
+
+
+def n_under_labels(n_codes: int) -> int:
+    """How many recordings or images of so many codes to ask `bits_under_labels` about at once, for bounded memory."""
+    return max(1, min(IMAGES_AT_ONCE, STREAMS * CHUNK // n_codes))
 
 
 def bits_whatever_the_label(bits: NDArray[np.float64]) -> NDArray[np.float64]:

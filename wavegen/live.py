@@ -101,7 +101,7 @@ class Live:
             self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
 
     def take(self) -> NDArray[np.float32]:
-        """The sound since the last beginning, (T, streams), of which the newest `TAKE_S` are kept."""
+        """The sound since the last `restart`, (T, streams), of which the newest `TAKE_S` are kept."""
         blocks = self._taken.copy()  # in one go, for the engine's thread adds to it
         return np.concatenate(blocks) if blocks else np.zeros((0, self._engine.n_streams), dtype=np.float32)
 
@@ -119,7 +119,7 @@ class Live:
             wanted = self.controls
             if wanted.labels != now.labels:
                 self._condition = self.session.condition_of(wanted.labels)
-                if loop is None and self._has_ended():
+                if self._has_ended():
                     self._begin()
             if wanted.take != now.take:
                 before = self._make(now) if loop is None else loop.read()

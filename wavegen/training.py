@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen import checkpoint, files, metrics, preview
-from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
+from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
 from wavegen.data.windows import Batch, WindowRule, Windows, typical_departure
@@ -47,7 +47,6 @@ from wavegen.recipe import parse as parse_recipe
 from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
-RECIPE_FILE = "recipe.yaml"
 FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut

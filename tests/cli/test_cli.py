@@ -349,5 +349,11 @@ def test_models_that_ship_are_listed_and_found_by_name(tiny_run, tmp_path, monke
     (tmp_path / "hum.safetensors").write_bytes((tiny_run / "model.safetensors").read_bytes())
     assert "hum" in run("models", "list").stdout
     assert "sine" in run("models", "inspect", "hum").stdout
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hum").mkdir()  # such as the recordings it was made of
+    assert "sine" in run("models", "inspect", "hum").stdout
+    (tmp_path / "hum" / "recipe.yaml").touch()  # now it is a run that holds no model yet
+    with pytest.raises(InputError, match=r"hum holds no model\.safetensors"):
+        run("models", "inspect", "hum")
     with pytest.raises(InputError, match=r"there is no model ham; .* or one of hum"):
         run("models", "inspect", "ham")

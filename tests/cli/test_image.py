@@ -93,6 +93,35 @@ def test_sample_writes_a_grid_and_the_same_seed_the_same_one(image_run, tmp_path
     assert Image.open(tmp_path / "a.png").size == (3 * (6 + 2) + 2, 2 * (8 + 2) + 2)
 
 
+def images_of(path, n_columns, n) -> list[np.ndarray]:
+    """The images of a grid, 8 x 6."""
+    grid = np.asarray(Image.open(path))
+    corners = [(row * 10 + 2, column * 8 + 2) for row, column in (divmod(number, n_columns) for number in range(n))]
+    return [grid[top : top + 8, left : left + 6] for top, left in corners]
+
+
+def test_labels_take_turns(image_run, tmp_path):
+    drawn = {}
+    for name, labels in {"both": ("dark", "light"), "dark": ("dark",), "light": ("light",)}.items():
+        out = tmp_path / f"{name}.png"
+        words = [word for label in labels for word in ("--label", label)]
+        run("image", "sample", image_run, "--n", 4, "--seed", 3, "--out", out, *words)
+        drawn[name] = images_of(out, 2, 4)
+    for number, image in enumerate(drawn["both"]):
+        np.testing.assert_array_equal(image, drawn[("dark", "light")[number % 2]][number])
+
+
+@pytest.mark.parametrize(("width", "n_shown"), [(6, 0), (8, 1), (14, 1), (15, 2), (80, 5)])
+def test_images_show_on_a_terminal_as_they_grow_as_many_as_fit(image_run, tmp_path, monkeypatch, width, n_shown):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=width, height=50)
+    monkeypatch.setattr("wavegen.cli.image.console", terminal)
+    run("image", "sample", image_run, "--n", 5, "--seed", 3, "--out", tmp_path / "x.png")
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", terminal.file.getvalue())
+    lines = [line.strip("\r") for line in shown.splitlines() if "▀" in line]
+    assert {len(line) for line in lines} == ({n_shown * 7 + 1} if n_shown else set())
+    assert len(lines) >= 4 * 5 * bool(n_shown)  # half a line for each of 8 rows and 2 margins, at every second row
+
+
 def test_without_a_model_the_one_that_ships_draws_the_digit_that_is_asked_for(tmp_path):
     assert run("image", "sample", "--n", 2, "--label", 3, "--seed", 1, "--out", tmp_path / "threes.png").exit_code == 0
     drawn = np.asarray(Image.open(tmp_path / "threes.png").convert("L"))
@@ -107,13 +136,15 @@ def test_complete_keeps_what_it_is_told_to(image_run, tmp_path):
     mask = np.zeros((8, 6), dtype=np.uint8)
     mask[6:] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    for keep, kept in (("left", (slice(None), slice(0, 3))), (tmp_path / "mask.png", (slice(6, 8), slice(None)))):
+    every = slice(None)
+    for keep, kept in (
+        ([], (slice(0, 4), every)),
+        (["--keep", "left"], (every, slice(0, 3))),
+        (["--keep", tmp_path / "mask.png"], (slice(6, 8), every)),
+    ):
         out = tmp_path / "out.png"
-        run("image", "complete", image_run, tmp_path / "x.png", "--keep", keep, "--n", 3, "--out", out)
-        grid = np.asarray(Image.open(out))
-        for number in range(4):
-            top, left = (place * size + 2 for place, size in zip(divmod(number, 2), (10, 8), strict=True))
-            image = grid[top : top + 8, left : left + 6]
+        run("image", "complete", image_run, tmp_path / "x.png", *keep, "--n", 3, "--out", out)
+        for image in images_of(out, 2, 4):
             np.testing.assert_array_equal(image[kept], pixels[kept])
 
 
@@ -157,6 +188,7 @@ def test_inspect_and_list_know_images(image_run):
         (["image", "sample", "RUN", "--label", "grey"], "label kind has no value 'grey'; it knows dark, light"),
         (["image", "sample", "RUN", "--label", "size=3"], "the model has no label 'size'"),
         (["image", "sample", "RUN", "--out", "x.jpg"], "--out is x.jpg; expected the name of a .png file"),
+        (["image", "sample", "SOUND", "--label", "cat"], "has no labels; leave it out"),
         (["image", "sample", "SOUND"], "makes sound; expected a pixelcnn"),
         (["image", "complete", "RUN", "x.png", "--out", "x.png"], "--out is x.png, which is also what is read"),
         (
@@ -166,7 +198,9 @@ def test_inspect_and_list_know_images(image_run):
         (["image", "complete", "RUN", "none.png"], "cannot read the image none.png"),
         (["image", "evaluate", "SOUND"], "makes sound; `wavegen evaluate` measures it"),
         (["image", "evaluate", "RUN", "--split", "exam"], "unknown split 'exam'"),
-        (["image", "classify", "SOUND"], "has 0 labels; to classify it needs one"),
+        (["image", "classify", "SOUND"], "makes sound; expected a model that draws images"),
+        (["image", "classify", "RUN", "x.png", "--split", "test"], "are for the corpus, and images are given"),
+        (["image", "classify", "RUN", "x.png", "--n", "3"], "are for the corpus, and images are given"),
         (["evaluate", "RUN"], "draws images; `wavegen image evaluate` measures it"),
         (["generate", "RUN"], "draws images; `wavegen image sample` is what it is for"),
         (["data", "prepare", "images", "--from", ".", "--size", "0x5"], "--size is 0x5; expected HEIGHTxWIDTH"),

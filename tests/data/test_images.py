@@ -193,13 +193,17 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path, monkeyp
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "text.png").write_text("no image")
     (folder / "empty.jpg").touch()
+    strips = struct.pack("<HH", 273, 4), struct.pack("<HH", 273, 2)  # where they are: as numbers, as text
+    lost = save(folder / "lost.tiff", "RGB", (8, 6))
+    lost.write_bytes(lost.read_bytes().replace(*strips))
     Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(folder / "floating.tiff")
     (folder / "nothing there.png").symlink_to(folder / "gone")
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     save(folder / "vast.png", "RGB", (40, 40))
     bad = {
         "cut.png": "Pillow cannot read it", "text.png": "Pillow knows no format", "empty.jpg": "Pillow knows no format",
-        "floating.tiff": "floating point", "nothing there.png": "link", "vast.png": "claims 40 x 40 pixels",
+        "lost.tiff": "Pillow cannot read it (TypeError", "floating.tiff": "floating point",
+        "nothing there.png": "link", "vast.png": "claims 40 x 40 pixels",
     }  # fmt: skip
     path, report = corpora.prepare("images", folder, ImageForm(8, 6, 3))
     assert set(report.left_out) == set(bad)
@@ -211,6 +215,11 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path, monkeyp
     assert {recording.labels.get("folder") for recording in opened.recordings} == {"dark", "light", None}
     data = ImageFolderData(corpus="images", source=folder, size=(8, 6), colours="rgb", labels_from_folders="kind")
     assert splits.label_values(splits.split(data, opened.recordings)["train"]) == {"kind": ["dark", "light"]}
+
+
+def test_a_form_of_too_many_pixels_is_refused():
+    with pytest.raises(InputError, match="60,000 x 60,000 pixels are wanted; expected at most 100,000,000"):
+        ImageForm(60000, 60000, 1)
 
 
 def test_mirrored_windows_are_whole_images_the_right_way_or_the_other(tmp_path):

@@ -45,6 +45,13 @@ class ImageForm:
     suffixes = SUFFIXES
     changes = ("resized", "converted", "turned upright", "cut to their first frame")
 
+    def __post_init__(self) -> None:
+        """Raises: InputError for more pixels than an image may have."""
+        if self.height * self.width > MAX_PIXELS:
+            raise InputError(
+                f"images of {self.height:,} x {self.width:,} pixels are wanted; expected at most {MAX_PIXELS:,} pixels"
+            )
+
     @property
     def name(self) -> str:
         return f"{self.height}x{self.width}x{self.n_colours}" + "-binary" * self.is_binary
@@ -78,8 +85,8 @@ class ImageForm:
             raise
         except UnidentifiedImageError as error:
             raise InputError("Pillow knows no format that begins like this") from error
-        except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-            raise InputError(f"Pillow cannot read it ({error})") from error
+        except Exception as error:  # Pillow documents none; a damaged file raises whatever its plugin meets
+            raise InputError(f"Pillow cannot read it ({type(error).__name__}: {error})") from error
         pixels = np.asarray(image, dtype=np.uint8).ravel()
         if self.is_binary:
             key = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint64)
