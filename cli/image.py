@@ -172,6 +172,7 @@ def classify(
 
     Every value is taken to be equally probable beforehand. Without images it classifies a split of the model's corpus,
     and says how often it is right, what it takes for what, and how probable the images are with and without the label.
+    Images are to be like those of the corpus: digits white on black, of MNIST's.
 
     Examples:
         wavegen image classify mnist-binary seven.png

@@ -16,7 +16,8 @@
 Two delays take the place of the paper's masks. Mask A hides a pixel from itself in the first layer: that is the delay
 of `row` by one code. The vertical stack's masks hide a row from itself: that is its delay by one row. Mask B, of the
 later layers, lets a pixel see the feature of its own place: a causal convolution does. What the two stacks see between
-them is a rectangle above and a stretch to the left, without a blind spot; deep enough, that is everything before.
+them is a stretch to the left, and what is above that and some pixels to the right, without a blind spot; deep enough,
+that is everything before.
 
 Departures from the paper: colours are codes of their own in the row, so that green sees red through the whole network
 instead of through a masked third of its channels; the row has the dilations and the skip connections of WaveNet; rows
