@@ -10,10 +10,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import wavegen
-from tests.conftest import write_images
+from tests.conftest import REAL_DATA, write_images
 from wavegen import checkpoint, recipe, training
 from wavegen.cli import blocks
 from wavegen.cli.main import app
+from wavegen.data.images import read_idx
 from wavegen.errors import InputError
 
 RECIPE = """
@@ -174,6 +175,16 @@ def test_classify_says_what_is_taken_for_what(image_run, tmp_path):
     assert re.search(r"^0 of \d+ images right: 0.00%", shown, re.MULTILINE)
     n = re.search(r"dark\W+(\d+)\W+0.0%\W+light \((\d+)\)", shown)
     assert n[1] == n[2]
+
+
+@pytest.mark.skipif(not (REAL_DATA / "mnist").exists(), reason="no shared data here")
+def test_the_model_that_ships_tells_real_digits_apart(tmp_path):
+    digits = read_idx(REAL_DATA / "mnist" / "t10k-labels-idx1-ubyte.gz")[:30]
+    paths = [tmp_path / f"{number:02}.png" for number in range(len(digits))]
+    for path, pixels in zip(paths, read_idx(REAL_DATA / "mnist" / "t10k-images-idx3-ubyte.gz"), strict=False):
+        Image.fromarray(pixels).save(path)
+    found = re.findall(r"(\d)\W+[01]\.\d{3}", run("image", "classify", "mnist-binary", *paths).stdout)
+    assert (np.array(found, dtype=int) == digits).sum() >= 28
 
 
 def test_inspect_and_list_know_images(image_run):
