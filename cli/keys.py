@@ -1,13 +1,15 @@
 """Keys as they are pressed, from a terminal."""
 
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ARROWS = {"[A": "up", "[B": "down", "[C": "right", "[D": "left"}
-ESCAPE = "\x1b"
+ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
+# A key that sends more than a character: ESC, [ or O, numbers, a last one; or ESC and the key that Alt was held with.
+SEQUENCE = re.compile(r"\x1b(?:[\[O][\d;]*(?P<last>[A-Za-z~]?)|.?)|(?P<key>.)", re.DOTALL)
 
 
 @contextmanager
@@ -39,10 +41,6 @@ def pressed() -> Iterator[Callable[[], list[str]]]:
 
 
 def split(text: str) -> list[str]:
-    """What a terminal sends, as keys: characters, and the names of arrows."""
-    keys = []
-    while text:
-        arrow = ARROWS.get(text[1:3]) if text[0] == ESCAPE else None
-        keys.append(arrow or text[0])
-        text = text[3 if arrow else 1 :]
-    return [key for key in keys if key != ESCAPE]
+    """What a terminal sends, as keys: characters, and the names of arrows. Other keys are none."""
+    found = (match["key"] or ARROWS.get(match["last"] or "") for match in SEQUENCE.finditer(text))
+    return [key for key in found if key]

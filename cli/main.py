@@ -1,5 +1,6 @@
 """The `wavegen` command: its sub-commands, and how a mistake ends."""
 
+import io
 import sys
 
 import typer
@@ -38,10 +39,15 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command; what the user can put right ends in one sentence on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # files may be called what no character stands for
     try:
         app()
     except InputError as error:
         print(f"wavegen: {error}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        print(f"wavegen: not enough memory for so much at once ({error or 'allocating'})", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

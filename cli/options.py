@@ -64,13 +64,15 @@ Settings = Annotated[
 def parse_labels(given: list[str] | None) -> dict[str, str | None]:
     """Turn NAME=VALUE options into a mapping.
 
-    Raises: InputError for one without an equals sign.
+    Raises: InputError for one without an equals sign, or a name that comes twice.
     """
     labels: dict[str, str | None] = {}
     for one in given or []:
         name, equals, value = one.partition("=")
         if not equals:
             raise InputError(f"--label {one}: expected NAME=VALUE, such as speaker=118")
+        if name in labels:
+            raise InputError(f"--label {name} is given as {labels[name]} and as {value}; expected it once")
         labels[name] = value
     return labels
 

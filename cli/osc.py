@@ -1,5 +1,6 @@
 """Controls of `wavegen play` by Open Sound Control (OSC 1.0), from other music software."""
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,10 +41,15 @@ def listening(live: Live, port: int) -> Iterator[None]:
     known = actions(live)
 
     def obey(address: str, *values: Any) -> None:
+        if address not in known:
+            say(f"OSC {address}: expected one of {', '.join(known)}")
+            return
+        expected = list(inspect.signature(known[address]).parameters)
+        if len(values) != len(expected):
+            say(f"OSC {address} comes with {len(values)} arguments; expected {address} {' '.join(expected).upper()}")
+            return
         try:
             known[address](*values)
-        except KeyError:
-            say(f"OSC {address}: expected one of {', '.join(known)}")
         except (InputError, TypeError, ValueError, OverflowError) as error:
             say(f"OSC {address} {' '.join(map(str, values))}: {error}")
 
@@ -53,6 +59,7 @@ def listening(live: Live, port: int) -> Iterator[None]:
         server = BlockingOSCUDPServer((HOST, port), dispatcher)
     except OSError as error:
         raise InputError(f"cannot listen for OSC at port {port}: {error.strerror}") from error
+    server.handle_error = lambda *_: say("OSC: a message that is damaged was left out")  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, name="wavegen-osc", daemon=True)
     thread.start()
     say(f"Listening for OSC at {HOST}:{port}: {', '.join(known)}")

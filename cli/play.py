@@ -17,6 +17,7 @@ from rich.live import Live as Screen
 from rich.table import Table
 
 from wavegen.data import audio
+from wavegen.errors import InputError
 from wavegen.generation import n_samples
 from wavegen.live import BLOCKSIZE, Live
 from wavegen.playback import Card, Player, output_devices, resampled
@@ -115,7 +116,8 @@ def play(
     labels_follow = osc is not None or (output != "-" and not headless)
     session = open_session(model, wish, labels_follow=labels_follow)
     rate = session.description.sample_rate
-    card = None if output == "-" else Card(int(output) if output and output.isdigit() else output, rate, n_channels)
+    is_number = output is not None and output.isascii() and output.isdecimal()
+    card = None if output == "-" else Card(int(output or 0) if is_number else output, rate, n_channels)
     _say_whether_it_keeps_up(session)
     live = Live(session)
     sound = _voices(live.blocks(), spread)
@@ -221,7 +223,12 @@ def _recorded(blocks: Blocks, write: Callable[[NDArray[np.float32]], None]) -> B
 
 
 def _write_raw(blocks: Blocks) -> None:
-    """Samples to stdout until they end, Ctrl-C, or nobody reads any more."""
+    """Samples to stdout until they end, Ctrl-C, or nobody reads any more.
+
+    Raises: InputError if it is closed from the beginning.
+    """
+    if sys.stdout is None:
+        raise InputError("--output is -, and stdout is closed; expected a pipe or a file")
     try:
         for block in blocks:
             sys.stdout.buffer.write(audio.as_int16(block).astype("<i2").tobytes())

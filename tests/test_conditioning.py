@@ -28,6 +28,13 @@ def test_labels_condition_alike_in_torch_and_in_numpy():
     assert condition_of(tiny_checkpoint(), [{}]) is None
 
 
+def test_labels_condition_a_stream_to_the_very_bit_alike_alone_and_beside_others():
+    checkpoint = tiny_checkpoint(labels={"speaker": 3}, gate_channels=64)
+    alone = condition_of(checkpoint, [{"speaker": "1"}])
+    for n in (2, 3, 16, 33):
+        np.testing.assert_array_equal(condition_of(checkpoint, [{"speaker": "1"}] * n), alone.repeat(n, axis=0))
+
+
 def test_of_a_recordings_labels_a_model_takes_those_that_it_knows():
     known = {"speaker": ["1", "2"], "digit": ["7"]}
     assert known_labels(known, {"speaker": "2", "digit": "8", "age": "9"}) == {"speaker": "2", "digit": None}

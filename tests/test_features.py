@@ -102,8 +102,11 @@ def _archive(whole: bool) -> bytes:
     return archive.getvalue()[: None if whole else -30]
 
 
+CUT_HEADER = b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (1000".ljust(128)
+
+
 @pytest.mark.parametrize("name", ["frames.npy", "frames.safetensors"])
-@pytest.mark.parametrize("content", [None, b"", b"no array", _archive(whole=True), _archive(whole=False)])
+@pytest.mark.parametrize("content", [None, b"", b"no array", CUT_HEADER, _archive(whole=True), _archive(whole=False)])
 def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)

@@ -1,6 +1,7 @@
 """A model played live: the sound of `generate` as long as nothing is changed, and changes without a click."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,19 @@ def test_where_a_sound_has_ended_a_label_begins_it_anew(n_before):
     wish = Wish(seed=3, labels={"who": "1"}, temperature=100.0)
     anew = next(Session(checkpoint, wish).blocks(BLOCKSIZE, BLOCKSIZE)).T
     assert (next(blocks) == anew).all() == (n_before == 16)
+
+
+def test_a_new_beginning_continues_the_recording_under_the_new_label():
+    wish = Wish(seed=3, labels={"who": "0"}, prime=np.linspace(-0.5, 0.5, 700))
+    playing = live(wish, labels={"who": 2})
+    blocks = playing.blocks()
+    next(blocks)
+    playing.change(labels={"who": "1"})
+    playing.restart(8)
+    next(blocks)  # which fades into it
+    anew = live(replace(wish, seed=8, labels={"who": "1"}), labels={"who": 2}).blocks()
+    next(anew)
+    np.testing.assert_array_equal(next(blocks), next(anew))
 
 
 def test_gain_is_faded():

@@ -1,5 +1,6 @@
 import matplotlib.image
 import numpy as np
+import pytest
 
 from wavegen import plots
 
@@ -18,3 +19,9 @@ def test_very_short_sounds_and_empty_curves_are_drawn_too(tmp_path):
     plots.losses(tmp_path / "y.png", {"training": [], "validation": []})
     plots.losses(tmp_path / "z.png", {"training": [(1, 8.0), (2, 5.0)], "validation": []})
     assert all((tmp_path / name).exists() for name in ("x.png", "y.png", "z.png"))
+
+
+@pytest.mark.parametrize("name", ["a$_$b.wav", "US$5 & AU$6.wav", "caf\udce9.wav"])
+def test_a_sound_may_be_called_anything(tmp_path, name):
+    plots.sounds(tmp_path / "x.png", {name: np.zeros(100)}, 8000)
+    assert (tmp_path / "x.png").exists()

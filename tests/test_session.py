@@ -83,6 +83,20 @@ def test_guided_sounds_are_the_same_alone_side_by_side_and_in_turn():
     assert (alone != unguided).any()
 
 
+@pytest.mark.parametrize(
+    "frames", [np.full((5, 4), np.nan), np.zeros((5, 4), dtype=int), np.zeros((5, 3)), [[1.0] * 3]]
+)
+def test_frames_that_cannot_be_are_refused(frames):
+    for features in ({"n_features": 4, "hop": 5, "frame_channels": 6, "look_ahead": 2}, {}):
+        with pytest.raises(InputError, match="the array"):
+            Session(tiny_checkpoint(**features), Wish(frames=frames))
+
+
+def test_a_blocksize_of_nothing_is_refused(tiny_run):
+    with pytest.raises(InputError, match="blocksize is 0; expected 1 or more"):
+        next(wavegen.load(tiny_run).stream(blocksize=0))
+
+
 def test_an_unknown_keyword_and_a_missing_model_are_told(tiny_run, tmp_path):
     with pytest.raises(TypeError, match="temprature"):
         wavegen.load(tiny_run).generate(temprature=1)

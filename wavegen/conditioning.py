@@ -110,7 +110,8 @@ def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[n
     embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
     n_conditions = described.n_conditions
     project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
-    projected: NDArray[np.float32] = (embedded @ project.T).reshape(len(streams), 1, n_conditions, channels)
+    each = [row @ project.T for row in embedded]  # one by one: a product of many differs in its last bits
+    projected: NDArray[np.float32] = np.stack(each).reshape(len(streams), 1, n_conditions, channels)
     return projected
 
 

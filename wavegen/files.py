@@ -15,7 +15,7 @@ DISK_FAULTS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 
 def user_cache() -> Path:
     """wavegen's folder in the user's cache: what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wavegen"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavegen"
 
 
 @contextmanager

@@ -30,7 +30,11 @@ def generate(
     `prime`, codes (T,) of a recording, every stream first hears that and then continues it. Draws are
     `uniforms(seed, stream, step)` with the step counted from the beginning of time, so the same seed gives the same
     sound whatever the blocksize and the number of streams.
+
+    Raises: InputError for a blocksize below 1.
     """
+    if blocksize < 1:
+        raise InputError(f"blocksize is {blocksize}; expected 1 or more samples")
     decoding = decoding or Decoding()
     engine.start()
     step = 0

@@ -119,6 +119,7 @@ class Live:
             wanted = self.controls
             if wanted.labels != now.labels:
                 self._condition = self.session.condition_of(wanted.labels)
+                self._primed = None  # which was heard under the labels before
                 if self._has_ended():
                     self._begin()
             if wanted.take != now.take:

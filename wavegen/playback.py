@@ -228,7 +228,7 @@ class Card:
         wanted = "the default output" if device is None else f"the output {device!r}"
         try:
             found = self._sounddevice.query_devices(device, "output")
-        except (self._sounddevice.PortAudioError, ValueError) as error:
+        except (self._sounddevice.PortAudioError, ValueError, OverflowError) as error:
             reason = str(error).replace("\n", " ")
             raise InputError(f"{wanted} is not there ({reason}); {_there_are(self._sounddevice)}") from error
         self.name = found["name"]
@@ -244,9 +244,10 @@ class Card:
 
     def _refusal(self) -> Exception | None:
         try:
-            self._sounddevice.check_output_settings(
-                device=self._device, channels=self.n_channels, samplerate=self.sample_rate, dtype="float32"
-            )
+            with _without_chatter():
+                self._sounddevice.check_output_settings(
+                    device=self._device, channels=self.n_channels, samplerate=self.sample_rate, dtype="float32"
+                )
         except (self._sounddevice.PortAudioError, ValueError) as error:
             return error
         return None

@@ -22,7 +22,7 @@ def sounds(path: Path, waveforms: Mapping[str, NDArray[np.floating]], sample_rat
     axes = figure.subplots(3, len(waveforms), squeeze=False)
     for column, (title, waveform) in zip(axes.T, waveforms.items(), strict=True):
         _waveform(column[0], waveform, sample_rate)
-        column[0].set_title(title)
+        column[0].set_title(title.encode(errors="replace").decode(), parse_math=False)  # it may be a file's name
         middle, width = len(waveform) // 2, max(2, round(CLOSE_UP_S * sample_rate))
         _waveform(column[1], waveform[middle : middle + width], sample_rate, in_milliseconds=True)
         _spectrogram(column[2], waveform, sample_rate)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 
+MAX_TOP_K = 2**31 - 1
 MAX_GUIDANCE = 100.0  # far beyond what draws anything but noise
 LOG_SCALES = (-3.0, 12.0)  # of a logistic distribution, in codes: from a twentieth of a code to flat over 16 bits
 
@@ -63,7 +64,7 @@ class Decoding:
     twice, with its labels and without (engines/guided.py).
 
     Raises: InputError if temperature is negative or not finite, top_k below 1, top_p outside (0, 1], or guidance
-        outside [0, MAX_GUIDANCE].
+        outside [0, MAX_GUIDANCE]; top_k may be as large as the engines' integers, MAX_TOP_K.
     """
 
     temperature: float = 1.0
@@ -76,8 +77,8 @@ class Decoding:
             raise InputError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
         if not 0 <= self.guidance <= MAX_GUIDANCE:
             raise InputError(f"guidance is {self.guidance}; expected 0 to {MAX_GUIDANCE:g}, and 1 for as learnt")
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k is {self.top_k}; expected 1 or more")
+        if self.top_k is not None and not 1 <= self.top_k <= MAX_TOP_K:
+            raise InputError(f"top_k is {self.top_k}; expected 1 to {MAX_TOP_K}")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
 

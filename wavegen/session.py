@@ -85,6 +85,8 @@ class Session:
         if frames_follow and (not described.features or wish.frames is not None):
             what = "takes no frames" if not described.features else "is given frames, and others follow"
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
+        if wish.frames is not None:
+            check_frames(np.asarray(wish.frames), described.features.get("n_mels", 0), "the array")
         wanted = {name: getattr(wish, name) for name in DECODING}
         if wish.beam is not None:
             wanted["guidance"] = 1.0

@@ -259,6 +259,12 @@ MISTAKES = {
     "a missing corpus": (["train", "librispeech-small"], "the corpus librispeech is not prepared at 16000 Hz"),
     "a folder that is not named": (["train", "folder"], "add --set data.source=FOLDER"),
     "a missing model": (["generate", "nothing"], "there is no model nothing"),
+    "a folder for two sounds": (
+        ["generate", "RUN", "--n", "2", "--out", "."],
+        "--out is .; expected the name of a .wav",
+    ),
+    "a label twice": (["generate", "RUN", "--label", "a=1", "--label", "a=2"], "--label a is given as 1 and as 2"),
+    "a vast top-k": (["generate", "RUN", "--top-k", "9" * 20], f"top_k is {'9' * 20}; expected 1 to 2147483647"),
     "a checkpoint of another format": (["generate", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
     "a checkpoint to start from": (["train", "tiny.yaml", "--from", "pickle.pt"], "pickle.pt is a PyTorch checkpoint"),
     "an unwritable folder": (["train", "tiny.yaml", "--out", "file/run"], "cannot write to file/run: "),

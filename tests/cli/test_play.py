@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import socket
 import sys
 import time
 
@@ -179,6 +180,7 @@ def test_a_spectrogram_column_is_dark_where_the_sound_is():
 
 def test_keys_are_split():
     assert keys.split("q\x1b[Ar\x1b[B\x1b") == ["q", "up", "r", "down"]
+    assert keys.split("\x1bOA\x1bOP\x1b[1;2P\x1b[3~\x1bqG") == ["up", "G"]  # F1, shift-F1, delete and alt-q are none
     assert keys.split("") == []
 
 
@@ -210,8 +212,15 @@ def test_osc_messages_change_the_sound(scene, capsys):
         sender = client.SimpleUDPClient(osc.HOST, 9123)
         sender.send_message("/gain", 0.25)
         sender.send_message("/loudness", 1)
+        sender.send_message("/temperature", [])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            plain.sendto(b"/temperature\0\0\0\0,s\0\0\xff\xff\0\0", (osc.HOST, 9123))
         sender.send_message("/top_k", float("inf"))
         deadline = time.monotonic() + 5
         while live.controls.gain != 0.25 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert live.controls.gain == 0.25
+    told = capsys.readouterr().err
+    assert "/temperature comes with 0 arguments; expected /temperature VALUE" in told.replace("\n", " ")
+    assert "a message that is damaged" in told
+    assert "Traceback" not in told

@@ -146,3 +146,15 @@ def test_a_header_without_channels_or_rate_is_refused(tmp_path, offset, what):
     (tmp_path / "x.wav").write_bytes(whole)
     with pytest.raises(InputError, match=what):
         list(audio.decode(tmp_path / "x.wav", 8000, audio.Facts()))
+
+
+def test_a_recording_that_no_wav_file_can_hold_leaves_what_was_there(tmp_path):
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"a take")
+    with (
+        pytest.raises(InputError, match="as a WAV file of 1025 channels at 8000 Hz"),
+        audio.recording(path, 8000, 1025),
+    ):
+        pass
+    assert path.read_bytes() == b"a take"
+    assert list(tmp_path.iterdir()) == [path]

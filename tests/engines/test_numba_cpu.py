@@ -4,6 +4,9 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,35 @@ def test_threads_share_the_streams_out():
     alone = NumbaEngine(tiny, 5, n_threads=1).advance(draws(5, 50), Decoding())
     shared = NumbaEngine(tiny, 5, n_threads=3).advance(draws(5, 50), Decoding())
     np.testing.assert_array_equal(shared, alone)
+
+
+def test_ctrl_c_waits_for_the_threads_that_write_into_what_it_would_free(monkeypatch):
+    engine = NumbaEngine(stack_weights(tiny_checkpoint()), 4, n_threads=2)
+    started, n_running = threading.Barrier(3), []
+
+    def slow(*_):
+        n_running.append(1)
+        started.wait()
+        time.sleep(0.2)
+        n_running.pop()
+
+    class Interrupted(Future):
+        def result(self, timeout=None):
+            started.wait()
+            raise KeyboardInterrupt
+
+    submit = engine._pool.submit
+
+    def interrupted(*arguments):
+        future = submit(*arguments)
+        future.__class__ = Interrupted
+        return future
+
+    monkeypatch.setattr("wavegen.engines.kernel.run", slow)
+    monkeypatch.setattr(engine._pool, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.advance(draws(4, 10), Decoding())
+    assert not n_running
 
 
 def test_steps_allocate_nothing():

@@ -213,12 +213,19 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
 def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callable[[NDArray[np.float32]], None]]:
     """Yield what writes blocks (T, channels) to a 16-bit WAV file; however the block ends, what was written is kept.
 
-    Raises: InputError if the folder cannot be written to, DiskError if the disk is full.
+    Raises: InputError if the folder cannot be written to, or for what no WAV file can hold; DiskError if the disk is
+        full.
     """
     failure: BaseException | None = None
     with files.atomic(path) as partial:
         try:
-            with soundfile.SoundFile(partial, "w", sample_rate, n_channels, "PCM_16", format="WAV") as file:
+            opened = soundfile.SoundFile(partial, "w", sample_rate, n_channels, "PCM_16", format="WAV")
+        except soundfile.LibsndfileError as error:
+            raise InputError(
+                f"cannot write {path} as a WAV file of {n_channels} channels at {sample_rate} Hz: {error}"
+            ) from error
+        try:
+            with opened as file:
                 yield lambda samples: file.write(as_int16(samples))
         except soundfile.LibsndfileError as error:
             failure = DiskError(f"cannot write on to {path} ({error}); it holds what was written before")

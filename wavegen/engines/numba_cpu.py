@@ -1,7 +1,7 @@
 """The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,15 +173,21 @@ class NumbaEngine:
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
-        call_at = addresses(call)  # `call` keeps the arrays alive
+        call_at = addresses(call)
 
-        def run(group: tuple[int, int]) -> None:
+        def run(group: tuple[int, int], alive: kernel.Call = call) -> None:  # as long as it runs, so do the arrays
             kernel.run(self._network_at, self._memory_at, call_at, *group)
 
         if self._pool is None:
             run(self._groups[0])
         else:
-            list(self._pool.map(run, self._groups))
+            running = [self._pool.submit(run, group) for group in self._groups]
+            try:
+                for one in running:
+                    one.result()
+            except BaseException:  # Ctrl-C does not reach the threads, which still write where `call` says
+                wait(running)
+                raise
         self._memory.clock[0] += n
 
     def _padded(self, condition: NDArray[np.float32]) -> NDArray[np.float32]:
