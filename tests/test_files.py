@@ -27,6 +27,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
 
 
+def test_without_a_home_the_cache_needs_a_name(monkeypatch):
+    monkeypatch.setattr(files.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert files.user_cache() == Path("/somewhere/wavegen")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    with pytest.raises(InputError, match="no home folder; set XDG_CACHE_HOME"):
+        files.user_cache()
+
+
 def test_a_folder_is_checked_without_being_made(tmp_path):
     files.check_writable(tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()

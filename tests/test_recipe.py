@@ -43,6 +43,10 @@ def test_a_recipe_survives_being_written_and_read():
         ("data.frequency=5", "unknown key 'data.frequency'; did you mean 'frequencies'?"),
         ("trainings.steps=5", "unknown key 'trainings'; did you mean 'training'?"),
         ("model.n_blocks=0", "model.n_blocks is 0; input should be greater than 0"),
+        ("folder=birds", "unknown key 'folder'"),
+        ("data.folder=birds", "unknown key 'data.folder'"),
+        ("model.wavenet=1", "unknown key 'model.wavenet'"),
+        ("data.seconds=.inf", "data.seconds is inf; input should be a finite number"),
         ("training.steps=many", "training.steps is 'many'; input should be a valid integer"),
         ("data.corpus=librispeach", "data.corpus is 'librispeach'; expected one of sine, folder, librispeech"),
         ("model.activation=tanh", "model.activation is 'tanh'; input should be 'gated' or 'relu'"),
@@ -87,6 +91,9 @@ def test_broken_yaml_is_refused_with_its_line():
         recipe.parse("data:\n  - {", "x.yaml")
     with pytest.raises(InputError, match="'steps' is given twice"):
         recipe.parse("training:\n  steps: 1\n  steps: 2\n", "x.yaml")
+    for odd in ("2020-13-45", "0x_", "[" * 3000, "!!float x", "!!timestamp x"):
+        with pytest.raises(InputError, match=r"--set about holds a value that is none|--set about, line 1"):
+            recipe.parse(TINY_RECIPE, "tiny", [f"about={odd}"])
     with pytest.raises(InputError, match="expected a mapping"):
         recipe.parse("just words", "x.yaml")
 

@@ -182,6 +182,32 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_check
     assert all(np.isfinite(array).all() for array in kept.weights.values())
 
 
+def test_a_run_that_never_was_is_in_nobodys_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Run, "mean_bits", lambda self, tensors: torch.tensor(math.nan, requires_grad=True))
+    with pytest.raises(InputError, match=r"nothing was saved yet; lower training\.learning_rate and begin anew"):
+        training.train(tiny(), tmp_path)
+    monkeypatch.undo()
+    training.train(tiny("training.learning_rate=1e-3", "training.steps=1"), tmp_path)
+
+
+def test_what_a_run_would_write_over_or_learn_from_is_refused(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    (tmp_path / "run" / "training.pt").unlink()
+    for resume in (False, True):
+        with pytest.raises(
+            InputError, match=r"holds a model\.safetensors, which a run would write over, and no training"
+        ):
+            training.train(tiny(), tmp_path / "run", resume=resume)
+    assert weights_of(tmp_path / "run") == weights_of(tiny_run)
+    write_recordings(tmp_path / "in")
+    data = "data={corpus: folder, source: " + str(tmp_path / "in") + ", sample_rate: 8000}"
+    for folder in (tmp_path / "in", tmp_path / "in" / "runs" / "mine"):
+        with pytest.raises(InputError, match=r"lies in data\.source, .* choose a folder outside with --out"):
+            training.train(tiny(data), folder)
+        assert not (folder / "recipe.yaml").exists()
+    assert not (tmp_path / "in" / "runs").exists()
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tiny_run, tmp_path):
     before = weights_of(tiny_run)
     with pytest.raises(InputError, match=r"already holds a run; go on with --resume"):
@@ -208,10 +234,15 @@ def test_a_model_of_another_rate_is_not_fine_tuned(tiny_run, tmp_path):
         training.train(tiny("data.sample_rate=16000"), tmp_path / "run", start_from=tiny_run)
 
 
-def test_a_damaged_training_state_is_named(tmp_path):
-    (tmp_path / "training.pt").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match=r"training\.pt is damaged"):
-        training.train(tiny(), tmp_path, resume=True)
+def test_a_damaged_training_state_is_named(tiny_run, tmp_path):
+    whole = (tiny_run / "training.pt").read_bytes()
+    state = torch.load(tiny_run / "training.pt", weights_only=True)
+    del state["averaged"]
+    torch.save(state, tmp_path / "partly.pt")
+    for damaged in (b"nonsense", b"", whole[:5000], (tmp_path / "partly.pt").read_bytes()):
+        (tmp_path / "training.pt").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"training\.pt is damaged.* begin a new run in another folder"):
+            training.train(tiny(), tmp_path, resume=True)
 
 
 @pytest.mark.exhaustive
@@ -254,6 +285,12 @@ def test_metrics_are_cut_back_to_the_saved_step(tmp_path):
     path.write_text(path.read_text() + json.dumps({"step": 99, "bits": 1.0}) + '\n{"step": 1')
     training.train(tiny(), tmp_path / "run", resume=True)
     assert max(line["step"] for line in metrics.read_metrics(tmp_path / "run")) == 30
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"12", b"null", b'{"bits": 1}', b'{"step": "x"}'])
+def test_a_log_is_read_up_to_what_is_none(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "bits": 2.0}\n' + line + b'\n{"step": 2}\n')
+    assert metrics.read_metrics(tmp_path) == [{"step": 1, "bits": 2.0}]
 
 
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):

@@ -14,8 +14,16 @@ DISK_FAULTS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 
 
 def user_cache() -> Path:
-    """wavegen's folder in the user's cache: what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavegen"
+    """wavegen's folder in the user's cache: what can be made again.
+
+    Raises: InputError if the user has no home.
+    """
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "wavegen"
+    try:
+        return Path.home() / ".cache" / "wavegen"
+    except RuntimeError as error:
+        raise InputError("this user has no home folder; set XDG_CACHE_HOME to a folder to keep things in") from error
 
 
 @contextmanager

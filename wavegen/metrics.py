@@ -42,17 +42,20 @@ def writing(folder: Path, step: int) -> Iterator[Metrics]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a last line that a kill cut short is dropped."""
+    """The lines of a run's log, up to the first that is none, such as a last one that a kill cut short."""
     lines = []
     try:
-        text = (folder / METRICS_FILE).read_text(encoding="utf-8")
+        text = (folder / METRICS_FILE).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
     for line in text.splitlines():
         try:
-            lines.append(json.loads(line))
+            values = json.loads(line)
         except ValueError:
             break
+        if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+            break
+        lines.append(values)
     return lines
 
 

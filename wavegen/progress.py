@@ -63,4 +63,4 @@ def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
 
 def say(line: str) -> None:
     """One line for the user, on stderr; above the bar if there is one."""
-    console.print(line, markup=False)
+    console.print(line, markup=False, emoji=False)

@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Section(BaseModel):
     """A part of a recipe: frozen, and without room for keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LogMelFeatures(Section):
@@ -463,6 +463,8 @@ def _yaml(text: str, name: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise InputError(f"{name}{where}: {getattr(error, 'problem', None) or error}") from error
+    except (ValueError, AttributeError, RecursionError) as error:  # 2020-13-45, 0x_, thousands of brackets
+        raise InputError(f"{name} holds a value that is none ({error})") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -483,7 +485,8 @@ def _explain(error: ValidationError) -> str:
     """The first fault of a recipe as one sentence."""
     fault = error.errors()[0]
     location = [str(part) for part in fault["loc"]]
-    path = [part for part in location if part not in (*CORPORA, *MODELS)]  # pydantic names what was chosen as a level
+    is_chosen = location[:1] in (["data"], ["model"]) and location[1:2] and location[1] in (*CORPORA, *MODELS)
+    path = location[:1] + location[2:] if is_chosen else location  # pydantic names what was chosen as a level
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
         known = list(_section_at(location[:-1]).model_fields)

@@ -47,6 +47,7 @@ from wavegen.recipe import parse as parse_recipe
 from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
+STATE_PARTS = ("step", "recipe", "corpus", "model", "averaged", "optimizers", "bits")
 FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
@@ -69,6 +70,7 @@ def train(
     no longer finite; what was saved last stays as it is.
     """
     settings = recipe.training
+    _check_apart(folder, getattr(recipe.data, "source", None))
     keep_freed_memory()
     busy = f"another process is training in {folder}; choose another folder with --out"
     with files.locked(folder, busy), _full_disk_explained(folder):
@@ -342,9 +344,10 @@ class Run:
         if not (math.isfinite(bits) and math.isfinite(norm)):
             is_saved = (self.folder / STATE_FILE).exists()
             kept = f"{self.folder} keeps its last checkpoint" if is_saved else "nothing was saved yet"
+            anew = "begin a new run, --from the last one" if is_saved else "begin anew"
             raise InputError(
                 f"the loss is {bits} and the gradient {norm} at step {self.step + 1}, in the batch "
-                f"{'; '.join(origins)}; {kept}; lower training.learning_rate and begin a new run, --from the last one"
+                f"{'; '.join(origins)}; {kept}; lower training.learning_rate and {anew}"
             )
 
     def log(self, bits: float, norm: float, rate: float) -> None:
@@ -484,11 +487,18 @@ class Run:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Write the recipe, bring the model up to the saved step, and have the log open."""
-        files.write(self.folder / RECIPE_FILE, self.recipe.to_yaml().encode())
+        described = self.folder / RECIPE_FILE
+        is_new = not described.exists()
+        files.write(described, self.recipe.to_yaml().encode())
         if self.step:
             self._export()  # a kill between training.pt and the model leaves the model behind
-        with metrics.writing(self.folder, self.step) as self._metrics:
-            yield
+        try:
+            with metrics.writing(self.folder, self.step) as self._metrics:
+                yield
+        finally:
+            if is_new and not (self.folder / STATE_FILE).exists():  # a run that never was is in nobody's way
+                for path in (described, self.folder / metrics.METRICS_FILE):
+                    path.unlink(missing_ok=True)
 
 
 def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
@@ -503,13 +513,15 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     path = folder / STATE_FILE
     if not path.exists():
         return None
+    stored = path.read_bytes()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["format"]
-    except OSError:
-        raise
+        state: dict[str, Any] = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        found, _ = state["format"], [state[name] for name in STATE_PARTS]
     except Exception as error:  # torch documents none; a damaged file raises whatever its pickle reader meets
-        raise InputError(f"{path} is damaged, or no training state; move it away to start afresh") from error
+        raise InputError(
+            f"{path} is damaged, or no training state; begin a new run in another folder, --from {folder} to keep its "
+            "weights"
+        ) from error
     if found != FORMAT:
         raise InputError(f"{path} has format {found}; this wavegen reads {FORMAT}")
     before = parse_recipe(state["recipe"], str(path))
@@ -528,9 +540,24 @@ def _check_free(folder: Path, recipe: Recipe) -> None:
     """Raises: InputError if a new run in this folder would write over something."""
     if (folder / STATE_FILE).exists():
         raise InputError(f"{folder} already holds a run; go on with --resume, or choose another folder with --out")
+    for name in (MODEL_FILE, preview.SOUND, preview.PICTURE):
+        if (folder / name).exists():
+            raise InputError(
+                f"{folder} holds a {name}, which a run would write over, and no {STATE_FILE} to go on from; choose "
+                "another folder with --out"
+            )
     mine = folder / RECIPE_FILE
     if mine.exists() and mine.read_text(encoding="utf-8") != recipe.to_yaml():
         raise InputError(f"{mine} is there and says something else; choose another folder with --out")
+
+
+def _check_apart(folder: Path, source: Path | None) -> None:
+    """Raises: InputError if a run would write its sounds to where its recordings are read from."""
+    if source is not None and folder.resolve().is_relative_to(source.expanduser().resolve()):
+        raise InputError(
+            f"the run folder {folder} lies in data.source, {source}, and what it writes would join the corpus; choose "
+            "a folder outside with --out"
+        )
 
 
 def _check_same_sound(source: Checkpoint, description: Description) -> None:

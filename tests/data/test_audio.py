@@ -119,9 +119,9 @@ def wav_bytes(n: int = 1000, **kinds: str) -> bytes:
     return encoded.getvalue()
 
 
-@pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
-def test_a_recording_that_was_cut_short_is_refused_with_what_is_there(tmp_path, format):
-    whole = wav_bytes(20_000, format=format)
+@pytest.mark.parametrize(("format", "endian"), [("WAV", "FILE"), ("WAV", "BIG"), ("AIFF", "FILE"), ("FLAC", "FILE")])
+def test_a_recording_that_was_cut_short_is_refused_with_what_is_there(tmp_path, format, endian):
+    whole = wav_bytes(20_000, format=format, endian=endian)
     path = tmp_path / "x.bin"
     path.write_bytes(whole)
     assert sum(len(block) for block in audio.decode(path, 8000, audio.Facts())) == 20_000

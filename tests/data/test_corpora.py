@@ -173,6 +173,33 @@ def test_a_truncated_archive_is_refused(tmp_path):
         corpora.open_corpus(folder_data(tmp_path / "x.tar.gz"))
 
 
+def test_one_bit_that_is_wrong_in_an_archive_is_found(tmp_path):
+    write_recordings(tmp_path / "in")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "in", "in")
+    whole = bytearray((tmp_path / "x.tar.gz").read_bytes())
+    whole[-8] ^= 1  # the first byte of the check sum
+    (tmp_path / "x.tar.gz").write_bytes(whole)
+    with pytest.raises(InputError, match=r"archive .* is damaged or incomplete \(CRC check failed"):
+        corpora.open_corpus(folder_data(tmp_path / "x.tar.gz"))
+    with pytest.raises(InputError, match="is no whole archive"):
+        sources.check_archive(tmp_path / "x.tar.gz")
+
+
+def test_an_archive_of_a_folder_has_the_labels_of_the_folder(tmp_path):
+    write_recordings(tmp_path / "in")
+    soundfile.write(tmp_path / "in" / "alone.wav", np.zeros(400), 8000)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "in", "./some/in")
+    found = {}
+    for source in (tmp_path / "in", tmp_path / "x.tar.gz"):
+        data = folder_data(source, labels_from_folders="register")
+        segments = [s for part in splits.split(data, corpora.open_corpus(data)[0].recordings).values() for s in part]
+        found[source.name] = sorted((s.name.removeprefix("some/in/"), tuple(s.labels.items())) for s in segments)
+    assert found["in"] == found["x.tar.gz"]
+    assert ("alone.wav", ()) in found["in"]
+
+
 def test_labels_come_from_the_first_sub_folder(tmp_path):
     write_recordings(tmp_path / "in")
     data = folder_data(tmp_path / "in", labels_from_folders="register")
@@ -353,6 +380,17 @@ def test_digits_have_their_labels_and_official_split(tmp_path):
     assert indices == {"test": set("01234"), "validation": set("56"), "train": set("78")}
     assert splits.label_values(segments["train"]) == {"digit": ["0", "1", "2"], "speaker": ["lucas", "theo"]}
     assert splits.label_values(splits.split(data.model_copy(update={"labels": []}), opened.recordings)["train"]) == {}
+
+
+def test_a_corpus_of_links_is_known_by_the_names_of_the_links(tmp_path):
+    """As Hugging Face's cache and git-annex lay files out."""
+    real = write_digits(tmp_path / "in")
+    for number, path in enumerate(sorted(real.rglob("*.wav"))):
+        (tmp_path / "blobs").mkdir(exist_ok=True)
+        path.rename(tmp_path / "blobs" / f"{number:x}")
+        path.symlink_to(tmp_path / "blobs" / f"{number:x}")
+    data = DigitsData(corpus="digits", sample_rate=RATE, source=real)
+    assert corpora.open_corpus(data)[1].n_recordings == 54
 
 
 def test_music_takes_its_pieces_and_splits_each_by_time(tmp_path):

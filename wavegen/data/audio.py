@@ -27,6 +27,9 @@ BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any
 
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
 
+# How the bytes of a number are ordered in files that begin so, and which of their chunks is the sound.
+SOUND_CHUNKS = {b"RIFF": ("<", b"data"), b"RIFX": (">", b"data"), b"FORM": (">", b"SSND")}
+
 # Names that libsndfile can read; other files in a corpus (transcripts, licences) are not recordings at all.
 SUFFIXES = frozenset(
     [
@@ -245,7 +248,7 @@ def _check_whole(file: Path | IO[bytes]) -> None:
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
         try:
             form = opened.read(12)
-            order, sound_chunk = {b"RIFF": ("<", b"data"), b"FORM": (">", b"SSND")}.get(form[:4], ("", b""))
+            order, sound_chunk = SOUND_CHUNKS.get(form[:4], ("", b""))
             if not order:
                 return
             end = opened.seek(0, io.SEEK_END)

@@ -3,6 +3,7 @@
 Nothing from an archive is written under a name of the archive's choosing, so no entry can escape a folder.
 """
 
+import gzip
 import hashlib
 import lzma
 import os
@@ -11,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -59,7 +61,7 @@ def items_in(source: Path, form: Form, is_wanted: Callable[[str], bool] = lambda
     unreadable: list[Path] = []
     paths = _walk(source, form.suffixes, unreadable)
     named = [path for path in paths if path.suffix.lower() in form.suffixes]
-    recordings = [path for path in named if is_wanted(path.resolve().as_posix())]
+    recordings = [path for path in named if is_wanted((path.parent.resolve() / path.name).as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
     if not named and not archives:
         examples = " or ".join(suffix for suffix in (".wav", ".flac", ".png", ".jpg") if suffix in form.suffixes)
@@ -150,7 +152,7 @@ def _entries(archive: Path, suffixes: frozenset[str]) -> Iterator[SourceFile]:
                         with zipped.open(info) as entry:
                             yield _in_reach(info.filename, entry, info.compress_size)
         else:
-            with tarfile.open(archive, "r|*") as tar:
+            with _tar(archive) as tar:
                 for member in tar:
                     if member.isfile() and _is_named_like_one(member.name, suffixes):
                         contents = tar.extractfile(member)
@@ -162,13 +164,32 @@ def _entries(archive: Path, suffixes: frozenset[str]) -> Iterator[SourceFile]:
         raise InputError(f"the archive {archive} is damaged or incomplete ({error}); fetch it again") from error
 
 
+@contextmanager
+def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """A tar archive to be read once, in order, and through to its end.
+
+    gzip's check sum stands there, which the stream reader of tarfile passes over.
+    """
+    with archive.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if not is_gzip:
+        with tarfile.open(archive, "r|*") as tar:
+            yield tar
+        return
+    with gzip.open(archive) as unpacked:
+        with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+            yield tar
+        while unpacked.read(1 << 20):
+            pass
+
+
 def check_archive(archive: Path) -> None:
     """Read a tar archive through, whatever it is called.
 
     Raises: InputError if it is damaged or incomplete.
     """
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with _tar(archive) as tar:
             for _ in tar:
                 pass
     except DAMAGES as error:

@@ -1,6 +1,7 @@
 """Who trains, who validates, who tests: recordings -> segments of each split."""
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from wavegen.data.store import Recording
 from wavegen.data.windows import Segment
@@ -20,6 +21,9 @@ def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[
     Raises: InputError if a split that the rule promises stays empty.
     """
     rule = getattr(data, "split", "recording")
+    named = getattr(data, "labels_from_folders", None)
+    if named:
+        recordings = _from_where_folders_differ(recordings)
     if rule == "time":
         segments = {name: [s for r in recordings for s in _by_time(r, name, data)] for name in SPLITS}
     else:
@@ -29,7 +33,6 @@ def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[
         for recording, group in zip(recordings, groups, strict=True):
             segments[names[group]].append(_segment(recording, 0, recording.n_samples, data))
     empty = [name for name in ("train", "validation") if not segments[name]]
-    named = getattr(data, "labels_from_folders", None)
     if named and not label_values(segments["train"]):
         raise InputError(f"data.labels_from_folders is {named!r}, but the files lie in no sub-folders")
     if empty:
@@ -38,6 +41,18 @@ def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[
             f"{len(recordings)} files; choose another rule (`wavegen recipes fields`)"
         )
     return segments
+
+
+def _from_where_folders_differ(recordings: Sequence[Recording]) -> list[Recording]:
+    """Recordings whose "folder" is below what all of them share: an archive of a folder holds that folder too."""
+    folders = [PurePosixPath(recording.name).parts[:-1] for recording in recordings]
+    while len({parts[:1] for parts in folders}) == 1 and any(parts[1:] for parts in folders):
+        folders = [parts[1:] for parts in folders]
+    found = []
+    for recording, parts in zip(recordings, folders, strict=True):
+        labels = {name: value for name, value in recording.labels.items() if name != "folder"}
+        found.append(recording._replace(labels=labels | ({"folder": parts[0]} if parts else {})))
+    return found
 
 
 def label_values(segments: Sequence[Segment]) -> dict[str, list[str]]:

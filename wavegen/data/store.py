@@ -34,6 +34,7 @@ from wavegen.errors import InputError
 from wavegen.progress import Bar
 
 FORMAT = 1
+FACTS = frozenset(["corpus", "source", "fingerprint"])  # of store.json, without which a store cannot be found
 
 
 class Item(NamedTuple):
@@ -148,7 +149,8 @@ def prepare(
         (partial / "store.json").write_text(json.dumps(facts, indent=1))
         for file in partial.iterdir():
             files.flush_to_disk(file)
-        if not path.exists():  # else another process has just made the same
+        if read_facts(path) is None:  # else another process has just made the same
+            shutil.rmtree(path, ignore_errors=True)  # damaged, or of another version
             partial.rename(path)
     except OSError as error:
         if files.is_disk_fault(error):
@@ -197,7 +199,8 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads((path / "store.json").read_text())
     except (OSError, ValueError):
         return None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT or path.name.endswith(".partial"):
+    is_known = isinstance(facts, dict) and facts.get("format") == FORMAT and facts.keys() >= FACTS
+    if not is_known or path.name.endswith(".partial"):
         return None
     return facts
 
