@@ -14,7 +14,7 @@ from wavegen.data.audio import SoundForm
 from wavegen.data.images import ImageForm
 from wavegen.errors import InputError
 
-from .options import Model
+from .options import Model, check_out
 
 app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
 
@@ -53,9 +53,8 @@ def export(
     Examples:
         wavegen models export runs/speech speech.safetensors
     """
-    if out.suffix != ".safetensors":
-        raise InputError(f"OUT is {out}; expected the name of a .safetensors file")
     loaded = checkpoint.load(model)
+    check_out("OUT", ".safetensors", out, loaded.path)
     halved = {name: weight.astype(np.float16) for name, weight in loaded.weights.items()}
     for name, weight in halved.items():
         if not np.isfinite(weight).all():

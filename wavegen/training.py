@@ -16,6 +16,7 @@ import copy
 import io
 import itertools
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -106,7 +107,8 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
             run.write_sample()
     if run.step < settings.steps:
         run.save()
-        say(f"To go on: wavegen train {folder / RECIPE_FILE} --out {folder} --resume")
+        quoted = shlex.quote(str(folder / RECIPE_FILE)), shlex.quote(str(folder))
+        say(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
     elif not preview.is_newest(folder, run.store):  # a kill between the last save and the last sound
         run.write_sample()
 

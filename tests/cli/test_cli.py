@@ -348,6 +348,8 @@ def test_a_model_is_exported_at_half_the_size_and_sounds_alike(tiny_run, tmp_pat
     run("generate", tmp_path / "small.safetensors", "--seconds", "0.01", "--out", tmp_path / "x.wav")
     with pytest.raises(InputError, match=r"expected the name of a \.safetensors file"):
         run("models", "export", tiny_run, tmp_path / "x.pt")
+    with pytest.raises(InputError, match="which is also what is read"):
+        run("models", "export", tiny_run, tiny_run / "model.safetensors")
 
 
 def test_models_that_ship_are_listed_and_found_by_name(tiny_run, tmp_path, monkeypatch):
