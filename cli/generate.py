@@ -92,6 +92,6 @@ def generate(
 
 
 def _paths(out: Path, n: int, prime: Path | None) -> list[Path]:
-    check_out("--out", ".wav", out, prime)
+    check_out("--out", ".wav", out)  # before another name is made of it
     paths = [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]
     return [check_out("--out", ".wav", path, prime) for path in paths]
