@@ -210,12 +210,12 @@ def test_osc_messages_change_the_sound(scene, capsys):
     client = pytest.importorskip("pythonosc.udp_client")
     with osc.listening(live, 9123):
         sender = client.SimpleUDPClient(osc.HOST, 9123)
-        sender.send_message("/gain", 0.25)
         sender.send_message("/loudness", 1)
         sender.send_message("/temperature", [])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
             plain.sendto(b"/temperature\0\0\0\0,s\0\0\xff\xff\0\0", (osc.HOST, 9123))
         sender.send_message("/top_k", float("inf"))
+        sender.send_message("/gain", 0.25)  # the last, so that all have come when it has
         deadline = time.monotonic() + 5
         while live.controls.gain != 0.25 and time.monotonic() < deadline:
             time.sleep(0.01)
