@@ -48,6 +48,24 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     assert len(np.unique(drawn["reference", 0])) > 1
 
 
+@pytest.mark.parametrize("labels", [[{"digit": "1"}] * 4, [{"digit": "1"}, {}, {"digit": "1"}, {}]], ids=["one", "two"])
+@pytest.mark.parametrize("first", [0, 1, 3, HEIGHT - 1])
+def test_images_that_are_alike_down_to_some_row_go_on_as_the_reference_does(labels, first):
+    model, _ = tiny_image_checkpoint()
+    given = np.full((4, HEIGHT, WIDTH), -1)
+    given[:, : first + 1] = 7
+    given[2, first, 1] = 9  # the first that differs
+    drawn = {}
+    for engine in ("numba", "reference"):
+        canvas = Canvas(model, labels, None, engine)
+        for again in range(2):
+            drawn[engine, again] = np.stack(list(canvas.rows(3, given)), axis=1)
+    for codes in drawn.values():
+        np.testing.assert_array_equal(codes, drawn["reference", 0])
+    logits = [Canvas(model, labels, None, engine).logits(drawn["reference", 0]) for engine in ("numba", "reference")]
+    np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-5)
+
+
 def test_guided_images_are_the_same_on_every_engine_and_one_by_one():
     model, _ = tiny_image_checkpoint()
     labels, wanted = [{"digit": "1"}, {}, {"digit": "2"}], {"guidance": 2.5}

@@ -11,6 +11,9 @@ class NumpyAbove:
     """The rows above (engines/base.py) of B images, each product one matrix over all their pixels.
 
     `condition` (B, 1, 2 * n_layers, channels) is that of their labels (conditioning.py), or None.
+
+    Images of the same labels have the same above them as long as their rows are the same, as the black ones at the top
+    of digits are. Until two of them differ, one of each kind is worked out, for all.
     """
 
     def __init__(self, weights: AboveWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
@@ -23,12 +26,15 @@ class NumpyAbove:
         self._convolution = convolution * halved
         self._projection = weights.projection.transpose(0, 2, 1).copy()
         self._entering = weights.entering.transpose(0, 2, 1).copy()
-        # What is added to every pixel: biases and labels.
-        of_layers, self._of_row = weights.convolution_bias[None, None], weights.colour + weights.entering_bias
-        if condition is not None:
-            of_layers = of_layers + condition[:, :, :n_layers]
-            self._of_row = condition[:, :, None, n_layers:] + self._of_row
-        self._of_layers = of_layers * halved
+        if condition is None:
+            condition = np.zeros((n_streams, 1, 2 * n_layers, channels), dtype=np.float32)
+        # The first image of each kind, in their order, and the kind of each image.
+        _, first, kind = np.unique(condition.reshape(n_streams, -1), axis=0, return_index=True, return_inverse=True)
+        in_order = np.argsort(first)
+        self._first, self._kind = first[in_order], np.argsort(in_order)[kind.reshape(-1)]
+        # What is added to every pixel of each image: biases and labels.
+        self._of_layers = (weights.convolution_bias + condition[:, :, :n_layers]) * halved
+        self._of_row = condition[:, :, None, n_layers:] + (weights.colour + weights.entering_bias)
         width, side = weights.width, reach // 2
         # The inputs of a layer, this row's and those of `dilation` rows before, with zeros to either side.
         self._rings = [
@@ -47,7 +53,9 @@ class NumpyAbove:
     def start(self) -> None:
         for ring in self._rings:
             ring[:] = 0
-        self._x = np.zeros_like(self._rings[0][0, :, self._inside])  # nothing is above
+        # The images that are worked out, and which of them stands for each.
+        self._worked_out, self._stands_for = self._first, self._kind
+        self._x = np.zeros_like(self._rings[0][0, : len(self._first), self._inside])  # nothing is above
         self._row = 0
 
     def look(self) -> NDArray[np.float32]:
@@ -57,21 +65,26 @@ class NumpyAbove:
         seen = np.empty((n_streams, width, 1, n_layers, weights.convolution_bias.shape[1]), dtype=np.float32)
         for layer, ring in enumerate(self._rings):
             now, before = self._row % len(ring), (self._row + 1) % len(ring)
-            ring[now, :, self._inside] = x
+            ring[now, :n_streams, self._inside] = x
             for tap, row in enumerate((before, now)):
-                self._taps[:, :, tap] = self._windows[layer][row]
-            products = self._taps.reshape(n_streams * width, -1) @ self._convolution[layer]
+                self._taps[:n_streams, :, tap] = self._windows[layer][row, :n_streams]
+            products = self._taps[:n_streams].reshape(n_streams * width, -1) @ self._convolution[layer]
             h = products.reshape(n_streams, width, -1)
-            h += self._of_layers[:, :, layer]
+            h += self._of_layers[self._worked_out, :, layer]
             z = _gate(h) if weights.is_gated else np.maximum(h, 0)
             z = z.reshape(n_streams * width, -1)
             seen[:, :, 0, layer] = (z @ self._entering[layer]).reshape(n_streams, width, -1)
             x = x + (z @ self._projection[layer] + weights.projection_bias[layer]).reshape(x.shape)
         self._row += 1
-        return (seen + self._of_row).reshape(n_streams, -1, *seen.shape[3:])
+        found = (seen + self._of_row[self._worked_out]).reshape(n_streams, -1, *seen.shape[3:])
+        return found if n_streams == len(self._stands_for) else found[self._stands_for]
 
     def observe(self, row: NDArray[np.int64]) -> None:
-        colours = row.reshape(len(row), self._weights.width, -1)
+        if len(self._worked_out) < len(row) and (row != row[self._worked_out][self._stands_for]).any():
+            for ring in self._rings:
+                ring[:] = ring[:, self._stands_for]
+            self._worked_out = self._stands_for = np.arange(len(row))
+        colours = row[self._worked_out].reshape(len(self._worked_out), self._weights.width, -1)
         self._x = np.add.reduce(
             [table[colours[..., colour]] for colour, table in enumerate(self._weights.embedding)],
             axis=0,
