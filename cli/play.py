@@ -90,7 +90,7 @@ def play(
     """Play a model on the sound card while it is making the sound; keys change it while it plays.
 
     Examples:
-        wavegen play --temperature 0.8
+        wavegen play --temperature 0.95
         wavegen play runs/speech --seconds 10 --output pulse --record take.wav
         wavegen play --output - | aplay -f S16_LE -r 16000
     """
