@@ -92,6 +92,8 @@ def generate(
 
 
 def _paths(out: Path, n: int, prime: Path | None) -> list[Path]:
-    check_out("--out", ".wav", out)  # before another name is made of it
-    paths = [out] if n == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]
-    return [check_out("--out", ".wav", path, prime) for path in paths]
+    if n == 1:
+        return [check_out("--out", ".wav", out, prime)]
+    check_out("--out", ".wav", out)  # before other names are made of it
+    numbered = [out.with_stem(f"{out.stem}-{number}") for number in range(1, n + 1)]
+    return [check_out("--out", ".wav", path, prime) for path in numbered]

@@ -230,16 +230,15 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
     coder = Coder(store, loaded.description.make_codec())
     true = np.array([values.index(segment.labels[name]) for segment in taken])
-    bits = np.empty((len(taken), len(values)))
+    bits, found = np.empty((len(taken), len(values))), np.empty(len(taken), dtype=int)
     at_once = n_under_labels(store.form.n_values(1))
     with bar("Classifying", len(taken)) as running:
         for first in range(0, len(taken), at_once):
             some = slice(first, min(first + at_once, len(taken)))
             codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in taken[some]])
             bits[some] = bits_under_labels(network, codes)
-            is_right = bits[: some.stop].argmin(axis=1) == true[: some.stop]
-            running.update(some.stop, f"{is_right.mean():.2%} right")
-    found = bits.argmin(axis=1)
+            found[some] = bits[some].argmin(axis=1)
+            running.update(some.stop, f"{(found == true)[: some.stop].mean():.2%} right")
     counts = np.zeros((len(values), len(values)), dtype=int)
     np.add.at(counts, (true, found), 1)
     Console(markup=False).print(_mistakes(name, values, counts, f"{loaded.path}, {split} split"))

@@ -485,7 +485,7 @@ def _explain(error: ValidationError) -> str:
     """The first fault of a recipe as one sentence."""
     fault = error.errors()[0]
     location = [str(part) for part in fault["loc"]]
-    is_chosen = location[:1] in (["data"], ["model"]) and location[1:2] and location[1] in (*CORPORA, *MODELS)
+    is_chosen = len(location) > 1 and location[0] in ("data", "model") and location[1] in (*CORPORA, *MODELS)
     path = location[:1] + location[2:] if is_chosen else location  # pydantic names what was chosen as a level
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":

@@ -85,8 +85,9 @@ class Session:
         if frames_follow and (not described.features or wish.frames is not None):
             what = "takes no frames" if not described.features else "is given frames, and others follow"
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
+        frames = None
         if wish.frames is not None:
-            check_frames(np.asarray(wish.frames), described.features.get("n_mels", 0), "the array")
+            frames = check_frames(np.asarray(wish.frames), described.features.get("n_mels", 0), "the array")
         wanted = {name: getattr(wish, name) for name in DECODING}
         if wish.beam is not None:
             wanted["guidance"] = 1.0
@@ -115,8 +116,8 @@ class Session:
         self._loaded = loaded
         self.condition = self.condition_of(self.labels)
         self._under_frames: ConditionAt | None = None
-        if wish.frames is not None:
-            self._under_frames = self._frame_conditioner(wish.frames, n_streams).at
+        if frames is not None:
+            self._under_frames = self._frame_conditioner(frames, n_streams).at
 
     def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
         """What the engine reads for these labels, the same for every sound; None for a model that has none.

@@ -48,7 +48,7 @@ from wavegen.recipe import parse as parse_recipe
 from wavegen.sampling import Decoding, uniforms
 
 STATE_FILE = "training.pt"
-STATE_PARTS = ("step", "recipe", "corpus", "model", "averaged", "optimizers", "bits")
+STATE_PARTS = frozenset(["step", "recipe", "corpus", "model", "averaged", "optimizers", "bits"])
 FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
@@ -518,7 +518,9 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     stored = path.read_bytes()
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-        found, _ = state["format"], [state[name] for name in STATE_PARTS]
+        found = state["format"]
+        if found == FORMAT and (missing := STATE_PARTS - state.keys()):
+            raise KeyError(*missing)
     except Exception as error:  # torch documents none; a damaged file raises whatever its pickle reader meets
         raise InputError(
             f"{path} is damaged, or no training state; begin a new run in another folder, --from {folder} to keep its "
@@ -549,7 +551,7 @@ def _check_free(folder: Path, recipe: Recipe) -> None:
                 "another folder with --out"
             )
     mine = folder / RECIPE_FILE
-    if mine.exists() and mine.read_text(encoding="utf-8") != recipe.to_yaml():
+    if mine.exists() and mine.read_bytes() != recipe.to_yaml().encode():
         raise InputError(f"{mine} is there and says something else; choose another folder with --out")
 
 
