@@ -38,7 +38,7 @@ test-all: lint
 	$(BIN)/python -m pytest -m ''
 
 soak: $(VENV)/installed
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tools.soak
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -25,7 +25,7 @@ class Split(NamedTuple):
 
 def bits_table(loaded: Checkpoint, name: str, split: Split, bits: float) -> Table:
     """A model's bits on the split of that name, beside those of histograms counted on what it was trained on."""
-    from wavegen.evaluation import histogram_bits
+    from wavegen.evaluation.bits import histogram_bits
 
     described = loaded.description
     order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, described.make_codec())

@@ -27,11 +27,11 @@ def doctor(
         wavegen doctor runs/birds
     """
     if run is None:
-        from wavegen.doctor import examine
+        from wavegen.doctor.machine import examine
 
         findings, bad = examine(), "missing"
     else:
-        from wavegen.diagnosis import diagnose
+        from wavegen.doctor.run import diagnose
 
         with bar("Looking into it", 4) as running:
             findings, bad = diagnose(run, running), "symptom"

@@ -12,10 +12,10 @@ from rich.table import Table
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.data.windows import Coder, Segment, evenly_spaced
-from wavegen.engines.packing import REDUCED
+from wavegen.engines.cpu.packing import REDUCED
 from wavegen.errors import InputError
-from wavegen.features import LogMel
-from wavegen.generation import n_samples
+from wavegen.features.log_mel import LogMel
+from wavegen.generation.stream import n_samples
 from wavegen.progress import bar, say
 
 from .corpus import bits_table, open_split
@@ -23,7 +23,7 @@ from .options import MAX_SECONDS, Device, Model, Settings
 
 if TYPE_CHECKING:
     from wavegen.data.store import Store
-    from wavegen.evaluation import Drift
+    from wavegen.evaluation.bits import Drift
 
 N_BINS = 8  # stretches of the free-running comparison
 N_STREAMS = 16  # recordings and sounds in it
@@ -61,7 +61,7 @@ def evaluate(
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample, drift, label_rows, make_framer, precision_costs
+    from wavegen.evaluation.bits import bits_per_sample, drift, label_rows, make_framer, precision_costs
     from wavegen.models.build import from_checkpoint
     from wavegen.models.wavenet import WaveNet
 
@@ -117,7 +117,7 @@ def evaluate(
 
 def _resynthesis_table(loaded: Checkpoint, features: LogMel, store: "Store", segments: Sequence[Segment]) -> Table:
     """Raises: InputError if there are not two stretches of recordings that are long enough."""
-    from wavegen import resynthesis
+    from wavegen.evaluation import resynthesis
 
     recorded, labels = resynthesis.stretches(loaded, store, segments)
     n, length = recorded.shape

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from wavegen.engines import n_at_once
-from wavegen.generation import n_samples
+from wavegen.generation.session import Wish
+from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 from wavegen.sampling import fresh_seed
-from wavegen.session import Wish
 
 from .options import (
     Device,

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
-from wavegen import checkpoint, drawing
+from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.errors import InputError
+from wavegen.generation import images as drawing
 from wavegen.progress import bar, console, say
 from wavegen.sampling import fresh_seed
 
@@ -141,7 +142,7 @@ def evaluate(
         wavegen image evaluate runs/cifar10 --split validation --n 1000
     """
     from wavegen.devices import choose_device
-    from wavegen.evaluation import bits_per_sample
+    from wavegen.evaluation.bits import bits_per_sample
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
@@ -200,7 +201,7 @@ def classify(
 def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Path]) -> Table:
     """What each image is found to be, and how sure that is."""
     from wavegen.data.windows import pixel_table
-    from wavegen.evaluation import bits_under_labels
+    from wavegen.evaluation.bits import bits_under_labels
 
     ((name, values),) = loaded.description.labels.items()
     height, width, n_colours = loaded.description.shape
@@ -218,7 +219,7 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
 def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split: str, n: int | None) -> None:
     """Classify a split, or n images evenly spaced through it, and print what came of it."""
     from wavegen.data.windows import Coder, evenly_spaced
-    from wavegen.evaluation import bits_under_labels, bits_whatever_the_label, n_under_labels
+    from wavegen.evaluation.bits import bits_under_labels, bits_whatever_the_label, n_under_labels
 
     ((name, values),) = loaded.description.labels.items()
     store, segments = opened.store, opened.chosen

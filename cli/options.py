@@ -8,8 +8,8 @@ import typer
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
+from wavegen.generation.session import Session, Wish
 from wavegen.progress import say
-from wavegen.session import Session, Wish
 
 Model = Annotated[
     Path,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from wavegen.errors import InputError
-from wavegen.live import Live
+from wavegen.generation.live import Live
 from wavegen.progress import say
 
 HOST = "127.0.0.1"  # other machines may not reach it: OSC knows no passwords

@@ -18,11 +18,11 @@ from rich.table import Table
 
 from wavegen.data import audio
 from wavegen.errors import InputError
-from wavegen.generation import n_samples
-from wavegen.live import BLOCKSIZE, Live
+from wavegen.generation.live import BLOCKSIZE, Live
+from wavegen.generation.session import Session, Wish
+from wavegen.generation.stream import n_samples
 from wavegen.playback import Card, Player, output_devices, resampled
 from wavegen.progress import console, say
-from wavegen.session import Session, Wish
 
 from . import keys
 from .options import (

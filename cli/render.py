@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.generation.session import Session
 from wavegen.progress import bar, say
-from wavegen.session import Session
 
 
 def render(session: Session, n_samples: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from wavegen.data import audio
 from wavegen.errors import InputError
-from wavegen.live import Live
+from wavegen.generation.live import Live
 from wavegen.playback import Player
 from wavegen.progress import console
 from wavegen.sampling import fresh_seed

@@ -34,8 +34,8 @@ def train(
         wavegen train folder --set data.source=~/birds --out runs/birds
         wavegen train librispeech-small --out runs/speech --resume
     """
-    from wavegen import training
     from wavegen.recipe import load
+    from wavegen.training import loop as training
 
     path = recipes.find(recipe)
     training.train(

@@ -15,9 +15,9 @@ from wavegen import checkpoint, files
 from wavegen.data.audio import SUFFIXES
 from wavegen.engines import n_at_once
 from wavegen.errors import InputError
-from wavegen.features import FRAME_SUFFIXES
+from wavegen.features.log_mel import FRAME_SUFFIXES
+from wavegen.generation.session import LoadedModel, Wish
 from wavegen.progress import bar, say
-from wavegen.session import LoadedModel, Wish
 
 from .options import (
     Device,

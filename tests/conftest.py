@@ -68,7 +68,8 @@ def tiny_recipe(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder trained by the tiny recipe."""
-    from wavegen import recipe, training
+    from wavegen import recipe
+    from wavegen.training import loop as training
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     training.train(recipe.parse(TINY_RECIPE, "tiny"), folder)

@@ -13,7 +13,7 @@ from tests.conftest import tiny_checkpoint, tiny_wavenet
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
 from wavegen.errors import InputError
-from wavegen.features import LogMel
+from wavegen.features.log_mel import LogMel
 
 DESCRIPTION = Description(
     kind="wavenet",

@@ -17,10 +17,10 @@ import wavegen
 from tests.conftest import REPOSITORY, tiny_checkpoint
 from tests.data.test_corpora import write_librispeech
 from tests.data.test_images import write_mnist
-from tests.test_drawing import tiny_image_checkpoint
+from tests.generation.test_images import tiny_image_checkpoint
 from wavegen import checkpoint, recipe
 from wavegen.cli.main import app
-from wavegen.session import LoadedModel
+from wavegen.generation.session import LoadedModel
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 

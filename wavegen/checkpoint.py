@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialise
 from wavegen import files
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
-from wavegen.features import LogMel
+from wavegen.features.log_mel import LogMel
 from wavegen.sampling import DECODING, Decoding
 
 FORMAT = 1

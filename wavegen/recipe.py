@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from wavegen.errors import InputError
-from wavegen.features import LogMel
+from wavegen.features.log_mel import LogMel
 from wavegen.sampling import MAX_GUIDANCE
 
 # Keys of the training section.

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
-from tests.full_disk import assert_one_sentence, run_on_full_disk
-from wavegen import checkpoint, doctor
+from tools.full_disk import assert_one_sentence, run_on_full_disk
+from wavegen import checkpoint
 from wavegen.cli.main import app, main
 from wavegen.cli.render import write_each
+from wavegen.doctor import machine
 from wavegen.engines import ENGINES, n_at_once
 from wavegen.errors import InputError
 from wavegen.progress import bar
@@ -233,11 +234,11 @@ def test_doctor_tells_what_there_is():
 def test_doctor_tells_what_a_gpu_is_used_for(monkeypatch):
     for name, told in {"is_available": True, "get_device_name": "H100", "is_bf16_supported": True}.items():
         monkeypatch.setattr(torch.cuda, name, lambda told=told, **_: told)
-    found = doctor.examine()
+    found = machine.examine()
     assert any(one.what == "GPU" and "H100, trained on" in one.detail for one in found)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "triton" else find(name))
-    (triton,) = (one for one in doctor.examine() if one.what == "triton")
+    (triton,) = (one for one in machine.examine() if one.what == "triton")
     assert triton.ok is None and "--engine cuda-graph" in triton.detail
 
 

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import REAL_DATA, write_images
-from wavegen import checkpoint, recipe, training
+from wavegen import checkpoint, recipe
 from wavegen.cli import blocks
 from wavegen.cli.main import app
 from wavegen.data.images import read_idx
 from wavegen.errors import InputError
+from wavegen.training import loop as training
 
 RECIPE = """
 data: {corpus: images, source: SOURCE, size: [8, 6], colours: COLOURS, labels_from_folders: kind, n_classes: 16}

@@ -19,9 +19,9 @@ from wavegen.cli import keys, osc, stage
 from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
-from wavegen.live import Live
+from wavegen.generation.live import Live
+from wavegen.generation.session import Session, Wish
 from wavegen.playback import Player
-from wavegen.session import Session, Wish
 
 
 class FakeOutput:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests import sound_server
+from tools import sound_server
 from wavegen.data.audio import as_int16
 
 SECONDS = 30

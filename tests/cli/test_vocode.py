@@ -7,10 +7,12 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import write_recordings
-from wavegen import diagnosis, recipe, training
+from wavegen import recipe
 from wavegen.cli.main import app
+from wavegen.doctor import run as diagnosis
 from wavegen.errors import InputError
 from wavegen.progress import Bar
+from wavegen.training import loop as training
 
 RECIPE = """
 data:

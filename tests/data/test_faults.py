@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.full_disk import assert_one_sentence, run_on_full_disk
+from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen.data import corpora, sources, store
 from wavegen.data.audio import SoundForm
 from wavegen.errors import InputError

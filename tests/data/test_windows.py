@@ -5,7 +5,7 @@ from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
 from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, typical_departure
 from wavegen.errors import InputError
-from wavegen.features import SILENT, LogMel
+from wavegen.features.log_mel import SILENT, LogMel
 
 CODEC = MuLaw(256)
 CONTEXT = 20

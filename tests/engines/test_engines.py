@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from tests.conftest import tiny_checkpoint
-from wavegen.engines.numba_cpu import NumbaEngine, missing_instructions
+from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.generation import generate
+from wavegen.features.frame_condition import SlowCondition
+from wavegen.generation.stream import generate
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
-from wavegen.slow_condition import SlowCondition
 
 VARIANTS = {
     "plain": {},

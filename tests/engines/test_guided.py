@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_checkpoint
-from tests.engines.test_cuda_graph import recorded
-from wavegen.conditioning import FrameConditioner, condition_of, with_unlabelled
+from tests.engines.gpu.test_cuda_graph import recorded
+from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.guided import GuidedEngine
-from wavegen.engines.numba_cpu import NumbaEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
+from wavegen.generation.conditioning import FrameConditioner, condition_of, with_unlabelled
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, draw_categorical, uniforms
 
@@ -20,7 +20,7 @@ SIZES = {"labels": {"speaker": 3}, "n_blocks": 1, "layers_per_block": 3, "n_clas
 
 
 def triton_engine(checkpoint, n_streams):
-    triton_gpu = pytest.importorskip("wavegen.engines.triton_gpu", exc_type=ImportError)
+    triton_gpu = pytest.importorskip("wavegen.engines.gpu.triton_gpu", exc_type=ImportError)
     return triton_gpu.TritonEngine(stack_weights(checkpoint), n_streams, is_guided=True)
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from wavegen.features.frame_condition import SlowCondition
 from wavegen.nn.gated import GatedBlock, GatedStack, condition_channels, interpolated
-from wavegen.slow_condition import SlowCondition
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,9 +12,9 @@ from wavegen import checkpoint
 from wavegen.bench import rivals
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
-from wavegen.engines import simd
-from wavegen.engines.cuda_graph import CudaGraphEngine
-from wavegen.engines.numba_cpu import PRECISIONS, NumbaEngine, missing_instructions
+from wavegen.engines.cpu import simd
+from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
+from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -124,7 +124,7 @@ def gpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
 
 def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     try:
-        from wavegen.engines import triton_gpu
+        from wavegen.engines.gpu import triton_gpu
     except ImportError as error:
         say(f"left out: the engine triton needs Triton ({error})")
         return []

@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from wavegen.bench.generation import interleave
 from wavegen.checkpoint import Checkpoint
-from wavegen.drawing import Canvas
-from wavegen.engines.numba_cpu import PRECISIONS, missing_instructions
+from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
+from wavegen.generation.images import Canvas
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 

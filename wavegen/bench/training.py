@@ -15,7 +15,7 @@ from wavegen.devices import choose_device
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.recipe import AudioData, Recipe, SineData
-from wavegen.training import Prepared, Run, make_optimizers
+from wavegen.training.loop import Prepared, Run, make_optimizers
 
 MAX_BATCH = 32_000  # samples per step when training is timed
 

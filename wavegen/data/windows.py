@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.errors import InputError
-from wavegen.features import SILENT, LogMel
+from wavegen.features.log_mel import SILENT, LogMel
 
 T = TypeVar("T")
 DEPARTURE_SEGMENTS = 64  # that are asked how far their codes depart from each other

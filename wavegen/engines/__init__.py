@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Above, Engine, n_cores
+from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
-from wavegen.engines.packing import MAX_COST, Precision
 from wavegen.errors import InputError
 
 LabelCondition = NDArray[np.float32] | None
@@ -22,7 +22,7 @@ LabelCondition = NDArray[np.float32] | None
 def _numba(
     checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
 ) -> tuple[str, Engine]:
-    from wavegen.engines.numba_cpu import NumbaEngine, choose_precision
+    from wavegen.engines.cpu.engine import NumbaEngine, choose_precision
     from wavegen.engines.weights import stack_weights
 
     costs = checkpoint.description.precision_costs
@@ -36,7 +36,7 @@ def _triton(
     from wavegen.engines.weights import stack_weights
 
     try:
-        from wavegen.engines.triton_gpu import TritonEngine
+        from wavegen.engines.gpu.triton_gpu import TritonEngine
     except ImportError as error:
         raise InputError(
             f"the engine triton needs Triton ({error}): pip install triton, or take the engine cuda-graph"
@@ -51,7 +51,7 @@ def _cuda_graph(
 ) -> tuple[str, Engine]:
     import torch
 
-    from wavegen.engines.cuda_graph import CudaGraphEngine
+    from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
     from wavegen.models.build import from_checkpoint
 
     if not torch.cuda.is_available():
@@ -72,7 +72,7 @@ def _reference(
 
 
 def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
-    from wavegen.engines.above import NumpyAbove
+    from wavegen.engines.cpu.vertical_stack import NumpyAbove
     from wavegen.engines.weights import above_weights
 
     return NumpyAbove(above_weights(checkpoint), n_streams, condition)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
+from wavegen.features.frame_condition import SlowCondition
 from wavegen.sampling import Decoding, Decodings
-from wavegen.slow_condition import SlowCondition
 
 Condition = NDArray[np.float32] | SlowCondition[NDArray[np.float32]]
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import Condition, check_call, check_pairs, each_decoding
+from wavegen.features.frame_condition import SlowCondition
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
 from wavegen.sampling import Decodings, guide
-from wavegen.slow_condition import SlowCondition
 
 CHUNK = 4096  # steps of given codes that run at once
 

@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import Tensor
 
-from wavegen.engines.packing import Precision, in_parts, round_columns
+from wavegen.engines.cpu.packing import Precision, in_parts, round_columns
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet

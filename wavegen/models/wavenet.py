@@ -21,12 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wavegen.features.frame_condition import SlowCondition
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import Activation, GatedStack, condition_channels
-from wavegen.slow_condition import SlowCondition
 
 
 class WaveNetState(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from wavegen.features.frame_condition import SlowCondition
 from wavegen.nn.causal import CausalConv
-from wavegen.slow_condition import SlowCondition
 
 Activation = Literal["gated", "relu"]
 

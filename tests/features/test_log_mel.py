@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from wavegen.errors import InputError
+from wavegen.features.log_mel import SILENT, LogMel, read_frames
+
+FEATURES = LogMel(8000, n_mels=20, hop=50, n_fft=256)
+
+
+def tone(frequency: float, n: int = 4000) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(n) / 8000)
+
+
+def test_silence_and_a_sine_at_full_scale_have_the_values_that_the_definition_says():
+    assert (FEATURES.frames(np.zeros(1000)) == SILENT).all()
+    middle = FEATURES.frames(tone(1000))[40]
+    assert 0.9 < middle.max() < 1.1  # between two filters a sine gives a share to each
+    quieter = FEATURES.frames(0.1 * tone(1000))[40]
+    np.testing.assert_allclose(middle.max() - quieter.max(), 1 / 2.5, atol=1e-4)
+    loudest = [FEATURES.frames(tone(frequency))[40].argmax() for frequency in (200, 800, 3000)]
+    assert loudest == sorted(loudest)
+    assert len(set(loudest)) == 3
+
+
+def test_a_frame_is_the_spectrum_around_its_sample():
+    random = np.random.default_rng(0)
+    waveform = 0.3 * random.standard_normal(1000)
+    frame = 7
+    around = waveform[frame * 50 - 128 : frame * 50 + 128]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
+    magnitudes = np.abs(np.fft.rfft(around * window)) * 2 / window.sum()
+    edges_hz = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 4000 / 700), 22) / 2595) - 1)
+    bins = np.linspace(0, 4000, 129)
+    rising = (bins[:, None] - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
+    falling = (edges_hz[2:] - bins[:, None]) / np.diff(edges_hz)[1:]
+    filters = np.maximum(0, np.minimum(rising, falling))
+    expected = (np.log10(np.maximum(magnitudes @ filters, 1e-5)) + 2.5) / 2.5
+    np.testing.assert_allclose(FEATURES.frames(waveform)[frame], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(1, 1), (50, 1), (51, 2), (1000, 20)])
+def test_a_sound_has_a_frame_for_every_hop_it_begins(n_samples, n_frames):
+    assert FEATURES.n_frames(n_samples) == n_frames
+    assert FEATURES.frames(np.zeros(n_samples)).shape == (n_frames, 20)
+
+
+def test_parameters_that_cannot_work_are_refused():
+    with pytest.raises(InputError, match=r"hop is 200; expected at most half of n_fft, 128 samples"):
+        LogMel(8000, n_mels=20, hop=200, n_fft=256)
+    with pytest.raises(InputError, match=r"features.n_mels is 80, of which \d+ bands are narrower than a bin"):
+        LogMel(8000, n_mels=80, hop=50, n_fft=128)
+    with pytest.raises(InputError, match="span 5000 to 4000 Hz"):
+        LogMel(8000, n_mels=20, hop=50, n_fft=256, f_min=5000)
+
+
+def test_frames_are_the_same_where_training_computes_in_bfloat16():
+    random = np.random.default_rng(0)
+    waveform = 0.3 * random.standard_normal(1000)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = FEATURES.frames(waveform)
+    np.testing.assert_array_equal(inside, FEATURES.frames(waveform))
+
+
+def test_frames_are_read_from_files_of_other_programs(tmp_path):
+    frames = FEATURES.frames(tone(500))
+    np.save(tmp_path / "one.npy", frames.astype(np.float64))
+    save_file({"frames": frames, "more": frames[:1]}, tmp_path / "two.safetensors")
+    save_file({"mel": frames}, tmp_path / "three.safetensors")
+    for name in ("one.npy", "two.safetensors", "three.safetensors"):
+        read = read_frames(tmp_path / name, 20)
+        np.testing.assert_array_equal(read, frames)
+        assert read.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((20, 7)), r"shape \(20, 7\); the model reads \(frames, 20\)"),
+        (np.zeros((0, 20)), r"shape \(0, 20\)"),
+        (np.zeros((2, 3, 20)), r"shape \(2, 3, 20\)"),
+        (np.full((3, 20), np.nan), "NaN"),
+        (np.zeros((3, 20), dtype=np.int64), "holds int64; expected floating point numbers"),
+        (np.linspace(-9, 2, 60).reshape(3, 20), "spans -9 to 2; expected log-mel frames"),
+        (np.full((3, 20), -80.0), "spans -80 to -80; expected log-mel frames whose silence is -1"),
+        (np.array([["a"] * 20]), "floating"),
+        (np.array([[object()]]), "cannot read"),
+    ],
+)
+def test_frames_that_cannot_be_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "frames.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=message):
+        read_frames(tmp_path / "frames.npy", 20)
+
+
+def _archive(whole: bool) -> bytes:
+    archive = io.BytesIO()
+    np.savez(archive, frames=np.zeros((3, 20)))
+    return archive.getvalue()[: None if whole else -30]
+
+
+CUT_HEADER = b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (1000".ljust(128)
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "frames.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"no array", CUT_HEADER, _archive(whole=True), _archive(whole=False)])
+def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="cannot read the frames"):
+        read_frames(tmp_path / name, 20)

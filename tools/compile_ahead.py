@@ -1,0 +1,61 @@
+"""Compile the GPU's kernel without a GPU, and say what it takes of a card: registers, stack (spills), shared memory.
+
+    python -m tools.compile_ahead
+
+For a full-size network (30 layers, 64 residual and 256 skip channels) in every precision, for the cards of compute
+capability 8.0 and 9.0 (A100, H100).
+"""
+
+import re
+import subprocess
+import tempfile
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from wavegen.engines.gpu import triton_gpu, triton_kernel
+
+CARDS = (80, 90)
+POINTERS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
+WEIGHTS = ("convolution", "projection", "skip_matrix", "hidden_matrix", "out_matrix")
+FLOATS = ("embedding", "convolution_bias", "projection_bias", "skip_bias", "hidden_bias", "out_bias", "ring", "room")
+TYPES = {
+    **dict.fromkeys([*FLOATS, "logits", "condition", "guidances"], "*fp32"),
+    **dict.fromkeys(["dilations", "first_rows", "newest", "codes"], "*i64"),
+    **dict.fromkeys(["uniforms", "temperatures", "top_ps"], "*fp64"),
+    "top_ks": "*i32",
+    **dict.fromkeys(["n_frames", "hop", "phase", "clock", "n", "B"], "i32"),
+}
+FULL = {
+    "N_CLASSES": 256, "N_MIXTURES": 0, "LOG_PER_CODE": 0.0, "N_GATE": 64, "L": 30, "K": 2, "R": 64, "G": 64, "S": 256,
+    "A": 256, "P": 256, "ROOM": 256, "TILE": triton_gpu.TILE, "BLOCK": triton_gpu.BLOCK, "IS_GATED": True,
+    "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "IS_GUIDED": True, "WANTS_LOGITS": False,
+}  # fmt: skip
+
+
+def main() -> None:
+    print("| weights | card | registers | stack, bytes | shared memory, bytes |\n|---|---|---|---|---|")
+    for precision, pointer in POINTERS.items():
+        types = {**TYPES, **dict.fromkeys(WEIGHTS, pointer)}
+        signature = {name: types.get(name, "constexpr") for name in triton_kernel.run.arg_names}
+        for card in CARDS:
+            source = ASTSource(fn=triton_kernel.run, signature=signature, constexprs=FULL)
+            compiled = triton.compile(source, target=GPUTarget("cuda", card, 32), options=triton_gpu.LAUNCH)
+            n_registers, n_stack = used(compiled.asm["cubin"])
+            print(f"| {precision} | sm_{card} | {n_registers} | {n_stack} | {compiled.metadata.shared:,} |", flush=True)
+
+
+def used(cubin: bytes) -> tuple[str, str]:
+    """Registers of a thread, and bytes of its stack, where what does not fit into registers is spilled to."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (found,) = re.findall(r"REG:(\d+) STACK:(\d+)", told)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding, n_cores
+from wavegen.engines.cpu import compiled, kernel, simd
+from wavegen.engines.cpu.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
+from wavegen.engines.weights import StackWeights
+from wavegen.errors import InputError
+from wavegen.progress import say
+from wavegen.sampling import Decoding, Decodings
+
+NOTHING = np.zeros(0, dtype=np.float32)
+COMPILE_S = 20
+STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
+MAX_AHEAD = 8  # streams and steps, together, whose older taps are heard at once
+IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
+PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
+
+
+class Snapshot(NamedTuple):
+    """The state of all streams at one instant: the first four of `kernel.Memory`, with an axis for the streams."""
+
+    ring: NDArray[Any]  # (rows, B, R)
+    ring_scales: NDArray[np.float32]  # (rows, B)
+    heard: NDArray[np.int64]  # (B,)
+    clock: int
+
+
+class NumbaEngine:
+    """An engine (engines/base.py) that runs a WaveNet on one CPU core, or several streams on several.
+
+    `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
+    `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
+    `is_guided`: the streams are pairs, with labels and without, for guided.py.
+
+    Raises: InputError for a precision that this CPU has no instructions for.
+    """
+
+    def __init__(
+        self,
+        weights: StackWeights,
+        n_streams: int = 1,
+        precision: Precision = "float32",
+        n_threads: int | None = None,
+        is_guided: bool = False,
+    ) -> None:
+        if missing := missing_instructions(precision):
+            raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
+        check_pairs(n_streams, is_guided)
+        together = 2 if is_guided else 1  # streams that a core cannot do without each other
+        n_groups = min(n_streams // together, n_threads or n_cores())
+        self.n_streams = n_streams
+        self._is_guided = is_guided
+        self.precision: Precision = precision
+        self._weights = weights
+        group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
+        self._network = pack_network(weights, precision, group)
+        self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
+        self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
+        groups = np.array_split(np.arange(0, n_streams, together), n_groups)
+        self._groups = [(int(group[0]), int(group[-1]) + together) for group in groups]
+        self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
+        self.start()
+        self._compile()
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the packed weights and of all streams."""
+        matrices = (part for part in self._network if isinstance(part, Matrices))
+        packed = [*(array for each in matrices for array in each[:3]), *self._network, *self._memory[:-1]]
+        return sum(array.nbytes for array in packed if isinstance(array, np.ndarray))
+
+    def start(self, streams: Sequence[int] | None = None) -> None:
+        chosen = slice(None) if streams is None else list(streams)
+        ring, scales = self._rings()
+        ring[:, chosen] = 0
+        scales[:, chosen] = 0  # a byte of a ring means nothing while its scale is 0
+        self._memory.heard[chosen] = -1
+
+    def advance(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Decodings,
+        codes: NDArray[np.int64] | None = None,
+        condition: Condition | None = None,
+        logits: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
+        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
+        self._run(uniforms[..., 0], each, made, condition, logits)
+        return made
+
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
+        n_parameters = self._network.n_parameters
+        logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
+        given = np.array(codes, dtype=np.int64, order="C")
+        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, logits)
+        return logits[:, :, None]
+
+    def snapshot(self) -> Snapshot:
+        ring, scales = self._rings()
+        return Snapshot(ring.copy(), scales.copy(), self._memory.heard.copy(), int(self._memory.clock[0]))
+
+    def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
+        chosen = list(range(self.n_streams) if streams is None else streams)
+        ring, scales = self._rings()
+        ring[:] = state.ring[:, chosen]
+        scales[:] = state.ring_scales[:, chosen]
+        self._memory.heard[:] = state.heard[chosen]
+        self._memory.clock[0] = state.clock
+
+    def run_products(self, n: int) -> None:
+        """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
+        kernel.run_products(self._network_at, self._memory_at, self.n_streams, n)
+
+    def _compile(self) -> None:
+        """Have the step compiled, or fetched from the disk, by making no step."""
+        is_new = not compiled.is_kept()
+        if is_new:
+            say(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
+        nothing = np.zeros((self.n_streams, 0))
+        try:
+            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64)[..., None], None)
+        except OSError as error:  # raised after it was compiled
+            say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
+            return
+        if is_new:
+            compiled.note_kept()
+
+    def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Views (rows, B, R) and (rows, B)."""
+        return (
+            self._memory.ring.reshape(-1, self.n_streams, self._network.newest_tap.n_rows),
+            self._memory.ring_scales.reshape(-1, self.n_streams),
+        )
+
+    def _run(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Sequence[Decoding],
+        codes: NDArray[np.int64],
+        condition: Condition | None,
+        logits: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
+        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        given = as_slow(condition)
+        frames = NOTHING if given is None else self._padded(given.values)
+        n = codes.shape[1]
+        if logits is not None and (
+            logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
+        ):
+            raise InputError(f"room for logits is {logits.shape} of {logits.dtype}; expected float32 for every code")
+        call = kernel.Call(
+            n=n,
+            uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
+            temperature=np.array([one.temperature for one in decoding], dtype=np.float64),
+            top_k=np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
+            top_p=np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
+            is_guided=self._is_guided,
+            guidance=np.array([one.guidance for one in decoding], dtype=np.float32),
+            codes=codes,
+            n_frames=0 if given is None else frames.shape[1],
+            hop=1 if given is None else given.hop,
+            phase=0 if given is None else given.phase,
+            condition=frames,
+            wants_logits=logits is not None,
+            logits=NOTHING if logits is None else logits,
+        )
+        call_at = addresses(call)
+
+        def run(group: tuple[int, int], alive: kernel.Call = call) -> None:  # as long as it runs, so do the arrays
+            kernel.run(self._network_at, self._memory_at, call_at, *group)
+
+        if self._pool is None:
+            run(self._groups[0])
+        else:
+            running = [self._pool.submit(run, group) for group in self._groups]
+            try:
+                for one in running:
+                    one.result()
+            except BaseException:  # Ctrl-C does not reach the threads, which still write where `call` says
+                wait(running)
+                raise
+        self._memory.clock[0] += n
+
+    def _padded(self, condition: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A condition with its filters and its gates padded to whole vectors each."""
+        expected = self._weights.convolution_bias.shape
+        if condition.shape[2:] != expected:
+            raise InputError(f"condition has layers and channels {condition.shape[2:]}; expected {expected}")
+        given = np.ascontiguousarray(condition, dtype=np.float32)
+        if given.shape[-1] == self._network.newest_tap.n_columns:
+            return given
+        return _pad_halves(given, self._weights.is_gated, given.ndim - 1)
+
+
+def choose_precision(costs: Mapping[str, float]) -> Precision:
+    """The fastest precision that this CPU has instructions for and that costs a model less than `MAX_COST`.
+
+    `costs`: bits per sample that each costs the model, as measured; one that was not measured is not taken.
+    """
+    for precision in REDUCED:
+        if costs.get(precision, np.inf) < MAX_COST and missing_instructions(precision) is None:
+            return precision
+    return "float32"
+
+
+def missing_instructions(precision: Precision) -> str | None:
+    """What a CPU would need for a precision and does not have; None if it has everything."""
+    if precision == "int8x8" and not simd.can_multiply_bytes():
+        return "instructions that multiply bytes (AVX-512 VNNI or AVX-VNNI)"
+    if precision == "float16" and not simd.can_read_float16():
+        return "instructions that read float16 (F16C)"
+    return None
+
+
+def pack_network(weights: StackWeights, precision: Precision, group: int) -> kernel.Network:
+    """Pad every channel count to whole vectors and lay out the matrices, for passes of `group` streams at most."""
+    lanes = simd.LANES
+    if precision == "float32" and _fit_float16(weights) and missing_instructions("float16") is None:
+        precision = "float16"  # the very same numbers, and half as much to read
+    n_layers, n_taps = weights.convolution.shape[:2]
+    n_gate = weights.projection.shape[2]
+
+    def packed(matrices: NDArray[np.float32], group: int = group) -> Matrices:
+        return pack(pad(matrices, lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
+
+    def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return at_line(pad(array, lanes, array.ndim - 1).ravel())
+
+    convolution = _pad_halves(weights.convolution.transpose(0, 1, 3, 2), weights.is_gated, 3)
+    skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
+    if weights.is_gated:
+        skip = skip.reshape(1, -1, skip.shape[2])
+    out = in_parts(weights.out.T, precision)
+    ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
+    return kernel.Network(
+        embedding=flat(weights.embedding),
+        newest_tap=packed(convolution[:, -1]),
+        older_taps=packed(
+            convolution[:, :-1].reshape(n_layers * (n_taps - 1), *convolution.shape[2:]),
+            max(group, STEPS_OF_A_PASS),
+        ),
+        convolution_bias=at_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
+        projection=packed(weights.projection.transpose(0, 2, 1)),
+        projection_bias=flat(weights.projection_bias),
+        skip=packed(skip),
+        skip_bias=flat(weights.skip_bias),
+        hidden=packed(weights.hidden.T[None]),
+        hidden_bias=flat(weights.hidden_bias),
+        out=packed(out),
+        n_out=len(out),
+        out_bias=at_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
+        dilations=np.array(weights.dilations, dtype=np.int64),
+        first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),
+        n_layers=n_layers,
+        n_taps=n_taps,
+        n_classes=weights.n_classes,
+        n_mixtures=weights.n_mixtures,
+        n_parameters=len(weights.out_bias),
+        is_gated=weights.is_gated,
+        is_residual=weights.is_residual,
+    )
+
+
+def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n_ahead: int) -> kernel.Memory:
+    """State and room to work for some streams, whose older taps are heard for `n_ahead` steps at once."""
+    kind = np.uint8 if precision == "int8x8" else np.float32
+    n_layers = network.n_layers
+    n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
+    R, H, G = network.newest_tap.n_rows, network.newest_tap.n_columns, network.projection.n_rows
+    S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
+
+    def numbers(n: int) -> NDArray[np.float32]:
+        return at_line(np.zeros(n_streams * n, dtype=np.float32))
+
+    def inputs(n: int) -> NDArray[Any]:
+        return at_line(np.zeros(n_streams * n, dtype=kind))
+
+    probabilities = numbers(P)
+    return kernel.Memory(
+        ring=inputs(n_rows * R),
+        ring_scales=numbers(n_rows),
+        heard=np.full(n_streams, -1, dtype=np.int64),
+        clock=np.zeros(1, dtype=np.int64),
+        n_streams=n_streams,
+        x=numbers(R),
+        h=numbers(n_layers * n_ahead * H),
+        n_ahead=n_ahead,
+        z=inputs(n_layers * G),
+        z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
+        skip=numbers(S),
+        skip_put=inputs(S),
+        hidden=numbers(A),
+        hidden_put=inputs(A),
+        scales=numbers(1),
+        out=numbers(P),
+        probabilities=probabilities,
+        keys=probabilities.view(np.int32),
+    )
+
+
+def _fit_float16(weights: StackWeights) -> bool:
+    """Whether float16 holds the matrices exactly, as it does those of an exported model."""
+    matrices = (weights.convolution, weights.projection, weights.skip, weights.hidden, weights.out)
+    with np.errstate(over="ignore"):
+        return all(np.array_equal(matrix.astype(np.float16), matrix) for matrix in matrices)
+
+
+def _pad_halves(array: NDArray[np.float32], is_gated: bool, axis: int) -> NDArray[np.float32]:
+    """Pad the outputs of a convolution to whole vectors: of gated blocks the filter's and the gate's each."""
+    parts = np.split(array, 2 if is_gated else 1, axis=axis)
+    return np.concatenate([pad(part, simd.LANES, axis) for part in parts], axis=axis)

@@ -1,0 +1,437 @@
+"""The step of a WaveNet in one compiled loop over samples, for any number of streams. It allocates nothing.
+
+Arrays are flat and reach the loop as addresses (`packing.addresses`); B streams, L layers and channels as in
+weights.py, padded to whole vectors. Every product reads its input in the precision of the network: `put` brings it
+there, with one scale per stream for bytes. One compiled step serves every network and every precision.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wavegen.engines.cpu.compiled import kept
+from wavegen.engines.cpu.draws import draw_categorical, draw_logistic_mixture
+from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
+from wavegen.engines.cpu.simd import (
+    LANES,
+    absolute,
+    constant,
+    gate,
+    highest,
+    load,
+    maximum,
+    multiply_panel,
+    pointer,
+    read,
+    splat,
+    store,
+    store_bytes,
+    write,
+)
+
+Array = NDArray[np.float32]
+
+
+class Network(NamedTuple):
+    """What does not change: packed weights and sizes."""
+
+    embedding: Array  # (n_classes * R)
+    newest_tap: Matrices  # L
+    older_taps: Matrices  # L * (k - 1)
+    convolution_bias: Array  # (L * H)
+    projection: Matrices  # L
+    projection_bias: Array  # (L * R)
+    skip: Matrices  # 1 over the z of all layers, or L
+    skip_bias: Array  # (S)
+    hidden: Matrices  # 1
+    hidden_bias: Array  # (A)
+    out: Matrices  # n_out, whose products are added up (packing.in_parts)
+    n_out: int
+    out_bias: Array  # (P)
+    dilations: NDArray[np.int64]  # (L)
+    first_rows: NDArray[np.int64]  # (L) where the ring buffer of each layer begins
+    n_layers: int
+    n_taps: int
+    n_classes: int
+    n_mixtures: int
+    n_parameters: int
+    is_gated: bool
+    is_residual: bool
+
+
+class Memory(NamedTuple):
+    """What changes, for B streams. The first four are the state; the rest is only room to work in.
+
+    An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128).
+    """
+
+    # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
+    ring: NDArray[Any]
+    ring_scales: Array  # (rows * B)
+    heard: NDArray[np.int64]  # (B) the newest code, or -1
+    clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
+    n_streams: int  # B
+    x: Array  # (B * R) the residual stream
+    h: Array  # (L * B * n_ahead * H) pre-activations, of which those of coming steps lack the newest tap
+    n_ahead: int  # a power of two
+    z: NDArray[Any]  # (B * L * G) gated activations
+    z_scales: Array  # (B * L)
+    skip: Array  # (B * S)
+    skip_put: NDArray[Any]
+    hidden: Array  # (B * A)
+    hidden_put: NDArray[Any]
+    scales: Array  # (B)
+    out: Array  # (B * P)
+    probabilities: Array  # (B * P)
+    keys: NDArray[np.int32]  # the same memory
+
+
+class Call(NamedTuple):
+    """What n steps are to do."""
+
+    n: int
+    uniforms: NDArray[np.float64]  # (B * n)
+    temperature: NDArray[np.float64]  # (B), and so on as in sampling.Decoding
+    top_k: NDArray[np.int64]  # (B), 0 for off
+    top_p: NDArray[np.float64]  # (B), 1 for off
+    is_guided: bool  # the streams are pairs, with labels and without, which hear the same
+    guidance: Array  # (B)
+    codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
+    n_frames: int  # of the condition, 0 for none; the last one holds
+    hop: int  # steps from a frame to the next
+    phase: int  # steps from frame 0 to the first step
+    condition: Array  # (B * n_frames * L * H)
+    wants_logits: bool
+    logits: Array  # (B * n * n_parameters) if they are wanted
+
+
+@kept
+def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
+    """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
+    B, L, k, n = memory.n_streams, net.n_layers, net.n_taps, last - first
+    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
+    S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
+    of_bytes, h_stride = net.newest_tap.precision == INT8X8, memory.n_ahead * H
+    embedding, out_bias = pointer(net.embedding, np.float32, 0), pointer(net.out_bias, np.float32, 0)
+    projection_bias = pointer(net.projection_bias, np.float32, 0)
+    skip_bias, hidden_bias = pointer(net.skip_bias, np.float32, 0), pointer(net.hidden_bias, np.float32, 0)
+    dilations, first_rows = pointer(net.dilations, np.int64, 0), pointer(net.first_rows, np.int64, 0)
+    newest, begin = pointer(memory.heard, np.int64, 0), read(pointer(memory.clock, np.int64, 0), 0)
+    ring_scales, scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.scales, np.float32, 0)
+    z_scales = pointer(memory.z_scales, np.float32, 0)
+    x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
+    skip, hidden = pointer(memory.skip, np.float32, 0), pointer(memory.hidden, np.float32, 0)
+    out, weights = pointer(memory.out, np.float32, 0), pointer(memory.probabilities, np.float32, 0)
+    keys = pointer(memory.keys, np.int32, 0)
+    uniforms, codes = pointer(call.uniforms, np.float64, 0), pointer(call.codes, np.int64, 0)
+    temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
+    top_k, guidance = pointer(call.top_k, np.int64, 0), pointer(call.guidance, np.float32, 0)
+    conditions, logits = pointer(call.condition, np.float32, 0), pointer(call.logits, np.float32, 0)
+    zero, one = np.int64(0), np.int64(1)  # numba compiles a function anew for every literal that it is given
+
+    for step in range(call.n):
+        now = begin + step
+        position = call.phase + step
+        frame = min(position // call.hop, call.n_frames - 1)
+        # How far it is to the next frame, in [0, 1).
+        share = np.float32(position % call.hop) / np.float32(call.hop) if frame < call.n_frames - 1 else np.float32(0)
+        is_drawn = call.wants_logits
+        for b in range(first, last):
+            is_drawn |= read(codes, b * call.n + step) < 0
+            heard = read(newest, b)
+            for offset in range(0, R, LANES):
+                if heard < 0:
+                    store(x, b * R + offset, constant(0.0))
+                else:
+                    store(x, b * R + offset, load(embedding, heard * R + offset))
+
+        for layer in range(L):
+            dilation = read(dilations, layer)
+            n_known = known_steps(memory, dilation)
+            place = now % n_known
+            if step == 0 or place == 0:
+                hear_older_taps(net, memory, layer, now, min(n_known - place, call.n - step), first, last)
+            pre = layer * B * h_stride + place * H
+            if call.n_frames > 0:
+                for b in range(first, last):
+                    for offset in range(0, H, LANES):
+                        at = ((b * call.n_frames + frame) * L + layer) * H + offset
+                        here = load(conditions, at)
+                        value = load(h, pre + b * h_stride + offset) + here
+                        if share > 0:
+                            value = value + splat(share) * (load(conditions, at + L * H) - here)
+                        store(h, pre + b * h_stride + offset, value)
+            # The place to write is that of the oldest tap, which has been heard.
+            row = (read(first_rows, layer) + now % max(1, (k - 1) * dilation)) * B + first
+            for b in range(n):
+                write(ring_scales, row + b, put(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+            multiply(
+                net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
+                pre + first * h_stride, h_stride, n,
+            )  # fmt: skip
+            for b in range(first, last):
+                at = (b * L + layer) * G
+                if net.is_gated:
+                    put_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+                else:
+                    rectify(h, pre + b * h_stride, H)
+                    write(z_scales, b * L + layer, put(h, pre + b * h_stride, memory.z, at, G, of_bytes))
+            if layer == L - 1:
+                break
+            for b in range(first, last):
+                for offset in range(0, R, LANES):
+                    value = load(projection_bias, layer * R + offset)
+                    if net.is_residual:
+                        value = value + load(x, b * R + offset)
+                    store(x, b * R + offset, value)
+            at = first * L + layer
+            multiply(net.projection, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.x, first * R, R, n)
+
+        if is_drawn:
+            spread(skip_bias, skip, first, last, S)
+            if net.is_gated:  # one scale for every z, so one product over all layers
+                at = first * L
+                multiply(net.skip, zero, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
+            else:
+                for layer in range(L):
+                    at = first * L + layer
+                    multiply(
+                        net.skip, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n
+                    )
+            for b in range(first, last):
+                rectify(skip, b * S, S)
+                write(scales, b, put(skip, b * S, memory.skip_put, b * S, S, of_bytes))
+            spread(hidden_bias, hidden, first, last, A)
+            multiply(
+                net.hidden,
+                zero,
+                memory.skip_put,
+                first * S,
+                S,
+                memory.scales,
+                first,
+                one,
+                memory.hidden,
+                first * A,
+                A,
+                n,
+            )
+            for b in range(first, last):
+                rectify(hidden, b * A, A)
+                write(scales, b, put(hidden, b * A, memory.hidden_put, b * A, A, of_bytes))
+            spread(out_bias, out, first, last, P)
+            for part in range(net.n_out):
+                multiply(
+                    net.out, part, memory.hidden_put, first * A, A, memory.scales, first, one, memory.out, first * P, P,
+                    n,
+                )  # fmt: skip
+
+        for b in range(first, last):
+            heard = read(newest, b)
+            if is_drawn and net.n_mixtures > 0 and heard >= 0:
+                value_heard = np.float32(heard * (2 / (net.n_classes - 1)) - 1)
+                for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
+                    write(out, index, read(out, index) + value_heard)
+            at = b * call.n + step
+            is_second = call.is_guided and (b - first) % 2 == 1
+            if is_drawn and call.is_guided and not is_second:
+                guide(out, b * P, P, read(guidance, b))
+            if call.wants_logits:
+                for index in range(net.n_parameters):
+                    write(logits, at * net.n_parameters + index, read(out, b * P + index))
+            if read(codes, at) < 0:
+                u = read(uniforms, at)
+                if is_second:
+                    drawn = read(codes, at - call.n)
+                elif net.n_mixtures > 0:
+                    drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
+                else:
+                    drawn = draw_categorical(
+                        out, weights, keys, b * P, net.n_classes, u, read(temperature, b), read(top_k, b),
+                        read(top_p, b),
+                    )  # fmt: skip
+                write(codes, at, drawn)
+            write(newest, b, read(codes, at))
+
+
+@njit
+def known_steps(memory: Memory, dilation: int) -> int:
+    """For how many steps, at most, all inputs of the older taps are known: a power of two that divides the dilation."""
+    return min(memory.n_ahead, dilation & -dilation)
+
+
+@njit
+def hear_older_taps(
+    net: Network, memory: Memory, layer: int, now: int, n_steps: int, first: int, last: int
+) -> None:  # fmt: skip
+    """Put the biases of a layer and what its older taps hear at `now` and the steps after it into `memory.h`.
+
+    None of these steps hears another through an older tap, so one pass over the weights can serve several: that of one
+    stream serves its steps if they are more than the streams, else each step's serves all streams. The steps do not
+    cross a multiple of `known_steps`, so that their rows lie one after the other in the ring.
+    """
+    B, k, n = memory.n_streams, net.n_taps, last - first
+    R, H = net.newest_tap.n_rows, net.newest_tap.n_columns
+    bias, h = pointer(net.convolution_bias, np.float32, layer * H), pointer(memory.h, np.float32, 0)
+    dilation = read(pointer(net.dilations, np.int64, 0), layer)
+    first_row = read(pointer(net.first_rows, np.int64, 0), layer)
+    h_stride, one = memory.n_ahead * H, np.int64(1)
+    begin = (layer * B + first) * h_stride + now % known_steps(memory, dilation) * H
+    for b in range(n):
+        for index in range(n_steps):
+            for offset in range(0, H, LANES):
+                store(h, begin + b * h_stride + index * H + offset, load(bias, offset))
+    for tap in range(k - 1):
+        matrix = layer * (k - 1) + tap
+        row = (first_row + (now + tap * dilation) % ((k - 1) * dilation)) * B + first
+        if n_steps > n:
+            for b in range(n):
+                multiply(
+                    net.older_taps, matrix, memory.ring, (row + b) * R, B * R, memory.ring_scales, row + b, B,
+                    memory.h, begin + b * h_stride, H, n_steps,
+                )  # fmt: skip
+        else:
+            for index in range(n_steps):
+                at = row + index * B
+                multiply(
+                    net.older_taps, matrix, memory.ring, at * R, R, memory.ring_scales, at, one, memory.h,
+                    begin + index * H, h_stride, n,
+                )  # fmt: skip
+
+
+@njit
+def multiply(
+    matrices: Matrices, index: int, x: int, x_offset: int, x_stride: int, x_scales: int, x_scales_offset: int,
+    x_scales_stride: int, y: int, y_offset: int, y_stride: int, n_streams: int,
+) -> None:  # fmt: skip
+    """y[b] += x[b] @ matrix, for the vectors that begin at an address, an offset plus b times a stride."""
+    n_rows, n_columns, precision, weights = matrices.n_rows, matrices.n_columns, matrices.precision, matrices.weights
+    done = 0
+    while done < n_streams:
+        left = n_streams - done
+        group = matrices.group
+        while group > left:
+            group //= 2
+        x_at = x_offset + done * x_stride
+        x_scale = pointer(x_scales, np.float32, x_scales_offset + done * x_scales_stride)
+        column, width = 0, matrices.panel
+        while column < n_columns:
+            while width * LANES > n_columns - column:
+                width //= 2
+            at = index * n_columns + column
+            scale, start = pointer(matrices.scales, np.float32, at), pointer(matrices.starts, np.int32, at)
+            to = pointer(y, np.float32, y_offset + done * y_stride + column)
+            at *= n_rows
+            if precision == INT8X8:
+                multiply_panel(
+                    pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.uint8, x_at), x_stride, x_scale,
+                    x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == INT8:
+                multiply_panel(
+                    pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == FLOAT16:
+                multiply_panel(
+                    pointer(weights, np.uint16, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            elif precision == FLOAT32:
+                multiply_panel(
+                    pointer(weights, np.float32, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
+                    x_scale, x_scales_stride, to, y_stride, group, width,
+                )  # fmt: skip
+            column += width * LANES
+        done += group
+
+
+@njit
+def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> np.float32:
+    """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale."""
+    if of_bytes:
+        largest = constant(0.0)
+        for index in range(0, n, LANES):
+            largest = maximum(largest, absolute(load(x, offset + index)))
+        most = highest(largest)
+        factor = splat(np.float32(127) / most if most > 0 else np.float32(0))
+        for index in range(0, n, LANES):
+            store_bytes(pointer(to, np.uint8, to_offset), index, load(x, offset + index) * factor)
+        return most / np.float32(127)
+    for index in range(0, n, LANES):
+        store(pointer(to, np.float32, to_offset), index, load(x, offset + index))
+    return np.float32(1)
+
+
+@njit
+def put_gated(h: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> None:
+    """Gate n filters with the n gates behind them. The results lie in (-1, 1) and so need no scale of their own."""
+    for index in range(0, n, LANES):
+        z = gate(load(h, offset + index), load(h, offset + n + index))
+        if of_bytes:
+            store_bytes(pointer(to, np.uint8, to_offset), index, z * constant(127.0))
+        else:
+            store(pointer(to, np.float32, to_offset), index, z)
+
+
+@njit
+def rectify(x: Any, offset: int, n: int) -> None:
+    for index in range(offset, offset + n, LANES):
+        store(x, index, maximum(load(x, index), constant(0.0)))
+
+
+@njit
+def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
+    """Begin the sums of some streams with a bias."""
+    for b in range(first, last):
+        for index in range(0, n, LANES):
+            store(y, b * n + index, load(bias, index))
+
+
+@njit
+def guide(out: Any, at: int, n: int, guidance: np.float32) -> None:
+    """Move n logits away from the n behind them, those without labels (sampling.guide)."""
+    for index in range(at, at + n, LANES):
+        unlabelled = load(out, index + n)
+        store(out, index, unlabelled + splat(guidance) * (load(out, index) - unlabelled))
+
+
+@kept
+def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
+    """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
+    L, n = net.n_layers, n_streams
+    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
+    S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
+    x, h, z, z_scales, h_stride = memory.x, memory.h, memory.z, memory.z_scales, memory.n_ahead * H
+    dilations = pointer(net.dilations, np.int64, 0)
+    zero, one = np.int64(0), np.int64(1)
+    for step in range(n_steps):
+        for layer in range(L):
+            n_known = known_steps(memory, read(dilations, layer))
+            if step % n_known == 0:
+                hear_older_taps(net, memory, layer, step, min(n_known, n_steps - step), zero, n)
+            multiply(
+                net.newest_tap,
+                layer,
+                memory.ring,
+                zero,
+                R,
+                memory.ring_scales,
+                zero,
+                one,
+                h,
+                layer * n * h_stride,
+                h_stride,
+                n,
+            )
+            if layer < L - 1:
+                multiply(net.projection, layer, z, layer * G, L * G, z_scales, layer, L, x, zero, R, n)
+            if not net.is_gated:
+                multiply(net.skip, layer, z, layer * G, L * G, z_scales, layer, L, memory.skip, zero, S, n)
+        if net.is_gated:
+            multiply(net.skip, zero, z, zero, L * G, z_scales, zero, L, memory.skip, zero, S, n)
+        multiply(net.hidden, zero, memory.skip_put, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
+        for part in range(net.n_out):
+            multiply(net.out, part, memory.hidden_put, zero, A, memory.scales, zero, one, memory.out, zero, P, n)

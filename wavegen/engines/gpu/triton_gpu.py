@@ -1,0 +1,278 @@
+"""The engine for a GPU: the kernel (triton_kernel.py) with the memory it needs, which stays on the card between calls.
+
+Where there is no GPU, TRITON_INTERPRET=1 runs the same kernel step by step in numpy, which is what the tests do.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import triton
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding
+from wavegen.engines.gpu.triton_kernel import read, run
+from wavegen.engines.weights import StackWeights
+from wavegen.errors import InputError
+from wavegen.sampling import Decoding, Decodings
+
+TILE = 16  # streams of a program, the least that a product on tensor cores takes
+BLOCK = 32  # inputs of the wide layers of the head that are multiplied at a time
+MAX_TILE = 1 << 17  # bytes of a matrix that a program holds at once, of the 163 KiB (sm_80) that it may
+MAX_CLASSES = 1024  # that are drawn from in registers
+CHUNK = 8192  # weights that a program reads at a time where nothing else is done
+LAUNCH = {"num_stages": 1, "num_warps": 8}  # how the kernel is compiled
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Network(NamedTuple):
+    """Padded weights on the card; a matrix is (in, out), channels are padded to powers of two."""
+
+    embedding: Tensor  # (n_classes, R)
+    convolution: Tensor  # (L, k, halves, R, G), a half for the filter and one for the gate
+    convolution_bias: Tensor  # (L, halves, G)
+    projection: Tensor  # (L, G, R)
+    projection_bias: Tensor  # (L, R)
+    skip: Tensor  # (L, G, S)
+    skip_bias: Tensor  # (S,)
+    hidden: Tensor  # (S, A)
+    hidden_bias: Tensor  # (A,)
+    out: Tensor  # (parts, A, P): one part, or those of a mixture: weights, means, scales
+    out_bias: Tensor  # (parts, P)
+    dilations: Tensor  # (L,)
+    first_rows: Tensor  # (L,) where the ring buffer of each layer begins
+
+
+class Snapshot(NamedTuple):
+    """The state of all streams at one instant."""
+
+    ring: Tensor  # (rows, B, R)
+    heard: Tensor  # (B,)
+    clock: int
+
+
+class TritonEngine:
+    """An engine (engines/base.py) that runs a WaveNet on a GPU, thousands of streams at once.
+
+    `precision` is that of the weights and of what they are multiplied with; sums, gates and the residual stream are
+    float32. `is_guided`: the streams are pairs, with labels and without, for guided.py.
+
+    Raises: InputError without a GPU, and for networks that are too wide; the sentence names the limit.
+    """
+
+    def __init__(
+        self, weights: StackWeights, n_streams: int = 1, precision: str = "float32", is_guided: bool = False
+    ) -> None:
+        self.n_streams, self.precision = n_streams, precision
+        check_pairs(n_streams, is_guided)
+        self._is_guided = is_guided
+        self._device = _device()
+        self._weights = weights
+        dtype = PRECISIONS[precision]
+        _check_sizes(weights, dtype.itemsize)
+        self._network, n_rows = pack(weights, dtype, self._device)
+        R, A = self._network.embedding.shape[1], self._network.hidden.shape[1]
+        S = self._network.hidden.shape[0]
+        self._ring = torch.zeros((n_rows, n_streams, R), device=self._device)
+        self._heard = torch.full((n_streams,), -1, dtype=torch.int64, device=self._device)
+        self._room = torch.zeros((n_streams, max(S, A)), device=self._device)
+        self._clock = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """What weights and state take on the card."""
+        return sum(tensor.nbytes for tensor in (*self._network, self._ring, self._heard, self._room))
+
+    def start(self, streams: Sequence[int] | None = None) -> None:
+        chosen = slice(None) if streams is None else list(streams)
+        self._ring[:, chosen] = 0
+        self._heard[chosen] = -1
+
+    def advance(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Decodings,
+        codes: NDArray[np.int64] | None = None,
+        condition: Condition | None = None,
+        logits: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
+        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64)
+        found = self._run(uniforms[..., 0], each, made, condition, logits is not None)
+        if logits is not None:
+            logits[:, :, 0] = found
+        return made
+
+    def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
+        given = np.array(codes, dtype=np.int64)
+        found = self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, True)
+        return found[:, :, None]
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self._ring.clone(), self._heard.clone(), self._clock)
+
+    def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
+        chosen = list(range(self.n_streams) if streams is None else streams)
+        self._ring.copy_(state.ring[:, chosen])
+        self._heard.copy_(state.heard[chosen])
+        self._clock = state.clock
+
+    def read_weights(self, n: int) -> float:
+        """Only read the weights as often as n steps of all streams do: for `wavegen bench`. Returns their sum."""
+        network = self._network
+        matrices = (network.convolution, network.projection, network.skip, network.hidden, network.out)
+        flat = torch.cat([matrix.flatten() for matrix in matrices])
+        weights = F.pad(flat, (0, -len(flat) % CHUNK))
+        sums = torch.zeros(triton.cdiv(self.n_streams, TILE), device=self._device)
+        read[(len(sums),)](weights, len(weights) // CHUNK, n, sums, CHUNK=CHUNK, num_warps=LAUNCH["num_warps"])
+        return float(sums.sum())
+
+    def _run(
+        self,
+        uniforms: NDArray[np.float64],
+        decoding: Sequence[Decoding],
+        codes: NDArray[np.int64],
+        condition: Condition | None,
+        wants_logits: bool,
+    ) -> NDArray[np.float32]:
+        """Move all streams on; fills the codes that are -1. Returns (B, n, parameters), empty unless wanted."""
+        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        weights, network = self._weights, self._network
+        n, n_parameters = codes.shape[1], len(weights.out_bias)
+        frames = as_slow(condition)
+        expected = weights.convolution_bias.shape
+        if frames is not None and frames.values.shape[2:] != expected:
+            raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")
+        given = None if frames is None else self._move(frames.values.astype(np.float32))
+        made = self._move(codes[..., 0])
+        logits = torch.empty((self.n_streams, n if wants_logits else 0, n_parameters), device=self._device)
+        is_filtered = any(one.top_k is not None or one.top_p is not None for one in decoding)
+        if n:
+            run[(triton.cdiv(self.n_streams, TILE),)](
+                *network,
+                self._ring,
+                self._heard,
+                self._room,
+                self._move(uniforms),
+                made,
+                logits,
+                self._move(np.array([one.temperature for one in decoding])),
+                self._move(np.array([one.top_k or 0 for one in decoding], dtype=np.int32)),
+                self._move(np.array([1.0 if one.top_p is None else one.top_p for one in decoding])),
+                self._move(np.array([one.guidance for one in decoding], dtype=np.float32)),
+                made if given is None else given,
+                0 if frames is None else frames.values.shape[1],
+                1 if frames is None else frames.hop,
+                0 if frames is None else frames.phase,
+                self._clock,
+                n,
+                self.n_streams,
+                N_CLASSES=weights.n_classes,
+                N_MIXTURES=weights.n_mixtures,
+                LOG_PER_CODE=math.log(2 / (weights.n_classes - 1)),
+                N_GATE=weights.projection.shape[2],
+                L=len(weights.dilations),
+                K=weights.convolution.shape[1],
+                R=network.embedding.shape[1],
+                G=network.projection.shape[1],
+                S=network.hidden.shape[0],
+                A=network.hidden.shape[1],
+                P=network.out.shape[2],
+                ROOM=self._room.shape[1],
+                TILE=TILE,
+                BLOCK=BLOCK,
+                IS_GATED=weights.is_gated,
+                IS_RESIDUAL=weights.is_residual,
+                IS_CONDITIONED=frames is not None,
+                IS_FILTERED=is_filtered,
+                IS_GUIDED=self._is_guided,
+                WANTS_LOGITS=wants_logits,
+                **LAUNCH,
+            )
+        self._clock += n
+        codes[..., 0] = made.cpu().numpy()
+        return logits.cpu().numpy()
+
+    def _move(self, array: NDArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def pack(weights: StackWeights, dtype: torch.dtype, device: torch.device) -> tuple[Network, int]:
+    """Pad channels to powers of two and lay the matrices out; returns how many rows the ring buffers have, too."""
+    n_layers, n_taps, _, n_residual = weights.convolution.shape
+    n_gate, halves = weights.projection.shape[2], 2 if weights.is_gated else 1
+    R, G = _padded(n_residual), _padded(n_gate)
+    S, A = _padded(len(weights.skip_bias), BLOCK), _padded(len(weights.hidden_bias), BLOCK)
+    parts = 3 if weights.n_mixtures else 1
+    P = _padded(len(weights.out_bias) // parts)
+    # One row more than the past is long, so that what is read in a step lies elsewhere than what is written.
+    rows = [(n_taps - 1) * dilation + 1 for dilation in weights.dilations]
+
+    def matrix(array: NDArray, *shape: int) -> Tensor:
+        return _pad(array, shape).to(device, dtype)
+
+    def vector(array: NDArray, *shape: int) -> Tensor:
+        return _pad(array, shape).to(device)
+
+    convolution = weights.convolution.reshape(n_layers, n_taps, halves, n_gate, n_residual).transpose(0, 1, 2, 4, 3)
+    skip = weights.skip.T.reshape(n_layers, n_gate, -1)
+    out = weights.out.reshape(parts, -1, weights.out.shape[1]).transpose(0, 2, 1)
+    network = Network(
+        embedding=vector(weights.embedding, weights.n_classes, R),
+        convolution=matrix(convolution, n_layers, n_taps, halves, R, G),
+        convolution_bias=vector(weights.convolution_bias.reshape(n_layers, halves, n_gate), n_layers, halves, G),
+        projection=matrix(weights.projection.transpose(0, 2, 1), n_layers, G, R),
+        projection_bias=vector(weights.projection_bias, n_layers, R),
+        skip=matrix(skip, n_layers, G, S),
+        skip_bias=vector(weights.skip_bias, S),
+        hidden=matrix(weights.hidden.T, S, A),
+        hidden_bias=vector(weights.hidden_bias, A),
+        out=matrix(out, parts, A, P),
+        out_bias=vector(weights.out_bias.reshape(parts, -1), parts, P),
+        dilations=torch.tensor(weights.dilations, dtype=torch.int64, device=device),
+        first_rows=torch.tensor(np.cumsum([0, *rows[:-1]]), dtype=torch.int64, device=device),
+    )
+    return network, sum(rows)
+
+
+def _padded(n: int, least: int = 16) -> int:
+    """The power of two that holds so many channels, and at least the 16 that a product takes."""
+    return max(least, triton.next_power_of_2(n))
+
+
+def _pad(array: NDArray, shape: Sequence[int]) -> Tensor:
+    """Zeros behind the end of every axis, up to a shape."""
+    padded = np.zeros(shape, dtype=np.float32)
+    padded[tuple(slice(n) for n in array.shape)] = array
+    return torch.from_numpy(padded)
+
+
+def _check_sizes(weights: StackWeights, n_bytes: int) -> None:
+    """Raises: InputError for a network of which a program could not hold a tile."""
+    if not weights.n_mixtures and weights.n_classes > MAX_CLASSES:
+        raise InputError(
+            f"the engine triton draws from up to {MAX_CLASSES:,} classes, and this network has {weights.n_classes:,}; "
+            "take the engine reference, or a logistic-mixture head"
+        )
+    R, G = _padded(weights.projection.shape[1]), _padded(weights.projection.shape[2])
+    S, A = _padded(len(weights.skip_bias), BLOCK), _padded(len(weights.hidden_bias), BLOCK)
+    P = _padded(len(weights.out_bias))
+    largest = max(R * G, G * S, BLOCK * A, BLOCK * P) * n_bytes
+    if largest > MAX_TILE:
+        raise InputError(
+            f"the engine triton holds matrices of {MAX_TILE:,} bytes at once, and this network's take {largest:,} "
+            f"({R} residual, {G} gate, {S} skip and {A} head channels); take the engine reference"
+        )
+
+
+def _device() -> torch.device:
+    """Raises: InputError without a GPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if triton.knobs.runtime.interpret:
+        return torch.device("cpu")
+    raise InputError("the engine triton runs on a GPU, and torch finds none; leave it out to take the CPU's")

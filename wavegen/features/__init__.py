@@ -1,0 +1,1 @@
+"""Frames that condition a network beside its codes: what they are, and how they are taken of a recording."""

@@ -1,0 +1,198 @@
+"""Labels and feature frames -> the projected condition that engines read, and what labels let a model do. No torch.
+
+A labelled network embeds each label and projects the embeddings into the gates of every layer; a vocoder does the same
+with what its network at frame rate makes of the feature frames. Both happen here, once per label and per frame, so an
+engine sees only the sum that it adds to the layers' pre-activations and contains no conditioning variants.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.checkpoint import Checkpoint, Description
+from wavegen.errors import InputError
+from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.log_mel import SILENT
+from wavegen.sampling import Decoding
+
+Labels = Mapping[str, str | None]  # values by name; None is "unknown"
+
+CHUNK = 32  # frames that are projected at a time
+
+
+def label_indices(known: Mapping[str, Sequence[str]], given: Labels) -> dict[str, int]:
+    """Turn label values into the rows of their embeddings; a label that is None or left out becomes "unknown".
+
+    `known` holds the values each label had in training; row `len(values)` is the one trained for "unknown".
+
+    Raises: InputError if the model has no such label or the label no such value; it names those that exist.
+    """
+    for name in given:
+        if name not in known:
+            labels = f"its labels are {', '.join(known)}" if known else "it has no labels"
+            raise InputError(f"the model has no label {name!r}; {labels}")
+    indices = {}
+    for name, values in known.items():
+        value = given.get(name)
+        if value is None:
+            indices[name] = len(values)
+        elif value in values:
+            indices[name] = list(values).index(value)
+        else:
+            shown = ", ".join(values[:12]) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
+            raise InputError(f"label {name} has no value {value!r}; it knows {shown}")
+    return indices
+
+
+def known_labels(known: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> dict[str, str | None]:
+    """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
+    return {name: given[name] if given.get(name) in values else None for name, values in known.items()}
+
+
+def decoding_for(
+    checkpoint: Checkpoint,
+    streams: Sequence[Labels],
+    wanted: Mapping[str, float | int | None],
+    labels_follow: bool = False,
+) -> Decoding:
+    """How a model is to draw streams of some labels: by its own defaults, but for what is wanted and not None.
+
+    A model's own guidance is for labels; where none are given, nor follow, it is left out.
+
+    Raises: InputError for what the head does not have, or guidance that could have no effect.
+    """
+    described = checkpoint.description
+    decoding = described.make_decoding(**wanted)
+    decoding.check_head(described.head)
+    if not decoding.is_guided:
+        return decoding
+    is_given = any(value is not None for labels in streams for value in labels.values())
+    has_labels = bool(described.labels) and (labels_follow or is_given)
+    if not has_labels and wanted.get("guidance") is None:
+        return replace(decoding, guidance=1.0)
+    if not described.labels:
+        raise InputError(f"guidance makes labels count for more, and {checkpoint.path} has none")
+    if not has_labels:
+        raise InputError(f"guidance is {decoding.guidance:g}, and no label is given that it could make count for more")
+    if described.label_dropout == 0:
+        raise InputError(
+            f"guidance compares with no labels, and {checkpoint.path} was never trained so; "
+            "expected a recipe with training.label_dropout above 0"
+        )
+    return decoding
+
+
+def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:
+    """The labels of some streams, each followed by none: what a guided engine's condition is made of."""
+    return [labels for stream in streams for labels in (stream, {})]
+
+
+def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[np.float32] | None:
+    """The condition of the labels of each stream, which holds for all time.
+
+    Shapes: -> (B, 1, n_conditions, channels), or None for a model without labels. `channels` is what a layer's
+    convolution makes (2 * gate_channels).
+
+    Raises: InputError for a label or a value that the model does not know, or tensors that do not fit it.
+    """
+    described = checkpoint.description
+    rows = [label_indices(described.labels, labels) for labels in streams]
+    if not described.labels:
+        return None
+    size, channels = described.architecture.get("label_channels", 16), condition_channels(described)
+    tables = {
+        name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size)
+        for name, values in described.labels.items()
+    }
+    embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
+    n_conditions = described.n_conditions
+    project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
+    each = [row @ project.T for row in embedded]  # one by one: a product of many differs in its last bits
+    projected: NDArray[np.float32] = np.stack(each).reshape(len(streams), 1, n_conditions, channels)
+    return projected
+
+
+def condition_channels(described: Description) -> int:
+    """Numbers that enter each layer: as nn/gated.py says."""
+    n_gate: int = described.architecture["gate_channels"]
+    return n_gate if described.architecture.get("activation", "gated") == "relu" else 2 * n_gate
+
+
+class FrameConditioner:
+    """The condition that feature frames and labels make, for whatever steps it is wanted.
+
+    Frames are projected in chunks that do not depend on the calls, so that neither does a bit of the result; only the
+    newest chunks are kept. Beyond the last frame there is silence.
+
+    Shapes: frames (B, F, n_features), one label mapping per stream.
+
+    Raises: InputError if the model takes no such frames, or for a label that it does not know.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, streams: Sequence[Labels], frames: NDArray[np.floating]) -> None:
+        shape = checkpoint.description.architecture
+        if frames.ndim != 3 or frames.shape[2] != shape.get("n_features", 0) or not frames.shape[1]:
+            raise InputError(
+                f"frames are {frames.shape}; expected (streams, frames, {shape.get('n_features', 0)}) for this model"
+            )
+        self._frames = frames
+        self._look_ahead, self.hop = shape["look_ahead"], shape["hop"]
+        self._n_layers, channels = checkpoint.description.n_conditions, condition_channels(checkpoint.description)
+        hidden, n_features = shape["frame_channels"], shape["n_features"]
+        shapes = {
+            "around.weight": (2 * self._look_ahead + 1, hidden, n_features),
+            "around.bias": (hidden,),
+            "hidden.weight": (hidden, hidden),
+            "hidden.bias": (hidden,),
+            "project.weight": (self._n_layers * channels, hidden),
+        }
+        self._weights = {name: checkpoint.tensor(f"frame_network.{name}", *shape) for name, shape in shapes.items()}
+        self._of_labels = condition_of(checkpoint, streams)
+        self._chunks: dict[int, NDArray[np.float32]] = {}
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the sound that the frames tell of."""
+        return self._frames.shape[1] * self.hop
+
+    def at(self, first: int, n: int) -> SlowCondition[NDArray[np.float32]]:
+        """The condition of n steps from step `first` of the sound on."""
+        begin, end = first // self.hop, (first + n - 1) // self.hop + 2
+        numbers = range(begin // CHUNK, (end - 1) // CHUNK + 1)
+        self._chunks = {
+            number: self._chunks[number] if number in self._chunks else self._project(number) for number in numbers
+        }
+        values = np.concatenate(list(self._chunks.values()), axis=1)
+        skipped = begin - numbers.start * CHUNK
+        return SlowCondition(values[:, skipped : skipped + end - begin], self.hop, first - begin * self.hop)
+
+    def _project(self, number: int) -> NDArray[np.float32]:
+        """A chunk of the condition, (B, CHUNK, n_layers, channels)."""
+        given = with_neighbours(self._frames, number * CHUNK, (number + 1) * CHUNK, self._look_ahead)
+        values = project_frames(self._weights, given).reshape(len(given), CHUNK, self._n_layers, -1)
+        return values if self._of_labels is None else values + self._of_labels
+
+
+def with_neighbours(frames: NDArray[np.floating], begin: int, end: int, n: int) -> NDArray[np.float32]:
+    """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is silence."""
+    found = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
+    first, last = max(0, begin - n), min(frames.shape[1], end + n)
+    if first < last:
+        found[:, first - begin + n : last - begin + n] = frames[:, first:last]
+    return found
+
+
+def project_frames(weights: Mapping[str, NDArray[np.float32]], frames: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The numpy twin of `models.conditions.FrameNetwork`, from its tensors.
+
+    Shapes: frames (B, look_ahead + F + look_ahead, n_features) -> (B, F, n_layers * channels).
+    """
+    taps = weights["around.weight"]  # (2 * look_ahead + 1, hidden, n_features)
+    n = frames.shape[1] - len(taps) + 1
+    around: Any = weights["around.bias"] + sum(frames[:, tap : tap + n] @ weight.T for tap, weight in enumerate(taps))
+    hidden = np.maximum(np.maximum(around, 0) @ weights["hidden.weight"].T + weights["hidden.bias"], 0)
+    projected: NDArray[np.float32] = (hidden @ weights["project.weight"].T).astype(np.float32)
+    return projected

@@ -1,0 +1,207 @@
+"""A model played like an instrument: what is asked of it takes effect with the next block, without a click."""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.errors import InputError
+from wavegen.generation.conditioning import label_indices
+from wavegen.generation.session import Session
+from wavegen.generation.stream import hear
+from wavegen.sampling import DECODING, Decoding, check_seed, probabilities, uniforms
+
+BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
+TAKE_S = 600  # s of the newest sound that are kept
+LOOP_S = 0.5  # s of sound that repeat while it is frozen
+SILENCE = 1e-3  # of full scale: a sound that stays below it for as long as a loop has ended
+MAX_GAIN = 4.0
+SURPRISE_EVERY = 16  # one sample in so many is asked how much of a surprise it was
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What can be changed while it plays. `gain` is an amplitude; `take` counts beginnings, each with its `seed`."""
+
+    decoding: Decoding
+    seed: int
+    gain: float = 1.0
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    is_frozen: bool = False
+    take: int = 0
+
+
+@dataclass
+class Meter:
+    """What was just made."""
+
+    times_real_time: float = 0.0
+    # Bits per sample, under what it draws from (guidance included); None where the head lists no probabilities.
+    surprise: float | None = None
+
+
+class Live:
+    """Endless sound from a session, and its controls, which any thread may change while another asks for blocks.
+
+    With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature, top-p
+    or guidance bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
+    Where a sound has ended, as a word does, there is nothing to bend, and a change of label begins it anew.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.meter = Meter()
+        self.controls = Controls(session.decoding, session.seed, labels=session.labels)
+        self._changing = threading.RLock()
+        self._engine = session.engine
+        self._condition = session.condition
+        self._rate = session.description.sample_rate
+        self._taken = self._empty(TAKE_S)
+        self._recent = self._empty(LOOP_S)
+        self._n_made = 0
+        self._primed: Any = None
+
+    def change(self, **wanted: Any) -> None:
+        """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
+
+        Raises: InputError for what the model cannot do; nothing is changed then.
+        """
+        with self._changing:
+            self.controls = replace(self.controls, **self._checked(wanted))
+
+    def _checked(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Fields of `controls` as `change` takes them, each known to be possible."""
+        decoding = {name: wanted.pop(name) for name in DECODING if name in wanted}
+        if decoding:
+            wanted["decoding"] = replace(self.controls.decoding, **decoding)
+            wanted["decoding"].check_head(self.session.description.head)
+            if wanted["decoding"].is_guided and not self.session.decoding.is_guided:
+                raise InputError(
+                    "guidance takes twice the work; expected to have begun with some, and this began without"
+                )
+        if "labels" in wanted:
+            label_indices(self.session.description.labels, wanted["labels"])
+        if "seed" in wanted:
+            check_seed(wanted["seed"])
+        if "gain" in wanted:
+            if not math.isfinite(wanted["gain"]):
+                raise InputError(f"gain is {wanted['gain']}; expected a number from 0 to {MAX_GAIN:g}")
+            wanted["gain"] = min(max(wanted["gain"], 0.0), MAX_GAIN)
+        return wanted
+
+    def restart(self, seed: int) -> None:
+        """Begin anew with another seed; the take begins anew as well."""
+        with self._changing:
+            self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
+
+    def take(self) -> NDArray[np.float32]:
+        """The sound since the last `restart`, (T, streams), of which the newest `TAKE_S` are kept."""
+        blocks = self._taken.copy()  # in one go, for the engine's thread adds to it
+        return np.concatenate(blocks) if blocks else np.zeros((0, self._engine.n_streams), dtype=np.float32)
+
+    def newest(self, n: int) -> NDArray[np.float32]:
+        """The newest n samples of the first stream as they are heard, or as many of the last `LOOP_S` as there are."""
+        blocks = self._recent.copy()
+        return np.concatenate(blocks)[-n:, 0] * self.controls.gain if blocks else np.zeros(0, dtype=np.float32)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Waveforms (T, streams), endless."""
+        now = self.controls
+        self._begin()
+        loop: _Loop | None = None
+        while True:
+            wanted = self.controls
+            if wanted.labels != now.labels:
+                self._condition = self.session.condition_of(wanted.labels)
+                self._primed = None  # which was heard under the labels before
+                if self._has_ended():
+                    self._begin()
+            if wanted.take != now.take:
+                before = self._make(now) if loop is None else loop.read()
+                loop = None
+                self._taken = self._empty(TAKE_S)
+                self._begin()
+                block = _cross(before, self._make(wanted))
+            elif wanted.is_frozen and loop is None and self._recent:
+                loop = _Loop(np.concatenate(self._recent))
+                block = _cross(self._make(wanted), loop.read())
+            elif loop is not None and not wanted.is_frozen:
+                block = _cross(loop.read(), self._make(wanted))
+                loop = None
+            else:
+                block = self._make(wanted) if loop is None else loop.read()
+            self._recent.append(block)
+            block = block * np.linspace(now.gain, wanted.gain, len(block), dtype=np.float32)[:, None]
+            self._taken.append(block)
+            now = wanted
+            yield block
+
+    def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
+        """Room for the newest blocks of some seconds."""
+        return deque(maxlen=max(1, round(seconds * self._rate / BLOCKSIZE)))
+
+    def _has_ended(self) -> bool:
+        """Whether the newest `LOOP_S` are silent."""
+        is_long = len(self._recent) == self._recent.maxlen
+        return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
+
+    def _begin(self) -> None:
+        """Put every stream where it begins: after what it is to continue, if there is such a recording."""
+        self._n_made = 0
+        if self.session.prime is None:
+            self._engine.start()
+        elif self._primed is None:
+            self._engine.start()
+            hear(self._engine, self.session.prime, self._condition)
+            self._primed = self._engine.snapshot()
+        else:
+            self._engine.restore(self._primed)
+
+    def _make(self, controls: Controls) -> NDArray[np.float32]:
+        """The next block (BLOCKSIZE, streams)."""
+        began = time.perf_counter()
+        step = self._n_made + (0 if self.session.prime is None else len(self.session.prime))
+        draws = np.stack([uniforms(controls.seed, stream, step, BLOCKSIZE) for stream in range(self._engine.n_streams)])
+        description = self.session.description
+        logits = None
+        if description.head == "categorical":
+            logits = np.empty((*draws.shape, description.n_classes), dtype=np.float32)
+        codes = self._engine.advance(draws, controls.decoding, condition=self._condition, logits=logits)
+        if logits is not None:
+            asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY), 0)
+            given = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
+            self.meter.surprise = float(np.log2(1 / np.maximum(given, 1e-30)).mean())
+        self._n_made += BLOCKSIZE
+        block = self.session.codec.decode(codes[..., 0]).T
+        factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)
+        self.meter.times_real_time += (factor - self.meter.times_real_time) * (
+            0.05 if self.meter.times_real_time else 1
+        )
+        return block
+
+
+class _Loop:
+    """A stretch of sound (T, streams) that repeats without a seam: its end fades into what led to its beginning."""
+
+    def __init__(self, sound: NDArray[np.float32]) -> None:
+        n_fade = min(BLOCKSIZE, len(sound) // 2)
+        self._sound = sound[n_fade:].copy()
+        self._sound[-n_fade:] = _cross(self._sound[-n_fade:], sound[:n_fade])
+        self._at = 0
+
+    def read(self) -> NDArray[np.float32]:
+        places = (self._at + np.arange(BLOCKSIZE)) % len(self._sound)
+        self._at = int(places[-1]) + 1
+        return self._sound[places]
+
+
+def _cross(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fade from one sound to another, whose powers add up: they have nothing to do with each other."""
+    angle = np.linspace(0, np.pi / 2, len(before), dtype=np.float32)[:, None]
+    return before * np.cos(angle) + after * np.sin(angle)
