@@ -30,7 +30,7 @@ def bits_table(loaded: Checkpoint, name: str, split: Split, bits: float) -> Tabl
     described = loaded.description
     order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, described.make_codec())
     title = f"{loaded.path}, step {described.step}, {name} split"
-    table = Table("", f"bits per {split.store.form.unit}", title=title)
+    table = Table("", f"bits per {split.store.item_format.unit}", title=title)
     table.add_row("this model", f"{bits:.3f}")
     table.add_row("order-1 histogram (knows the one before)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
@@ -53,13 +53,13 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
             raise InputError(f"--set {setting}: only the data can be others here; expected data.KEY=VALUE")
     described = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
-    form = corpora.form_of(data)
+    item_format = corpora.item_format_of(data)
     takes = (described.sample_rate, tuple(described.shape), described.codec, described.n_classes)
     if takes != (getattr(data, "sample_rate", 0), tuple(getattr(data, "shape", ())), data.codec, data.n_classes):
         own = f"{described.sample_rate} Hz" if described.sample_rate else f"images of {tuple(described.shape)}"
         raise InputError(
             f"{loaded.path} takes {own} and {described.n_classes} {described.codec} classes; "
-            f"the data are asked for at {form.title} with {data.n_classes} {data.codec} classes"
+            f"the data are asked for at {item_format.title} with {data.n_classes} {data.codec} classes"
         )
     store, _ = corpora.open_corpus(data)
     if store.fingerprint != described.corpus_fingerprint:

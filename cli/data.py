@@ -8,14 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wavegen.data.audio import SoundForm
-from wavegen.data.images import ImageForm
+from wavegen.data.audio import SoundFormat
+from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 from wavegen.progress import say
 
-FOLDER_FORMS: dict[str, SoundForm | ImageForm] = {  # as in recipes/folder.yaml and images.yaml
-    "folder": SoundForm(16000),
-    "images": ImageForm(32, 32, 3),
+FOLDER_FORMATS: dict[str, SoundFormat | ImageFormat] = {  # as in recipes/folder.yaml and images.yaml
+    "folder": SoundFormat(16000),
+    "images": ImageFormat(32, 32, 3),
 }
 
 app = typer.Typer(no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
@@ -93,26 +93,28 @@ def prepare(
     if name in corpora.FOLDERS:
         if source is None:
             raise InputError("a folder of your own cannot be fetched; name it with --from FOLDER")
-        form = _form(FOLDER_FORMS[name], sample_rate, size)
+        item_format = _item_format(FOLDER_FORMATS[name], sample_rate, size)
     else:
         corpus = find_corpus(name)
-        form = _form(corpus.form, sample_rate, size)
+        item_format = _item_format(corpus.item_format, sample_rate, size)
         source = source or corpora.fetch_named(corpus, parts or [])
-    path, report = corpora.prepare(name, source, form)
+    path, report = corpora.prepare(name, source, item_format)
     for line in report.lines(most=1000) if report else [f"{source} is prepared already and has not changed"]:
         say(line)
     print(path)
 
 
-def _form(own: SoundForm | ImageForm, sample_rate: int | None, size: str | None) -> SoundForm | ImageForm:
-    """A corpus' own form, or the one that is asked for.
+def _item_format(
+    own: SoundFormat | ImageFormat, sample_rate: int | None, size: str | None
+) -> SoundFormat | ImageFormat:
+    """A corpus' own item_format, or the one that is asked for.
 
     Raises: InputError for a rate of images, a size of sound, or a size that is none.
     """
-    if isinstance(own, SoundForm):
+    if isinstance(own, SoundFormat):
         if size is not None:
             raise InputError(f"--size is {size}, and these are recordings; expected --sample-rate")
-        return SoundForm(sample_rate) if sample_rate else own
+        return SoundFormat(sample_rate) if sample_rate else own
     if sample_rate is not None:
         raise InputError(f"--sample-rate is {sample_rate}, and these are images; expected --size")
     if size is None:
@@ -120,4 +122,4 @@ def _form(own: SoundForm | ImageForm, sample_rate: int | None, size: str | None)
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([13]))?", size)
     if match is None:
         raise InputError(f"--size is {size}; expected HEIGHTxWIDTHx1 or HEIGHTxWIDTHx3, such as 28x28x1")
-    return ImageForm(int(match[1]), int(match[2]), int(match[3] or own.n_colours))
+    return ImageFormat(int(match[1]), int(match[2]), int(match[3] or own.n_colours))

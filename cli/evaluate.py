@@ -82,7 +82,7 @@ def evaluate(
     codec, features = described.make_codec(), described.make_features()
     framer = make_framer(network, store, features)
     total = sum(segment.n_samples for segment in chosen)
-    say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.form.amount(total)}")
+    say(f"{split} split of {store.corpus}: {len(chosen)} recordings, {store.item_format.amount(total)}")
     n_most = total if seconds is None else round(seconds * rate)
     with bar("Evaluating", min(total, n_most)) as running:
         bits = bits_per_sample(

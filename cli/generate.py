@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wavegen.engines import n_at_once
-from wavegen.generation.session import Wish
+from wavegen.generation.session import GenerationOptions
 from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 from wavegen.sampling import fresh_seed
@@ -66,7 +66,7 @@ def generate(
     """
     seed = fresh_seed() if seed is None else seed
     paths = _paths(out or Path(f"{Path(model).resolve().stem}-{seed}.wav"), n, prime)
-    wish = Wish(
+    wish = GenerationOptions(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

@@ -19,8 +19,8 @@ from wavegen.generation import images as drawing
 from wavegen.progress import bar, console, say
 from wavegen.sampling import fresh_seed
 
-from .blocks import half_blocks
 from .corpus import Split, bits_table, open_split
+from .half_blocks import half_blocks
 from .options import (
     Device,
     EngineName,
@@ -77,10 +77,10 @@ def sample(
     wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
-    canvas = drawing.Canvas(loaded, each, wanted, engine, device, precision)
-    say(f"{model}: engine {canvas.engine_title}, {canvas.decoding.title}, seed {seed}")
-    codes = _grown(canvas, canvas.rows(seed), n)
-    drawing.write(path, drawing.grid(canvas.pixels(codes), _n_columns(n)))
+    session = drawing.ImageSession(loaded, each, wanted, engine, device, precision)
+    say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {seed}")
+    codes = _grown(session, session.rows(seed), n)
+    drawing.write(path, drawing.grid(session.pixels(codes), _n_columns(n)))
     print(path)
 
 
@@ -116,13 +116,13 @@ def complete(
     wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
-    canvas = drawing.Canvas(loaded, each, wanted, engine, device, precision)
-    shape = (canvas.height, canvas.width, canvas.n_colours)
+    session = drawing.ImageSession(loaded, each, wanted, engine, device, precision)
+    shape = (session.height, session.width, session.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
-    given = np.where(np.repeat(stays, canvas.n_colours, axis=1), canvas.codes(pixels), -1)
-    say(f"{model}: engine {canvas.engine_title}, {canvas.decoding.title}, seed {seed}")
-    codes = _grown(canvas, canvas.rows(seed, np.repeat(given[None], n, axis=0)), n)
-    shown = np.concatenate([(pixels * stays[..., None])[None], canvas.pixels(codes)])
+    given = np.where(np.repeat(stays, session.n_colours, axis=1), session.codes(pixels), -1)
+    say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {seed}")
+    codes = _grown(session, session.rows(seed, np.repeat(given[None], n, axis=0)), n)
+    shown = np.concatenate([(pixels * stays[..., None])[None], session.pixels(codes)])
     drawing.write(path, drawing.grid(shown, _n_columns(n + 1)))
     print(path)
 
@@ -151,13 +151,13 @@ def evaluate(
     opened = open_split(loaded, split, settings)
     store, _, chosen = opened
     described, codec = loaded.description, loaded.description.make_codec()
-    n_codes = store.form.n_values(len(chosen) if n is None else min(n, len(chosen)))
-    say(f"{split} split of {store.corpus}: {store.form.amount(n_codes)}")
+    n_codes = store.item_format.n_values(len(chosen) if n is None else min(n, len(chosen)))
+    say(f"{split} split of {store.corpus}: {store.item_format.amount(n_codes)}")
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
     Console(markup=False).print(bits_table(loaded, split, opened, bits))
-    print(f"{bits * store.form.n_values(1) * np.log(2):.2f} nats an image")
+    print(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
 
 
 @app.command("classify")
@@ -201,7 +201,7 @@ def classify(
 def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Path]) -> Table:
     """What each image is found to be, and how sure that is."""
     from wavegen.data.windows import pixel_table
-    from wavegen.evaluation.bits import bits_under_labels
+    from wavegen.evaluation.bits import bits_by_label
 
     ((name, values),) = loaded.description.labels.items()
     height, width, n_colours = loaded.description.shape
@@ -209,7 +209,7 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
     table = Table("image", name, "probability")
     for path in paths:
         pixels = images.read(path, (height, width, n_colours))
-        bits = bits_under_labels(network, codes_of[pixels.reshape(1, -1)])[0]
+        bits = bits_by_label(network, codes_of[pixels.reshape(1, -1)])[0]
         found = int(bits.argmin())
         share = 1 / np.exp2(bits[found] - bits).sum()
         table.add_row(str(path), values[found], f"{share:.3f}")
@@ -219,7 +219,7 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
 def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split: str, n: int | None) -> None:
     """Classify a split, or n images evenly spaced through it, and print what came of it."""
     from wavegen.data.windows import Coder, evenly_spaced
-    from wavegen.evaluation.bits import bits_under_labels, bits_whatever_the_label, n_under_labels
+    from wavegen.evaluation.bits import bits_by_label, label_batch_size, marginal_bits
 
     ((name, values),) = loaded.description.labels.items()
     store, segments = opened.store, opened.chosen
@@ -232,12 +232,12 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     coder = Coder(store, loaded.description.make_codec())
     true = np.array([values.index(segment.labels[name]) for segment in taken])
     bits, found = np.empty((len(taken), len(values))), np.empty(len(taken), dtype=int)
-    at_once = n_under_labels(store.form.n_values(1))
+    at_once = label_batch_size(store.item_format.n_values(1))
     with bar("Classifying", len(taken)) as running:
         for first in range(0, len(taken), at_once):
             some = slice(first, min(first + at_once, len(taken)))
             codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in taken[some]])
-            bits[some] = bits_under_labels(network, codes)
+            bits[some] = bits_by_label(network, codes)
             found[some] = bits[some].argmin(axis=1)
             running.update(some.stop, f"{(found == true)[: some.stop].mean():.2%} right")
     counts = np.zeros((len(values), len(values)), dtype=int)
@@ -245,7 +245,7 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     Console(markup=False).print(_mistakes(name, values, counts, f"{loaded.path}, {split} split"))
     n_right = int((found == true).sum())
     print(f"{n_right} of {len(taken)} images right: {n_right / len(taken):.2%}")
-    told, whatever = bits[np.arange(len(taken)), true].mean(), bits_whatever_the_label(bits).mean()
+    told, whatever = bits[np.arange(len(taken)), true].mean(), marginal_bits(bits).mean()
     print(f"{told * np.log(2):.2f} nats an image, its {name} given; {whatever * np.log(2):.2f} whatever its {name}")
 
 
@@ -294,14 +294,14 @@ def _n_columns(n: int) -> int:
     return int(np.ceil(np.sqrt(n)))
 
 
-def _grown(canvas: drawing.Canvas, rows: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+def _grown(session: drawing.ImageSession, rows: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
     """All rows (n, height, row_length), shown on a terminal while they come, as many images as fit."""
-    codes = np.zeros((n, canvas.height, canvas.row_length), dtype=np.int64)
-    n_shown = min(n, (console.width - 1) // (canvas.width + 1))
+    codes = np.zeros((n, session.height, session.row_length), dtype=np.int64)
+    n_shown = min(n, (console.width - 1) // (session.width + 1))
     is_shown = console.is_terminal and n_shown > 0
     with Screen(console=console, auto_refresh=False) as screen:
         for number, row in enumerate(rows):
             codes[:, number] = row
-            if is_shown and (number % 2 or number == canvas.height - 1):
-                screen.update(half_blocks(drawing.grid(canvas.pixels(codes[:n_shown]), n_shown, gap=1)), refresh=True)
+            if is_shown and (number % 2 or number == session.height - 1):
+                screen.update(half_blocks(drawing.grid(session.pixels(codes[:n_shown]), n_shown, gap=1)), refresh=True)
     return codes

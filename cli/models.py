@@ -10,8 +10,8 @@ from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Description
-from wavegen.data.audio import SoundForm
-from wavegen.data.images import ImageForm
+from wavegen.data.audio import SoundFormat
+from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
 from .options import Model, check_out
@@ -37,7 +37,7 @@ def list_models() -> None:
         table.add_row(
             name,
             described.about,
-            f"{described.corpus}, {_form(described)}",
+            f"{described.corpus}, {_audio_or_image_format(described)}",
             ", ".join(described.labels) or "-",
             ", ".join(f"{bits:.2f} ({split})" for split, bits in described.bits.items()),
         )
@@ -84,7 +84,9 @@ def inspect(model: Model) -> None:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
         table.add_row("cost of precisions", costs)
     table.add_row("drawn with", described.make_decoding().title)
-    table.add_row("form", f"{_form(described)}, {described.codec} codec with {described.n_classes} classes")
+    table.add_row(
+        "format", f"{_audio_or_image_format(described)}, {described.codec} codec with {described.n_classes} classes"
+    )
     table.add_row("parameters", f"{size.n_parameters:,}")
     if described.shape:
         n_codes = int(np.prod(described.shape))
@@ -107,9 +109,9 @@ def inspect(model: Model) -> None:
     Console(markup=False).print(table)
 
 
-def _form(described: Description) -> str:
+def _audio_or_image_format(described: Description) -> str:
     """What a model makes, for people."""
     if not described.shape:
-        return SoundForm(described.sample_rate).title
+        return SoundFormat(described.sample_rate).title
     height, width, n_colours = described.shape
-    return ImageForm(height, width, n_colours).title
+    return ImageFormat(height, width, n_colours).title

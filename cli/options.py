@@ -8,7 +8,7 @@ import typer
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
-from wavegen.generation.session import Session, Wish
+from wavegen.generation.session import GenerationOptions, Session
 from wavegen.progress import say
 
 Model = Annotated[
@@ -93,7 +93,7 @@ def check_out(option: str, suffix: str, path: Path, *given: Path | None) -> Path
 
 def open_session(
     model: Path,
-    wish: Wish,
+    wish: GenerationOptions,
     loaded: Checkpoint | None = None,
     *,
     frames_follow: bool = False,

@@ -19,7 +19,7 @@ from rich.table import Table
 from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.live import BLOCKSIZE, Live
-from wavegen.generation.session import Session, Wish
+from wavegen.generation.session import GenerationOptions, Session
 from wavegen.generation.stream import n_samples
 from wavegen.playback import Card, Player, output_devices, resampled
 from wavegen.progress import console, say
@@ -42,7 +42,7 @@ from .options import (
     parse_labels,
 )
 from .osc import listening
-from .stage import Stage
+from .play_screen import PlayScreen
 
 TRIAL_S = 0.15  # how long the engine is timed before playing
 PICTURES_PER_S = 12
@@ -99,7 +99,7 @@ def play(
         return
     if record is not None:
         check_out("--record", ".wav", record, prime)
-    wish = Wish(
+    wish = GenerationOptions(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -152,7 +152,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
             if title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
                 player.run()
             else:
-                _perform(player, Stage(live, player, rate, title))
+                _perform(player, PlayScreen(live, player, rate, title))
     finally:
         sys.setswitchinterval(before)
         gc.unfreeze()
@@ -163,7 +163,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
         )
 
 
-def _perform(player: Player, stage: Stage) -> None:
+def _perform(player: Player, stage: PlayScreen) -> None:
     """Play with a picture and keys."""
     with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
         drawn_at = 0.0

@@ -16,7 +16,7 @@ from wavegen.data.audio import SUFFIXES
 from wavegen.engines import n_at_once
 from wavegen.errors import InputError
 from wavegen.features.log_mel import FRAME_SUFFIXES
-from wavegen.generation.session import LoadedModel, Wish
+from wavegen.generation.session import GenerationOptions, LoadedModel
 from wavegen.progress import bar, say
 
 from .options import (
@@ -72,7 +72,7 @@ def vocode(
         wavegen vocode runs/vocoder hello.npy again.wav --temperature 0.9
         wavegen vocode runs/vocoder recordings again
     """
-    wish = Wish(
+    wish = GenerationOptions(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -102,7 +102,7 @@ def vocode(
     write([out], render(session, n_samples), session.description.sample_rate, plot)
 
 
-def _vocode_folder(model: Path, wish: Wish, source: Path, out: Path, plot: bool) -> None:
+def _vocode_folder(model: Path, wish: GenerationOptions, source: Path, out: Path, plot: bool) -> None:
     """Make everything below a folder again, and name what could not be read.
 
     Raises: InputError if there is nothing, OUT is no folder, what would be written is there twice or is a recording to

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import wavegen
 from wavegen import checkpoint, recipe
 from wavegen.data import corpora, splits
-from wavegen.data.images import ImageForm
+from wavegen.data.images import ImageFormat
 from wavegen.data.store import Store
 from wavegen.data.windows import Segment
 from wavegen.features.log_mel import SILENT, LogMel
@@ -73,10 +73,10 @@ def real_digits(model: str) -> tuple[Digits, Digits]:
 
 def from_segments(store: Store, segments: list[Segment]) -> Digits:
     each = [store.samples[one.start : one.start + one.n_samples] for one in segments]
-    if isinstance(store.form, ImageForm):
-        inputs = from_pixels(np.stack(each).reshape(len(each), store.form.height, store.form.width))
+    if isinstance(store.item_format, ImageFormat):
+        inputs = from_pixels(np.stack(each).reshape(len(each), store.item_format.height, store.item_format.width))
     else:
-        inputs = from_sounds([samples / 32768 for samples in each], store.form.sample_rate)
+        inputs = from_sounds([samples / 32768 for samples in each], store.item_format.sample_rate)
     return Digits(inputs, torch.tensor([int(one.labels["digit"]) for one in segments]))
 
 

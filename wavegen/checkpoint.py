@@ -22,7 +22,7 @@ from wavegen.errors import InputError
 from wavegen.features.log_mel import LogMel
 from wavegen.sampling import DECODING, Decoding
 
-FORMAT = 1
+MODEL_FORMAT = 1
 MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -129,7 +129,7 @@ class Checkpoint:
 
 def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
     """Write a model file; it appears whole or not at all."""
-    metadata = {"wavegen": json.dumps({"format": FORMAT, **asdict(description), "recipe": recipe})}
+    metadata = {"wavegen": json.dumps({"format": MODEL_FORMAT, **asdict(description), "recipe": recipe})}
     contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     files.write(path, serialise(contiguous, metadata))
 
@@ -175,9 +175,9 @@ def load(model: Path) -> Checkpoint:
     try:
         values = json.loads(metadata["wavegen"])
         found = values.pop("format")
-        if found > FORMAT:
+        if found > MODEL_FORMAT:
             raise InputError(
-                f"{path} has model format {found}; this wavegen reads up to {FORMAT}, so install a newer one"
+                f"{path} has model format {found}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
             )
         recipe = values.pop("recipe")
         known = {one.name for one in fields(Description)}

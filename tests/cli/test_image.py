@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import REAL_DATA, write_images
 from wavegen import checkpoint, recipe
-from wavegen.cli import blocks
+from wavegen.cli import half_blocks
 from wavegen.cli.main import app
 from wavegen.data.images import read_idx
 from wavegen.errors import InputError
@@ -233,7 +233,7 @@ def test_two_rows_of_pixels_become_one_of_characters():
     pixels = np.zeros((3, 2, 1), dtype=np.uint8)
     pixels[0] = 255
     shown = io.StringIO()
-    Console(file=shown, force_terminal=True, color_system="truecolor", width=20).print(blocks.half_blocks(pixels))
+    Console(file=shown, force_terminal=True, color_system="truecolor", width=20).print(half_blocks.half_blocks(pixels))
     lines = shown.getvalue().splitlines()
     assert [line.count(blocks.UPPER_HALF) for line in lines if line] == [2, 2]
     assert "38;2;255;255;255" in lines[0]

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from tests.conftest import tiny_checkpoint
 from tests.test_playback import FakeCard
-from wavegen.cli import keys, osc, stage
+from wavegen.cli import keys, osc, play_screen
 from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
 from wavegen.generation.live import Live
-from wavegen.generation.session import Session, Wish
+from wavegen.generation.session import GenerationOptions, Session
 from wavegen.playback import Player
 
 
@@ -97,12 +97,12 @@ def test_a_card_that_goes_leaves_the_take(tiny_run, tmp_path, monkeypatch):
 @pytest.fixture
 def scene():
     checkpoint = tiny_checkpoint(labels={"who": 2})
-    live = Live(Session(checkpoint, Wish(seed=3)))
+    live = Live(Session(checkpoint, GenerationOptions(seed=3)))
     blocks = live.blocks()
     for _ in range(3):
         next(blocks)
     player = Player(blocks, 1, 64, FakeCard)
-    return live, player, stage.Stage(live, player, 8000, "tiny on a fake")
+    return live, player, play_screen.PlayScreen(live, player, 8000, "tiny on a fake")
 
 
 def shown(scene) -> str:
@@ -136,8 +136,10 @@ def test_guidance_has_keys_where_it_was_begun_with(scene):
     scene[2].press("G")
     assert "this began without" in shown(scene)
     assert "g/G" not in shown(scene)
-    live = Live(Session(tiny_checkpoint(labels={"who": 2}), Wish(seed=3, labels={"who": "0"}, guidance=1.5)))
-    guided = live, None, stage.Stage(live, scene[1], 8000, "guided")
+    live = Live(
+        Session(tiny_checkpoint(labels={"who": 2}), GenerationOptions(seed=3, labels={"who": "0"}, guidance=1.5))
+    )
+    guided = live, None, play_screen.PlayScreen(live, scene[1], 8000, "guided")
     for key in ("G", "g", "g"):
         guided[2].press(key)
     assert live.controls.decoding.guidance == 1.25
@@ -145,10 +147,10 @@ def test_guidance_has_keys_where_it_was_begun_with(scene):
 
 
 def test_every_key_is_on_the_screen_of_a_narrow_terminal(scene, monkeypatch):
-    monkeypatch.setattr(stage, "console", Console(width=60))
+    monkeypatch.setattr(play_screen, "console", Console(width=60))
     text = shown(scene)
-    assert all(key.replace(" ", stage.UNBROKEN) in text for key in stage.KEYS)
-    assert all(len(line.rstrip()) <= 60 for line in text.splitlines() if stage.UNBROKEN in line)
+    assert all(key.replace(" ", play_screen.UNBROKEN) in text for key in play_screen.KEYS)
+    assert all(len(line.rstrip()) <= 60 for line in text.splitlines() if play_screen.UNBROKEN in line)
 
 
 def test_the_screen_tells_what_sounds(scene):
@@ -170,12 +172,12 @@ def test_the_screen_tells_what_sounds(scene):
 
 def test_a_spectrogram_column_is_dark_where_the_sound_is():
     tone = np.sin(np.arange(512) * 2 * np.pi * 0.25).astype(np.float32)
-    column = stage.spectrum(tone)
-    assert len(column) == stage.ROWS
+    column = play_screen.spectrum(tone)
+    assert len(column) == play_screen.ROWS
     assert column[8] in "▓█"
     assert column[0] == " "
-    assert stage.spectrum(np.zeros(512, dtype=np.float32)) == " " * stage.ROWS
-    assert stage.level_bar(np.zeros(9, dtype=np.float32)).endswith("-70.0 dB")
+    assert play_screen.spectrum(np.zeros(512, dtype=np.float32)) == " " * play_screen.ROWS
+    assert play_screen.level_bar(np.zeros(9, dtype=np.float32)).endswith("-70.0 dB")
 
 
 def test_keys_are_split():

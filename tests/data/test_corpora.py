@@ -11,7 +11,7 @@ import soundfile
 from tests.conftest import REAL_DATA, write_recordings
 from wavegen.codec import MuLaw
 from wavegen.data import corpora, download, sources, splits, store
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundFormat
 from wavegen.data.named import find_corpus
 from wavegen.data.windows import Coder
 from wavegen.errors import InputError
@@ -68,14 +68,14 @@ def test_preparing_that_is_interrupted_leaves_the_older_store_and_nothing_half_m
     write_recordings(tmp_path / "in")
     first, _ = corpora.open_corpus(folder_data(tmp_path / "in"))
     soundfile.write(tmp_path / "in" / "new.wav", np.zeros(100), RATE)
-    decode, n_decoded = SoundForm.decode, itertools.count(1)
+    decode, n_decoded = SoundFormat.decode, itertools.count(1)
 
     def interrupted(self, name, file, notes):
         if next(n_decoded) == 4:
             raise KeyboardInterrupt  # Ctrl-C
         yield from decode(self, name, file, notes)
 
-    monkeypatch.setattr(SoundForm, "decode", interrupted)
+    monkeypatch.setattr(SoundFormat, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         corpora.open_corpus(folder_data(tmp_path / "in"))
     assert [store.load(path).fingerprint for path in store.root().iterdir()] == [first.fingerprint]
@@ -125,7 +125,7 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path):
 def test_folders_linked_in_circles_end(tmp_path):
     write_recordings(tmp_path / "in")
     (tmp_path / "in" / "low" / "again").symlink_to(tmp_path / "in")
-    assert len(list(sources.items_in(tmp_path / "in", SoundForm(RATE)))) == 6
+    assert len(list(sources.items_in(tmp_path / "in", SoundFormat(RATE)))) == 6
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar", "zip"])
@@ -245,7 +245,7 @@ def test_too_few_recordings_to_split_are_refused(tmp_path):
 
 def test_librispeech_is_split_by_speaker_or_officially(tmp_path):
     write_librispeech(tmp_path / "in", n_speakers=20)
-    path, report = corpora.prepare("librispeech", tmp_path / "in", SoundForm(16000))
+    path, report = corpora.prepare("librispeech", tmp_path / "in", SoundFormat(16000))
     assert report.n_recordings == 40
     data = librispeech_data(split="speaker", labels=["speaker"])
     opened, _ = corpora.open_corpus(data)
@@ -273,7 +273,7 @@ def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
         corpora.open_corpus(librispeech_data())
     write_recordings(tmp_path / "in")
     with pytest.raises(InputError, match="the layout of librispeech"):
-        corpora.prepare("librispeech", tmp_path / "in", SoundForm(16000))
+        corpora.prepare("librispeech", tmp_path / "in", SoundFormat(16000))
     with pytest.raises(InputError, match="unknown corpus 'libri'"):
         find_corpus("libri")
 
@@ -281,7 +281,7 @@ def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path):
 def test_several_sources_of_one_corpus_live_side_by_side(tmp_path):
     for name, n in {"a": 10, "b": 20}.items():
         write_librispeech(tmp_path / name, n_speakers=n)
-        corpora.prepare("librispeech", tmp_path / name, SoundForm(16000))
+        corpora.prepare("librispeech", tmp_path / name, SoundFormat(16000))
     with pytest.raises(
         InputError, match=r"prepared from 2 sources at 16000 Hz; choose with --set data\.source=.*/a or"
     ):
@@ -296,7 +296,7 @@ def test_a_song_beside_the_archives_does_not_hide_them(tmp_path):
     with tarfile.open(tmp_path / "downloads" / "x.tar", "w") as tar:
         tar.add(tmp_path / "in" / "LibriSpeech", "LibriSpeech")
     soundfile.write(tmp_path / "downloads" / "song.wav", np.zeros(100), RATE)
-    _, report = corpora.prepare("librispeech", tmp_path / "downloads", SoundForm(16000))
+    _, report = corpora.prepare("librispeech", tmp_path / "downloads", SoundFormat(16000))
     assert report.n_recordings == 20
 
 
@@ -345,7 +345,7 @@ def test_harmonics_above_half_the_rate_are_left_out():
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "librispeech").exists(), reason="the real recordings are not here")
 def test_the_real_librispeech_sample_prepares_whole():
-    path, report = corpora.prepare("librispeech", REAL_DATA / "librispeech", SoundForm(16000))
+    path, report = corpora.prepare("librispeech", REAL_DATA / "librispeech", SoundFormat(16000))
     assert (report.n_recordings, len(report.left_out)) == (266, 0)
     assert abs(report.n_values / 16000 / 60 - 53.1) < 0.1
     lines = (REAL_DATA / "librispeech" / "FILES.tsv").read_text().splitlines()[1:]
@@ -422,7 +422,7 @@ def test_parts_are_fetched_by_name_and_unknown_ones_refused_first(tmp_path, monk
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "fsdd").exists(), reason="the real recordings are not here")
 def test_the_real_digits_prepare_whole():
-    path, report = corpora.prepare("digits", REAL_DATA / "fsdd", SoundForm(RATE))
+    path, report = corpora.prepare("digits", REAL_DATA / "fsdd", SoundFormat(RATE))
     assert (report.n_recordings, report.n_speakers, len(report.left_out)) == (3000, 6, 0)
     assert abs(report.n_values / RATE / 60 - 21.87) < 0.01
     data = DigitsData(corpus="digits", sample_rate=RATE)
@@ -433,6 +433,6 @@ def test_the_real_digits_prepare_whole():
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "music").exists(), reason="the real recordings are not here")
 def test_the_real_music_prepares_whole():
-    _, report = corpora.prepare("music", REAL_DATA / "music", SoundForm(16000))
+    _, report = corpora.prepare("music", REAL_DATA / "music", SoundFormat(16000))
     assert (report.n_recordings, len(report.left_out)) == (4, 0)
     assert abs(report.n_values / 16000 - 278.3) < 1

@@ -14,7 +14,7 @@ import soundfile
 
 from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen.data import corpora, sources, store
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundFormat
 from wavegen.errors import InputError
 
 RATE = 16000
@@ -78,7 +78,7 @@ def write_mixed_folder(folder: Path) -> tuple[set[str], dict[str, str]]:
 
 def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path):
     good, bad = write_mixed_folder(tmp_path / "in")
-    path, report = corpora.prepare("folder", tmp_path / "in", SoundForm(RATE))
+    path, report = corpora.prepare("folder", tmp_path / "in", SoundFormat(RATE))
     assert {recording.name for recording in store.load(path).recordings} == good
     assert set(report.left_out) == set(bad)
     for name, word in bad.items():
@@ -122,7 +122,7 @@ def test_what_may_not_be_read_is_named(tmp_path):
     (folder / "secret.wav").chmod(0)
     (folder / "locked").chmod(0)
     try:
-        _, report = corpora.prepare("folder", folder, SoundForm(RATE))
+        _, report = corpora.prepare("folder", folder, SoundFormat(RATE))
         assert set(report.left_out) == {"secret.wav", "locked"}
         assert "may not be read" in report.left_out["locked"]
     finally:
@@ -141,7 +141,7 @@ def test_an_entry_that_swells_beyond_measure_is_left_out(tmp_path, monkeypatch):
         for name in ("bomb.wav", "0.wav", "1.wav"):
             tar.add(tmp_path / name, name)
     for archive in ("x.zip", "x.tar.gz"):
-        _, report = corpora.prepare("folder", tmp_path / archive, SoundForm(RATE))
+        _, report = corpora.prepare("folder", tmp_path / archive, SoundFormat(RATE))
         assert report.n_recordings == 2
         assert "unpacks to more than" in report.left_out["bomb.wav"]
 
@@ -167,13 +167,13 @@ def test_damaged_and_encrypted_archives_are_one_sentence(tmp_path):
         path = tmp_path / f"{number}.zip"
         path.write_bytes(damage)
         with pytest.raises(InputError, match="is damaged or incomplete"):
-            corpora.prepare("folder", path, SoundForm(RATE))
+            corpora.prepare("folder", path, SoundFormat(RATE))
     encrypted = bytearray(whole)
     encrypted[6] |= 1  # the flag in the local header, and in the directory
     encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "locked.zip").write_bytes(encrypted)
     with pytest.raises(InputError, match="encrypted"):
-        corpora.prepare("folder", tmp_path / "locked.zip", SoundForm(RATE))
+        corpora.prepare("folder", tmp_path / "locked.zip", SoundFormat(RATE))
 
 
 def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
@@ -182,6 +182,6 @@ def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
     alive = tmp_path / "stores" / f"folder-16000-abc.{os.getpid()}.partial"
     for folder in (abandoned, alive):
         folder.mkdir(parents=True)
-    corpora.prepare("folder", tmp_path / "a.wav", SoundForm(RATE))
+    corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
     assert alive.exists()
     assert not abandoned.exists()

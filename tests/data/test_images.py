@@ -11,8 +11,8 @@ from PIL import Image
 from tests.conftest import REAL_DATA, write_images
 from wavegen.codec import Linear
 from wavegen.data import corpora, images, splits, store
-from wavegen.data.form import Notes
-from wavegen.data.images import ImageForm, read_idx
+from wavegen.data.images import ImageFormat, read_idx
+from wavegen.data.item_format import Notes
 from wavegen.data.windows import Coder, WindowRule, Windows
 from wavegen.errors import InputError
 from wavegen.recipe import Cifar10Data, ImageFolderData, MnistData
@@ -109,9 +109,9 @@ def test_binary_pixels_are_drawn_once_and_as_often_white_as_they_are_bright(tmp_
     assert not drawn[pixels.reshape(3000, 20) == 0].any()
     (other,) = (folder for folder, _ in store.prepared("mnist"))
     assert other.name.startswith("mnist-5x4x1-binary-")
-    form = ImageForm(5, 4, 1, is_binary=True)
+    item_format = ImageFormat(5, 4, 1, is_binary=True)
     again, differently = (
-        next(form.decode(name, pixels[0].astype(np.uint8), Notes())) for name in ("train-00000", "train-00001")
+        next(item_format.decode(name, pixels[0].astype(np.uint8), Notes())) for name in ("train-00000", "train-00001")
     )
     np.testing.assert_array_equal(again, opened.samples[:20])
     assert (again != differently).any()
@@ -119,7 +119,7 @@ def test_binary_pixels_are_drawn_once_and_as_often_white_as_they_are_bright(tmp_
 
 def test_another_form_is_prepared_from_where_the_first_came(tmp_path):
     write_mnist(tmp_path / "in")
-    corpora.prepare("mnist", tmp_path / "in", ImageForm(5, 4, 1))
+    corpora.prepare("mnist", tmp_path / "in", ImageFormat(5, 4, 1))
     opened, report = corpora.open_corpus(mnist(None, size=(3, 3)))
     assert report.changed["resized"] == 80
     assert len(opened.samples) == 80 * 9
@@ -152,7 +152,7 @@ def save(path: Path, mode: str, size=(8, 8), **options) -> Path:
 )
 def test_every_kind_of_picture_becomes_colours(tmp_path, name, mode, changes):
     notes = Notes()
-    (pixels,) = ImageForm(8, 8, 3).decode(name, save(tmp_path / name, mode), notes)
+    (pixels,) = ImageFormat(8, 8, 3).decode(name, save(tmp_path / name, mode), notes)
     assert notes.changes == changes
     assert pixels.shape == (192,)
     assert len(np.unique(pixels)) > 1
@@ -175,13 +175,13 @@ def test_an_image_held_sideways_is_turned_and_one_that_moves_is_cut(tmp_path):
     exif[images.ORIENTATION] = 6
     notes = Notes()
     path = save(tmp_path / "sideways.jpg", "RGB", (8, 4), exif=exif.tobytes())
-    (pixels,) = ImageForm(8, 4, 3).decode("sideways.jpg", path, notes)
+    (pixels,) = ImageFormat(8, 4, 3).decode("sideways.jpg", path, notes)
     assert notes.changes == ["turned upright"]
     assert len(pixels) == 96
     frames = [Image.fromarray(np.full((8, 8), shade, dtype=np.uint8)) for shade in (0, 255)]
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
     notes = Notes()
-    (pixels,) = ImageForm(8, 8, 1).decode("moves.gif", tmp_path / "moves.gif", notes)
+    (pixels,) = ImageFormat(8, 8, 1).decode("moves.gif", tmp_path / "moves.gif", notes)
     assert "cut to their first frame" in notes.changes
     assert not pixels.any()
 
@@ -205,7 +205,7 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path, monkeyp
         "lost.tiff": "Pillow cannot read it (TypeError", "floating.tiff": "floating point",
         "nothing there.png": "link", "vast.png": "claims 40 x 40 pixels",
     }  # fmt: skip
-    path, report = corpora.prepare("images", folder, ImageForm(8, 6, 3))
+    path, report = corpora.prepare("images", folder, ImageFormat(8, 6, 3))
     assert set(report.left_out) == set(bad)
     for name, word in bad.items():
         assert word in report.left_out[name], (name, report.left_out[name])
@@ -219,7 +219,7 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path, monkeyp
 
 def test_a_form_of_too_many_pixels_is_refused():
     with pytest.raises(InputError, match="60,000 x 60,000 pixels are wanted; expected at most 100,000,000"):
-        ImageForm(60000, 60000, 1)
+        ImageFormat(60000, 60000, 1)
 
 
 def test_mirrored_windows_are_whole_images_the_right_way_or_the_other(tmp_path):
@@ -243,7 +243,7 @@ def test_mirrored_windows_are_whole_images_the_right_way_or_the_other(tmp_path):
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "mnist").exists(), reason="no shared data here")
 def test_the_real_mnist_prepares_whole():
-    path, report = corpora.prepare("mnist", REAL_DATA / "mnist", ImageForm(28, 28, 1))
+    path, report = corpora.prepare("mnist", REAL_DATA / "mnist", ImageFormat(28, 28, 1))
     assert (report.n_recordings, report.left_out) == (70_000, {})
     data = MnistData(corpus="mnist", labels=["digit"])
     segments = splits.split(data, store.load(path).recordings)
@@ -253,7 +253,7 @@ def test_the_real_mnist_prepares_whole():
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not (REAL_DATA / "cifar10").exists(), reason="no shared data here")
 def test_the_real_cifar10_prepares_whole():
-    path, report = corpora.prepare("cifar10", REAL_DATA / "cifar10", ImageForm(32, 32, 3))
+    path, report = corpora.prepare("cifar10", REAL_DATA / "cifar10", ImageFormat(32, 32, 3))
     assert (report.n_recordings, report.left_out) == (30_000, {})
     data = Cifar10Data(corpus="cifar10", labels=["object"])
     segments = splits.split(data, store.load(path).recordings)

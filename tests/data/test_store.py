@@ -2,7 +2,7 @@ import pytest
 
 from tests.conftest import write_recordings
 from wavegen.data import corpora, store
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundFormat
 from wavegen.errors import InputError
 
 
@@ -27,8 +27,8 @@ def test_a_damaged_store_is_refused(tmp_path):
 @pytest.mark.parametrize("facts", ["{", '{"format": 0, "corpus": "folder"}', '{"format": 1}', "[]"])
 def test_a_store_that_cannot_be_read_is_made_again(tmp_path, facts):
     source = write_recordings(tmp_path / "in")
-    path, _ = corpora.prepare("folder", source, SoundForm(8000))
+    path, _ = corpora.prepare("folder", source, SoundFormat(8000))
     (path / "store.json").write_text(facts)
     assert store.prepared("folder") == []
-    assert corpora.prepare("folder", source, SoundForm(8000))[0] == path
+    assert corpora.prepare("folder", source, SoundFormat(8000))[0] == path
     assert len(store.load(path).recordings) == 6

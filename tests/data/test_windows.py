@@ -3,7 +3,7 @@ import pytest
 
 from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
-from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, typical_departure
+from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, rms_step
 from wavegen.errors import InputError
 from wavegen.features.log_mel import SILENT, LogMel
 
@@ -38,9 +38,9 @@ def windows(opened: store.Store, segments: list[Segment] | None = None, labels=N
 
 def test_the_typical_departure_is_the_power_of_two_nearest_to_the_differences():
     steps = np.tile([0.0, 0.011], 500)  # 0.011 lies between 2**-7 and 2**-6, nearer to the first
-    assert typical_departure(*_opened(steps), Linear(65536)) == 2**-7
-    assert typical_departure(*_opened(np.zeros(100)), Linear(65536)) == 2**-14
-    assert typical_departure(*_opened(np.tile([-0.99, 0.99], 50)), Linear(65536)) == 1
+    assert rms_step(*_opened(steps), Linear(65536)) == 2**-7
+    assert rms_step(*_opened(np.zeros(100)), Linear(65536)) == 2**-14
+    assert rms_step(*_opened(np.tile([-0.99, 0.99], 50)), Linear(65536)) == 1
 
 
 def _opened(waveform: np.ndarray) -> tuple[store.Store, list[Segment]]:

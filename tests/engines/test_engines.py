@@ -9,7 +9,7 @@ from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.generation.stream import generate
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
@@ -205,7 +205,7 @@ def test_between_frames_a_condition_is_interpolated(float64, kind, pieces):
     model = from_checkpoint(checkpoint).eval()
     random = np.random.default_rng(0)
     values = (0.1 * random.standard_normal((2, 6, 6, n_channels))).astype(np.float32)
-    frames = SlowCondition(values, hop=7, phase=3)
+    frames = FrameCondition(values, hop=7, phase=3)
     codes = random.integers(32, size=(2, 30, 1))
     given = frames._replace(values=torch.from_numpy(values).double())
     expected = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
@@ -227,7 +227,7 @@ def test_codes_that_do_not_fit_are_refused(model, engine_of):
     with pytest.raises(InputError, match=r"condition is \(2, 3, 6, 10\); expected \(2, 1 or 5"):
         engine.advance(draws(2, 5), Decoding(), condition=np.zeros((2, 3, 6, 10), dtype=np.float32))
     with pytest.raises(InputError, match=r"frames \(2, 2, 6, 10\), 3 steps apart, the first at step -2; expected"):
-        frames = SlowCondition(np.zeros((2, 2, 6, 10), dtype=np.float32), hop=3, phase=2)
+        frames = FrameCondition(np.zeros((2, 2, 6, 10), dtype=np.float32), hop=3, phase=2)
         engine.advance(draws(2, 5), Decoding(), condition=frames)
 
 

@@ -10,7 +10,7 @@ from wavegen.engines.guided import GuidedEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.generation.conditioning import FrameConditioner, condition_of, with_unlabelled
+from wavegen.generation.conditioning import FrameConditioner, condition_of, guidance_pairs
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, draw_categorical, uniforms
 
@@ -67,7 +67,7 @@ def test_codes_are_drawn_from_what_its_definition_says(kind):
     checkpoint = tiny_checkpoint(**SIZES)
     decodings = [Decoding(guidance=2.5), Decoding(0.7, guidance=1.5), Decoding(top_k=5, guidance=0.5)]
     expected, expected_logits = by_definition(checkpoint, decodings, condition_of(checkpoint, [*LABELS, {}, {}, {}]))
-    engine, condition = guided(kind, checkpoint), condition_of(checkpoint, with_unlabelled(LABELS))
+    engine, condition = guided(kind, checkpoint), condition_of(checkpoint, guidance_pairs(LABELS))
     logits = np.empty(expected_logits.shape, dtype=np.float32)
     made = engine.advance(draws(), decodings, None, condition, logits)
     np.testing.assert_array_equal(made, expected)
@@ -78,7 +78,7 @@ def test_codes_are_drawn_from_what_its_definition_says(kind):
 def test_as_learnt_and_as_without_labels_are_guidance_of_1_and_0(kind):
     checkpoint = tiny_checkpoint(**SIZES)
     plain = ReferenceEngine(from_checkpoint(checkpoint), B)
-    condition = condition_of(checkpoint, with_unlabelled(LABELS))
+    condition = condition_of(checkpoint, guidance_pairs(LABELS))
     for guidance, labels in ((1.0, LABELS), (0.0, [{}] * B)):
         plain.start()
         expected = plain.advance(draws(), Decoding(), None, condition_of(checkpoint, labels))
@@ -88,7 +88,7 @@ def test_as_learnt_and_as_without_labels_are_guidance_of_1_and_0(kind):
 
 def test_in_pieces_with_given_codes_a_stream_begun_anew_and_a_snapshot_it_is_the_same(kind):
     checkpoint, decoding = tiny_checkpoint(**SIZES), Decoding(guidance=2.0)
-    condition = condition_of(checkpoint, with_unlabelled(LABELS))
+    condition = condition_of(checkpoint, guidance_pairs(LABELS))
     whole = guided("reference", checkpoint).advance(draws(), decoding, None, condition)
     engine = guided(kind, checkpoint)
     given = np.full((B, N, 1), -1)
@@ -111,7 +111,7 @@ def test_frames_hold_with_and_without_labels():
     frames = np.repeat(np.random.default_rng(0).normal(size=(B, 9, 4)), 2, axis=0)
     made = []
     for kind in ("reference", "numba"):
-        condition = FrameConditioner(checkpoint, with_unlabelled(LABELS), frames).at(0, N)
+        condition = FrameConditioner(checkpoint, guidance_pairs(LABELS), frames).at(0, N)
         made.append(guided(kind, checkpoint).advance(draws(), Decoding(guidance=2.0), None, condition))
     np.testing.assert_array_equal(*made)
 

@@ -70,7 +70,7 @@ def test_labels_that_training_never_saw_count_as_unknown():
 
 def test_a_label_that_nobody_says_leaves_the_mean_of_the_probabilities():
     bits = -np.log2([[0.5, 0.25, 0.15], [1e-300, 1e-300, 3e-300]])
-    whatever = evaluation.bits_whatever_the_label(bits + 2000)  # probabilities too small for a float
+    whatever = evaluation.marginal_bits(bits + 2000)  # probabilities too small for a float
     np.testing.assert_allclose(whatever, -np.log2([0.3, 5e-300 / 3]) + 2000)
 
 

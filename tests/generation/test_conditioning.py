@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import tiny_checkpoint
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import SILENT
 from wavegen.generation.conditioning import FrameConditioner, condition_of, decoding_for, known_labels, with_neighbours
 from wavegen.models.build import from_checkpoint
@@ -63,7 +63,7 @@ def test_numpy_and_torch_make_the_same_condition(labels):
     rows = {"speaker": torch.tensor([1, 2])} if labels else {}
     expected = model.condition(rows, given)
     found = FrameConditioner(checkpoint, streams, frames).at(0, 36)
-    assert isinstance(expected, SlowCondition)
+    assert isinstance(expected, FrameCondition)
     assert (found.hop, found.phase) == (expected.hop, expected.phase) == (5, 0)
     np.testing.assert_allclose(found.values, expected.values.detach().numpy(), atol=1e-6)
 

@@ -8,7 +8,7 @@ from tests.models.test_pixelcnn import HEIGHT, SIZES, WIDTH, tiny_pixelcnn
 from wavegen.checkpoint import Checkpoint, Description, load, save
 from wavegen.errors import InputError
 from wavegen.generation import images as drawing
-from wavegen.generation.images import Canvas, grid
+from wavegen.generation.images import ImageSession, grid
 
 LABELS = {"digit": ["0", "1", "2"]}
 
@@ -40,9 +40,9 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     labels = [{"digit": "1"}, {}, {"digit": "2"}] if model.description.labels else [{}] * 3
     drawn = {}
     for engine in ("numba", "reference"):
-        canvas = Canvas(model, labels, {"temperature": 0.9}, engine)
+        session = ImageSession(model, labels, {"temperature": 0.9}, engine)
         for again in range(2):  # the second time from wherever the first has ended
-            drawn[engine, again] = np.stack(list(canvas.rows(3)), axis=1)
+            drawn[engine, again] = np.stack(list(session.rows(3)), axis=1)
     for codes in drawn.values():
         np.testing.assert_array_equal(codes, drawn["reference", 0])
     assert len(np.unique(drawn["reference", 0])) > 1
@@ -57,12 +57,14 @@ def test_images_that_are_alike_down_to_some_row_go_on_as_the_reference_does(labe
     given[2, first, 1] = 9  # the first that differs
     drawn = {}
     for engine in ("numba", "reference"):
-        canvas = Canvas(model, labels, None, engine)
+        session = ImageSession(model, labels, None, engine)
         for again in range(2):
-            drawn[engine, again] = np.stack(list(canvas.rows(3, given)), axis=1)
+            drawn[engine, again] = np.stack(list(session.rows(3, given)), axis=1)
     for codes in drawn.values():
         np.testing.assert_array_equal(codes, drawn["reference", 0])
-    logits = [Canvas(model, labels, None, engine).logits(drawn["reference", 0]) for engine in ("numba", "reference")]
+    logits = [
+        ImageSession(model, labels, None, engine).logits(drawn["reference", 0]) for engine in ("numba", "reference")
+    ]
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-5)
 
 
@@ -70,13 +72,13 @@ def test_guided_images_are_the_same_on_every_engine_and_one_by_one():
     model, _ = tiny_image_checkpoint()
     labels, wanted = [{"digit": "1"}, {}, {"digit": "2"}], {"guidance": 2.5}
     drawn = {
-        engine: np.stack(list(Canvas(model, labels, wanted, engine).rows(3)), axis=1)
+        engine: np.stack(list(ImageSession(model, labels, wanted, engine).rows(3)), axis=1)
         for engine in ("numba", "reference")
     }
     np.testing.assert_array_equal(drawn["numba"], drawn["reference"])
-    alone = np.stack(list(Canvas(model, labels[:1], wanted).rows(3)), axis=1)
+    alone = np.stack(list(ImageSession(model, labels[:1], wanted).rows(3)), axis=1)
     np.testing.assert_array_equal(alone[0], drawn["numba"][0])
-    plain = np.stack(list(Canvas(model, labels).rows(3)), axis=1)
+    plain = np.stack(list(ImageSession(model, labels).rows(3)), axis=1)
     assert (plain[0] != drawn["numba"][0]).any()
     np.testing.assert_array_equal(plain[1], drawn["numba"][1])  # without a label there is nothing to guide
 
@@ -89,15 +91,15 @@ def test_stepping_code_by_code_is_the_one_pass_of_training(engine, n_colours):
     with torch.no_grad():
         condition = model.condition({"digit": torch.tensor([2, 3])})
         expected, _ = model.eval()(torch.from_numpy(codes).flatten(1), None, condition)
-    stepped = Canvas(checkpoint, [{"digit": "2"}, {}], engine=engine).logits(codes)
+    stepped = ImageSession(checkpoint, [{"digit": "2"}, {}], engine=engine).logits(codes)
     # Logits of up to 1e2 in float32 through some ten sums of some ten terms each.
     np.testing.assert_allclose(stepped.reshape(expected.shape), expected.numpy(), atol=1e-3)
 
 
 def test_an_image_does_not_depend_on_those_beside_it():
     model, _ = tiny_image_checkpoint()
-    many = np.stack(list(Canvas(model, [{"digit": "1"}] * 5).rows(3)), axis=1)
-    one = np.stack(list(Canvas(model, [{"digit": "1"}]).rows(3)), axis=1)
+    many = np.stack(list(ImageSession(model, [{"digit": "1"}] * 5).rows(3)), axis=1)
+    one = np.stack(list(ImageSession(model, [{"digit": "1"}]).rows(3)), axis=1)
     np.testing.assert_array_equal(many[0], one[0])
     assert (many[0] != many[1]).any()
 
@@ -107,18 +109,18 @@ def test_random_numbers_are_those_of_each_place_however_many_are_drawn_at_once(m
     drawn = []
     for n_rows in (1, 2, 16):
         monkeypatch.setattr(drawing, "ROWS_DRAWN", n_rows)
-        drawn.append(np.stack(list(Canvas(model, [{}] * 2).rows(3)), axis=1))
+        drawn.append(np.stack(list(ImageSession(model, [{}] * 2).rows(3)), axis=1))
     np.testing.assert_array_equal(drawn[0], drawn[1])
     np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
 def test_what_is_given_stays_and_the_rest_depends_on_it():
     model, _ = tiny_image_checkpoint(3)
-    canvas = Canvas(model, [{}])
-    free = np.stack(list(canvas.rows(3)), axis=1)
+    session = ImageSession(model, [{}])
+    free = np.stack(list(session.rows(3)), axis=1)
     given = np.full_like(free, -1)
     given[:, 1, 2] = (free[:, 1, 2] + 128) % 256
-    held = np.stack(list(canvas.rows(3, given)), axis=1)
+    held = np.stack(list(session.rows(3, given)), axis=1)
     np.testing.assert_array_equal(held[given >= 0], given[given >= 0])
     np.testing.assert_array_equal(held[0].ravel()[: WIDTH * 3 + 2], free[0].ravel()[: WIDTH * 3 + 2])
     assert (held[0].ravel()[WIDTH * 3 + 3 :] != free[0].ravel()[WIDTH * 3 + 3 :]).any()
@@ -127,12 +129,12 @@ def test_what_is_given_stays_and_the_rest_depends_on_it():
 def test_pixels_and_codes_are_two_ways_to_say_the_same():
     for n_classes in (2, 7, 256):
         model, _ = tiny_image_checkpoint(3, n_classes=n_classes)
-        canvas = Canvas(model, [{}])
+        session = ImageSession(model, [{}])
         codes = np.random.default_rng(0).integers(0, n_classes, (4, HEIGHT, WIDTH * 3))
-        pixels = canvas.pixels(codes)
+        pixels = session.pixels(codes)
         assert pixels.shape == (4, HEIGHT, WIDTH, 3)
         assert {0, 255} >= set(np.unique(pixels)) or n_classes > 2
-        np.testing.assert_array_equal(canvas.codes(pixels), codes)
+        np.testing.assert_array_equal(session.codes(pixels), codes)
 
 
 def test_a_grid_shows_every_image_where_it_belongs():
@@ -144,7 +146,7 @@ def test_a_grid_shows_every_image_where_it_belongs():
 
 def test_a_model_of_sound_is_refused(tiny_run):
     with pytest.raises(InputError, match="makes sound; expected a pixelcnn"):
-        Canvas(load(tiny_run), [{}])
+        ImageSession(load(tiny_run), [{}])
 
 
 @pytest.mark.parametrize(

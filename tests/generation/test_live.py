@@ -9,19 +9,19 @@ import pytest
 from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.generation.conditioning import condition_of, with_unlabelled
+from wavegen.generation.conditioning import condition_of, guidance_pairs
 from wavegen.generation.live import BLOCKSIZE, SILENCE, Live
-from wavegen.generation.session import Session, Wish
+from wavegen.generation.session import GenerationOptions, Session
 from wavegen.sampling import Decoding, uniforms
 
 
-def live(wish: Wish | None = None, **changes) -> Live:
-    wish = wish or Wish(seed=3)
+def live(wish: GenerationOptions | None = None, **changes) -> Live:
+    wish = wish or GenerationOptions(seed=3)
     return Live(Session(tiny_checkpoint(**changes), wish))
 
 
 def test_unchanged_it_is_the_sound_that_generate_makes():
-    for wish in (Wish(seed=3, n=2), Wish(seed=3, prime=np.linspace(-0.5, 0.5, 700))):
+    for wish in (GenerationOptions(seed=3, n=2), GenerationOptions(seed=3, prime=np.linspace(-0.5, 0.5, 700))):
         playing = live(wish)
         made = np.concatenate(list(itertools.islice(playing.blocks(), 3)))
         expected = np.concatenate(list(Session(tiny_checkpoint(), wish).blocks(3 * BLOCKSIZE)), axis=1)
@@ -41,8 +41,8 @@ def test_a_mixture_plays_without_surprise():
 
 
 def test_temperature_and_labels_act_from_the_next_block_on():
-    playing = live(Wish(seed=3, labels={"who": "0"}), labels={"who": 2})
-    blocks, alone = playing.blocks(), live(Wish(seed=3, labels={"who": "0"}), labels={"who": 2}).blocks()
+    playing = live(GenerationOptions(seed=3, labels={"who": "0"}), labels={"who": 2})
+    blocks, alone = playing.blocks(), live(GenerationOptions(seed=3, labels={"who": "0"}), labels={"who": 2}).blocks()
     np.testing.assert_array_equal(next(blocks), next(alone))
     playing.change(labels={"who": "1"})
     assert (next(blocks) != next(alone)).any()
@@ -55,18 +55,18 @@ def test_temperature_and_labels_act_from_the_next_block_on():
 
 
 def test_guidance_acts_from_the_next_block_on_where_it_was_begun_with():
-    wish = Wish(seed=3, labels={"who": "0"}, guidance=2.0)
+    wish = GenerationOptions(seed=3, labels={"who": "0"}, guidance=2.0)
     playing, alone = live(wish, labels={"who": 2}), live(wish, labels={"who": 2}).blocks()
     blocks = playing.blocks()
     np.testing.assert_array_equal(next(blocks), next(alone))
     playing.change(guidance=1.0)
     assert (next(blocks) != next(alone)).any()
     with pytest.raises(InputError, match="expected to have begun with some"):
-        live(Wish(seed=3), labels={"who": 2}).change(guidance=2.0)
+        live(GenerationOptions(seed=3), labels={"who": 2}).change(guidance=2.0)
 
 
 def test_a_label_changes_under_guidance_as_if_it_had_been_so():
-    wish = Wish(seed=3, labels={"who": "0"}, guidance=2.0)
+    wish = GenerationOptions(seed=3, labels={"who": "0"}, guidance=2.0)
     playing, checkpoint = live(wish, labels={"who": 2}), tiny_checkpoint(labels={"who": 2})
     blocks = playing.blocks()
     made = [next(blocks)]
@@ -76,7 +76,7 @@ def test_a_label_changes_under_guidance_as_if_it_had_been_so():
     draws = uniforms(3, 0, 0, 2 * BLOCKSIZE)[None]
     expected = []
     for number, value in enumerate("01"):
-        condition = condition_of(checkpoint, with_unlabelled([{"who": value}]))
+        condition = condition_of(checkpoint, guidance_pairs([{"who": value}]))
         some = draws[:, number * BLOCKSIZE : (number + 1) * BLOCKSIZE]
         expected.append(engine.advance(some, decoding, condition=condition)[0])
     codec = checkpoint.description.make_codec()
@@ -87,17 +87,17 @@ def test_a_label_changes_under_guidance_as_if_it_had_been_so():
 def test_where_a_sound_has_ended_a_label_begins_it_anew(n_before):
     checkpoint = tiny_checkpoint(labels={"who": 2}, n_classes=256)
     checkpoint.weights["head_out.bias"][checkpoint.description.make_codec().encode(np.zeros(1))] += 30
-    playing = Live(Session(checkpoint, Wish(seed=3, labels={"who": "0"})))
+    playing = Live(Session(checkpoint, GenerationOptions(seed=3, labels={"who": "0"})))
     blocks = playing.blocks()
     assert max(np.abs(next(blocks)).max() for _ in range(n_before)) < SILENCE
     playing.change(labels={"who": "1"}, temperature=100.0)  # which ends the silence
-    wish = Wish(seed=3, labels={"who": "1"}, temperature=100.0)
+    wish = GenerationOptions(seed=3, labels={"who": "1"}, temperature=100.0)
     anew = next(Session(checkpoint, wish).blocks(BLOCKSIZE, BLOCKSIZE)).T
     assert (next(blocks) == anew).all() == (n_before == 16)
 
 
 def test_a_new_beginning_continues_the_recording_under_the_new_label():
-    wish = Wish(seed=3, labels={"who": "0"}, prime=np.linspace(-0.5, 0.5, 700))
+    wish = GenerationOptions(seed=3, labels={"who": "0"}, prime=np.linspace(-0.5, 0.5, 700))
     playing = live(wish, labels={"who": 2})
     blocks = playing.blocks()
     next(blocks)
@@ -136,7 +136,7 @@ def test_a_new_beginning_is_the_sound_of_its_seed_faded_into():
     next(blocks)
     playing.restart(8)
     first, second = next(blocks), next(blocks)
-    other = live(Wish(seed=8)).blocks()
+    other = live(GenerationOptions(seed=8)).blocks()
     expected = next(other)
     assert (first != expected).any()
     np.testing.assert_allclose(first[-1], expected[-1], atol=1e-5)
@@ -161,7 +161,7 @@ def test_frozen_it_repeats_itself_without_making_more_and_goes_on_where_it_was()
 
 
 def test_the_same_beginning_after_a_recording_needs_no_second_hearing():
-    playing = live(Wish(seed=3, prime=np.linspace(-0.5, 0.5, 700)))
+    playing = live(GenerationOptions(seed=3, prime=np.linspace(-0.5, 0.5, 700)))
     blocks = playing.blocks()
     first = np.concatenate([next(blocks) for _ in range(3)])
     playing.restart(3)

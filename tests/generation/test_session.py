@@ -6,7 +6,7 @@ import pytest
 import wavegen
 from tests.conftest import tiny_checkpoint
 from wavegen.errors import InputError
-from wavegen.generation.session import Session, Wish
+from wavegen.generation.session import GenerationOptions, Session
 
 
 def test_a_model_makes_a_sound_from_python(tiny_run):
@@ -73,7 +73,7 @@ def test_what_cannot_be_wished_is_one_sentence(tiny_run, wish, words):
 
 def test_guided_sounds_are_the_same_alone_side_by_side_and_in_turn():
     checkpoint = tiny_checkpoint(labels={"speaker": 3})
-    wish = Wish(seed=1, labels={"speaker": "2"}, guidance=2.0)
+    wish = GenerationOptions(seed=1, labels={"speaker": "2"}, guidance=2.0)
     alone = np.concatenate(list(Session(checkpoint, wish).blocks(300)), axis=1)
     together = np.concatenate(list(Session(checkpoint, replace(wish, n=3)).blocks(300)), axis=1)
     in_turn = dict(Session(checkpoint, replace(wish, n=2)).make_each(3, 300))
@@ -89,7 +89,7 @@ def test_guided_sounds_are_the_same_alone_side_by_side_and_in_turn():
 def test_frames_that_cannot_be_are_refused(frames):
     for features in ({"n_features": 4, "hop": 5, "frame_channels": 6, "look_ahead": 2}, {}):
         with pytest.raises(InputError, match="the array"):
-            Session(tiny_checkpoint(**features), Wish(frames=frames))
+            Session(tiny_checkpoint(**features), GenerationOptions(frames=frames))
 
 
 def test_a_blocksize_of_nothing_is_refused(tiny_run):

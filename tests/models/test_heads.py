@@ -87,7 +87,7 @@ def test_filters_are_refused_where_they_cannot_work():
 def test_means_are_relative_to_the_code_heard_last_and_to_zero_before_any():
     head = LogisticMixture(65536, 2)
     parameters = torch.tensor([[0.0, 0.0, 0.01, -0.01, -5.0, -5.0]], dtype=torch.float64).repeat(3, 1)
-    placed = head.relative_to(parameters, torch.tensor([0, 65535, 0]), torch.tensor([True, True, False]))
+    placed = head.shift_by_previous(parameters, torch.tensor([0, 65535, 0]), torch.tensor([True, True, False]))
     expected = [[-0.99, -1.01], [1.01, 0.99], [0.01, -0.01]]
     torch.testing.assert_close(placed[:, 2:4], torch.tensor(expected, dtype=torch.float64))
     assert torch.equal(placed[:, [0, 1, 4, 5]], parameters[:, [0, 1, 4, 5]])

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from wavegen.features.frame_condition import SlowCondition
-from wavegen.nn.gated import GatedBlock, GatedStack, condition_channels, interpolated
+from wavegen.features.frame_condition import FrameCondition
+from wavegen.nn.gated import GatedLayer, GatedStack, condition_channels, interpolated
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_block_computes_the_equations_of_the_paper():
-    block = GatedBlock(residual_channels=3, gate_channels=2, dilation=2)
+    block = GatedLayer(residual_channels=3, gate_channels=2, dilation=2)
     x, condition = torch.randn(1, 9, 3), torch.randn(1, 9, 4)
     out, z, _ = block(x, None, condition)
     h = block.conv(x)[0] + condition
@@ -17,7 +17,7 @@ def test_block_computes_the_equations_of_the_paper():
 
 
 def test_ablations_change_the_activation_and_drop_the_residual():
-    block = GatedBlock(3, 2, activation="relu", residual=False)
+    block = GatedLayer(3, 2, activation="relu", residual=False)
     x = torch.randn(1, 9, 3)
     out, z, _ = block(x)
     torch.testing.assert_close(z, torch.relu(block.conv(x)[0]))
@@ -67,15 +67,15 @@ def test_gradients_of_a_stack_are_right():
 def test_frames_are_joined_by_straight_lines_and_the_last_one_holds():
     values = torch.tensor([[[0.0], [4.0], [2.0]]])
     expected = [0, 1, 2, 3, 4, 3.5, 3, 2.5, 2, 2, 2, 2]
-    assert interpolated(SlowCondition(values, hop=4), 12).flatten().tolist() == expected
-    assert interpolated(SlowCondition(values, hop=4, phase=3), 6).flatten().tolist() == expected[3:9]
-    assert interpolated(SlowCondition(values, hop=1), 3).flatten().tolist() == [0, 4, 2]
+    assert interpolated(FrameCondition(values, hop=4), 12).flatten().tolist() == expected
+    assert interpolated(FrameCondition(values, hop=4, phase=3), 6).flatten().tolist() == expected[3:9]
+    assert interpolated(FrameCondition(values, hop=1), 3).flatten().tolist() == [0, 4, 2]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_frames_enter_a_stack_as_their_values_at_every_step_would(chunk):
     stack, x = GatedStack((1, 2, 4), 3, 2), torch.randn(2, 13, 3)
-    frames = SlowCondition(torch.randn(2, 4, 3, 4), hop=5, phase=2)
+    frames = FrameCondition(torch.randn(2, 4, 3, 4), hop=5, phase=2)
     at_steps = torch.stack([interpolated(frames._replace(values=frames.values[:, :, n]), 13) for n in range(3)], dim=2)
     whole = stack(x, None, at_steps)[0]
     torch.testing.assert_close(stack(x, None, frames)[0], whole)

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from wavegen.bench.generation import interleave
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
-from wavegen.generation.images import Canvas
+from wavegen.generation.images import ImageSession
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 
@@ -52,8 +52,8 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
     found: dict[str, Callable[[int], object]] = {}
     for precision in PRECISIONS:
         if missing_instructions(precision) is None:
-            canvas = Canvas(model, [{}] * n, engine="numba", precision=precision, n_threads=1)
-            found[f"numba, {precision}"] = _drawing(canvas)
+            session = ImageSession(model, [{}] * n, engine="numba", precision=precision, n_threads=1)
+            found[f"numba, {precision}"] = _drawing(session)
     network = from_checkpoint(model).eval()
     codes = torch.zeros((n, int(np.prod(model.description.shape))), dtype=torch.int64)
     condition = network.condition(
@@ -69,5 +69,5 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
     return found
 
 
-def _drawing(canvas: Canvas) -> Callable[[int], object]:
-    return lambda n_times: [row for _ in range(n_times) for row in canvas.rows(seed=0)]
+def _drawing(session: ImageSession) -> Callable[[int], object]:
+    return lambda n_times: [row for _ in range(n_times) for row in session.rows(seed=0)]

@@ -16,7 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.data.form import Notes, Source
+from wavegen.data.item_format import Notes, Source
 from wavegen.errors import DiskError, InputError
 from wavegen.progress import say
 
@@ -119,11 +119,12 @@ def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[N
 
 
 @dataclass(frozen=True)
-class SoundForm:
-    """The form (form.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz."""
+class SoundFormat:
+    """The format (item_format.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz."""
 
     sample_rate: int
-    values = "samples.i16"
+    file = "samples.i16"
+    dtype = np.dtype("<i2")
     items = "recordings"
     unit = "sample"
     suffixes = SUFFIXES
@@ -146,7 +147,7 @@ class SoundForm:
         return {"sample_rate": self.sample_rate}
 
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.int16]]:
-        """See `decode` below, and form.py."""
+        """See `decode` below, and item_format.py."""
         assert not isinstance(file, np.ndarray)
         facts = Facts()
         yield from decode(file, self.sample_rate, facts)
@@ -247,8 +248,8 @@ def _check_whole(file: Path | IO[bytes]) -> None:
     """
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
         try:
-            form = opened.read(12)
-            order, sound_chunk = SOUND_CHUNKS.get(form[:4], ("", b""))
+            header = opened.read(12)
+            order, sound_chunk = SOUND_CHUNKS.get(header[:4], ("", b""))
             if not order:
                 return
             end = opened.seek(0, io.SEEK_END)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from wavegen.data import download, sources, store
-from wavegen.data.audio import SoundForm
-from wavegen.data.form import Form
-from wavegen.data.images import ImageForm
+from wavegen.data.audio import SoundFormat
+from wavegen.data.images import ImageFormat
+from wavegen.data.item_format import ItemFormat
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
@@ -18,7 +18,7 @@ from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, SineData
 FOLDERS = ("folder", "images")  # the corpora that are any folder, of recordings or of images
 
 
-def prepare(corpus: str, source: Path, form: Form) -> tuple[Path, Report | None]:
+def prepare(corpus: str, source: Path, item_format: ItemFormat) -> tuple[Path, Report | None]:
     """Prepare a named corpus, or any part of it, or "folder" or "images", from a folder or archives.
 
     Returns where it lies, and the report.
@@ -27,12 +27,12 @@ def prepare(corpus: str, source: Path, form: Form) -> tuple[Path, Report | None]
     """
     source = source.expanduser()
     fingerprint = sources.fingerprint(source)
-    path = store.folder_of(corpus, form, source, fingerprint)
+    path = store.folder_of(corpus, item_format, source, fingerprint)
     if store.read_facts(path) is not None:
         return path, None
     with bar(f"Preparing {corpus}", sources.n_bytes(source)) as running:
-        items = _folder_items(source, form) if corpus in FOLDERS else find_corpus(corpus).items(source)
-        return store.prepare(corpus, items, form, source, fingerprint, running)
+        items = _folder_items(source, item_format) if corpus in FOLDERS else find_corpus(corpus).items(source)
+        return store.prepare(corpus, items, item_format, source, fingerprint, running)
 
 
 def fetch_named(corpus: NamedCorpus, parts: Sequence[str]) -> Path:
@@ -60,10 +60,12 @@ def downloads(corpus: NamedCorpus) -> Path:
     return store.root() / "downloads" / corpus.name
 
 
-def form_of(data: AudioData | ImageData) -> SoundForm | ImageForm:
+def item_format_of(data: AudioData | ImageData) -> SoundFormat | ImageFormat:
     """What a recipe wants a corpus to be brought to."""
     return (
-        SoundForm(data.sample_rate) if isinstance(data, AudioData) else ImageForm(*data.shape, is_binary=data.is_binary)
+        SoundFormat(data.sample_rate)
+        if isinstance(data, AudioData)
+        else ImageFormat(*data.shape, is_binary=data.is_binary)
     )
 
 
@@ -75,48 +77,50 @@ def open_corpus(data: AudioData | ImageData, may_prepare: bool = True) -> tuple[
     if isinstance(data, SineData):
         return _sine(data), None
     assert isinstance(data, NamedData | FolderData | ImageData)  # the recipe knows no other corpus
-    form = form_of(data)
+    item_format = item_format_of(data)
     if data.source is not None:
         if not may_prepare:
-            return store.load(_prepared_from(data.corpus, data.source, form)), None
-        path, report = prepare(data.corpus, data.source, form)
+            return store.load(_prepared_from(data.corpus, data.source, item_format)), None
+        path, report = prepare(data.corpus, data.source, item_format)
         return store.load(path), report
     if data.corpus in FOLDERS:
-        raise InputError(f"the recipe names no folder of {form.items}; add --set data.source=FOLDER")
+        raise InputError(f"the recipe names no folder of {item_format.items}; add --set data.source=FOLDER")
     elsewhere = {facts["source"] for _, facts in store.prepared(data.corpus)}
     if (
-        may_prepare and len(elsewhere) == 1 and not store.prepared(data.corpus, form)
-    ):  # in another form, at another rate
-        path, report = prepare(data.corpus, Path(elsewhere.pop()), form)
+        may_prepare and len(elsewhere) == 1 and not store.prepared(data.corpus, item_format)
+    ):  # in another item_format, at another rate
+        path, report = prepare(data.corpus, Path(elsewhere.pop()), item_format)
         return store.load(path), report
-    return store.load(_only_prepared(data.corpus, form)), None
+    return store.load(_only_prepared(data.corpus, item_format)), None
 
 
-def _prepared_from(corpus: str, source: Path, form: Form) -> Path:
+def _prepared_from(corpus: str, source: Path, item_format: ItemFormat) -> Path:
     """Where the store of a source lies, which must be there and of the source as it is now."""
     source = source.expanduser()
-    path = store.folder_of(corpus, form, source, sources.fingerprint(source))
+    path = store.folder_of(corpus, item_format, source, sources.fingerprint(source))
     if store.read_facts(path) is None:
         raise InputError(f"{source} is not prepared as it is now; `wavegen data prepare {corpus} --from {source}` does")
     return path
 
 
-def _only_prepared(corpus: str, form: Form) -> Path:
+def _only_prepared(corpus: str, item_format: ItemFormat) -> Path:
     """The one store of a named corpus."""
-    found = store.prepared(corpus, form)
+    found = store.prepared(corpus, item_format)
     if not found:
         raise InputError(
-            f"the corpus {corpus} is not prepared at {form.title}; `wavegen data prepare {corpus}` fetches it from "
-            f"{find_corpus(corpus).home} and prepares it, or takes what you have with --from ARCHIVE_OR_FOLDER"
+            f"the corpus {corpus} is not prepared at {item_format.title}; `wavegen data prepare {corpus}` fetches it "
+            f"from {find_corpus(corpus).home} and prepares it, or takes what you have with --from ARCHIVE_OR_FOLDER"
         )
     if len(found) > 1:
         places = " or ".join(f"data.source={facts['source']}" for _, facts in found)
-        raise InputError(f"{corpus} is prepared from {len(found)} sources at {form.title}; choose with --set {places}")
+        raise InputError(
+            f"{corpus} is prepared from {len(found)} sources at {item_format.title}; choose with --set {places}"
+        )
     return found[0][0]
 
 
-def _folder_items(source: Path, form: Form) -> Iterator[Item]:
-    for name, file, n_bytes, fault in sources.items_in(source, form):
+def _folder_items(source: Path, item_format: ItemFormat) -> Iterator[Item]:
+    for name, file, n_bytes, fault in sources.items_in(source, item_format):
         labels = {"folder": name.parts[0]} if len(name.parts) > 1 else {}
         yield Item(str(name), file, n_bytes, labels, "", fault)
 

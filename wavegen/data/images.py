@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wavegen.data.form import Notes, Source
+from wavegen.data.item_format import Notes, Source
 from wavegen.errors import InputError
 
 SUFFIXES = frozenset(
@@ -27,8 +27,8 @@ ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
 
 
 @dataclass(frozen=True)
-class ImageForm:
-    """The form (form.py) of a corpus of images: 8 bits, `n_colours` 1 (grey) or 3 (red, green, blue).
+class ImageFormat:
+    """The format (item_format.py) of a corpus of images: 8 bits, `n_colours` 1 (grey) or 3 (red, green, blue).
 
     Images of another shape are cropped around their middle and resized. `is_binary` makes every pixel 0 or 255, the
     latter with a probability of its brightness (Salakhutdinov and Murray, ICML 2008), drawn once for all from a seed
@@ -39,7 +39,8 @@ class ImageForm:
     width: int
     n_colours: int
     is_binary: bool = False
-    values = "pixels.u8"
+    file = "pixels.u8"
+    dtype = np.dtype("u1")
     items = "images"
     unit = "dimension"
     suffixes = SUFFIXES
@@ -74,7 +75,7 @@ class ImageForm:
         return {"shape": list(self.shape)}
 
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.uint8]]:
-        """See form.py. An array (height, width) or (height, width, 3) is taken as an image that has been read."""
+        """See item_format.py. An array (height, width) or (height, width, 3) is an image that has been read."""
         try:
             image = Image.fromarray(file) if isinstance(file, np.ndarray) else _open(file, notes)
             image = self._brought_to_colours(image, notes)
@@ -120,9 +121,9 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
     Raises: InputError naming the file and what is wrong with it.
     """
-    form = ImageForm(*shape)
+    item_format = ImageFormat(*shape)
     try:
-        (pixels,) = form.decode(path.name, path, Notes())
+        (pixels,) = item_format.decode(path.name, path, Notes())
     except InputError as error:
         raise InputError(f"cannot read the image {path}: {error}") from error
     return pixels.reshape(shape)

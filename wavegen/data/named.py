@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.data import sources
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundFormat
 from wavegen.data.download import RemoteFile
-from wavegen.data.images import ImageForm, read_idx
+from wavegen.data.images import ImageFormat, read_idx
 from wavegen.data.store import Item
 from wavegen.errors import InputError
 
@@ -21,13 +21,13 @@ from wavegen.errors import InputError
 class NamedCorpus:
     """A corpus that `wavegen data prepare NAME` knows.
 
-    `form` is what its items are brought to unless somebody wants another. `parts` are what can be fetched, by name, and
-    `default_parts` what is fetched when nothing is said.
+    `item_format` is what its items are brought to unless somebody wants another. `parts` are what can be fetched, by
+    name, and `default_parts` what is fetched when nothing is said.
     """
 
     name: str
     about: str
-    form: SoundForm | ImageForm
+    item_format: SoundFormat | ImageFormat
     home: str
     parts: Mapping[str, RemoteFile]
     default_parts: tuple[str, ...]
@@ -55,7 +55,7 @@ class CorpusOfFiles(NamedCorpus):
     def items(self, source: Path) -> Iterator[Item]:
         found = False
         for name, file, n_bytes, fault in sources.items_in(
-            source, self.form, lambda path: self.pattern.search(path) is not None
+            source, self.item_format, lambda path: self.pattern.search(path) is not None
         ):
             # A folder inside the corpus counts with the path that leads there.
             match = self.pattern.search(f"/{source.resolve().as_posix()}/{name}" if source.is_dir() else str(name))
@@ -67,10 +67,10 @@ class CorpusOfFiles(NamedCorpus):
                 labels = {key: value for key, value in groups.items() if key not in NO_LABELS}
                 yield Item(str(name), file, n_bytes, labels, self.subset_of(groups), fault)
         if not found:
-            own = "folder" if isinstance(self.form, SoundForm) else "images"
+            own = "folder" if isinstance(self.item_format, SoundFormat) else "images"
             raise InputError(
                 f"{source} does not have the layout of {self.name}; expected files such as {self.example} "
-                f"(for other {self.form.items} use recipes/{own}.yaml)"
+                f"(for other {self.item_format.items} use recipes/{own}.yaml)"
             )
 
 
@@ -175,7 +175,7 @@ _CORPORA = (
     CorpusOfFiles(
         name="librispeech",
         about="read English speech, 1,000 hours, 16 kHz, CC BY 4.0 (Panayotov, Chen, Povey, Khudanpur, ICASSP 2015)",
-        form=SoundForm(16000),
+        item_format=SoundFormat(16000),
         home="https://www.openslr.org/12",
         pattern=re.compile(r"(?P<subset>[^/]+)/(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)-(?P=chapter)-\d+\.flac$"),
         example="train-clean-100/19/198/19-198-0000.flac",
@@ -190,7 +190,7 @@ _CORPORA = (
         name="digits",
         about="spoken digits 0 to 9 by six speakers, 22 minutes, 8 kHz, CC BY-SA 4.0 (Free Spoken Digit Dataset, "
         "Zohar Jackson and others)",
-        form=SoundForm(8000),
+        item_format=SoundFormat(8000),
         home="https://github.com/Jakobovski/free-spoken-digit-dataset",
         pattern=re.compile(r"(^|/)(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav$"),
         example="recordings/7_theo_12.wav",
@@ -209,7 +209,7 @@ _CORPORA = (
         name="music",
         about="a piano duet, the Sugar Plum Fairy, strings and a whale, 4.6 minutes, CC BY and public domain (Kevin "
         "MacLeod; US Army Strings; US National Park Service)",
-        form=SoundForm(16000),
+        item_format=SoundFormat(16000),
         home="https://github.com/librosa/data and https://incompetech.com",
         pattern=re.compile(
             r"(^|/)(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"
@@ -242,7 +242,7 @@ _CORPORA = (
     IdxCorpus(
         name="mnist",
         about="handwritten digits, 70,000 images of 28 x 28 grey pixels, CC BY-SA 3.0 (LeCun, Cortes, Burges)",
-        form=ImageForm(28, 28, 1),
+        item_format=ImageFormat(28, 28, 1),
         home="http://yann.lecun.com/exdb/mnist",
         parts={name: _mnist(name, sha256) for name, sha256 in _MNIST.items()},
         default_parts=tuple(_MNIST),
@@ -251,7 +251,7 @@ _CORPORA = (
     CorpusOfFiles(
         name="cifar10",
         about="photographs of ten classes, 60,000 images of 32 x 32 colour pixels (Krizhevsky, 2009)",
-        form=ImageForm(32, 32, 3),
+        item_format=ImageFormat(32, 32, 3),
         home="https://www.cs.toronto.edu/~kriz/cifar.html",
         pattern=re.compile(r"(^|/)(?P<subset>train|test)/(?P<object>[a-z]+)/(?P<file>[^/]+)\.png$"),
         example="CIFAR-10/train/cat/alley_cat_s_000003.png",

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 from wavegen import files
 from wavegen.data import store
-from wavegen.data.form import Form
+from wavegen.data.item_format import ItemFormat
 from wavegen.errors import InputError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -48,7 +48,9 @@ class SourceFile(NamedTuple):
     fault: str | None = None
 
 
-def items_in(source: Path, form: Form, is_wanted: Callable[[str], bool] = lambda path: True) -> Iterator[SourceFile]:
+def items_in(
+    source: Path, item_format: ItemFormat, is_wanted: Callable[[str], bool] = lambda path: True
+) -> Iterator[SourceFile]:
     """Every file named like a recording (or an image), in sorted order for folders and stored order for archives.
 
     What is named like one and cannot be read (a link to nothing, a folder without permission) comes with its fault.
@@ -59,20 +61,20 @@ def items_in(source: Path, form: Form, is_wanted: Callable[[str], bool] = lambda
     Raises: InputError if the source does not exist, holds no recordings, or an archive is damaged.
     """
     unreadable: list[Path] = []
-    paths = _walk(source, form.suffixes, unreadable)
-    named = [path for path in paths if path.suffix.lower() in form.suffixes]
+    paths = _walk(source, item_format.suffixes, unreadable)
+    named = [path for path in paths if path.suffix.lower() in item_format.suffixes]
     recordings = [path for path in named if is_wanted((path.parent.resolve() / path.name).as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
     if not named and not archives:
-        examples = " or ".join(suffix for suffix in (".wav", ".flac", ".png", ".jpg") if suffix in form.suffixes)
+        examples = " or ".join(suffix for suffix in (".wav", ".flac", ".png", ".jpg") if suffix in item_format.suffixes)
         raise InputError(
-            f"{source} holds no {form.items}; expected files such as {examples}, or a .tar.gz or .zip of them"
+            f"{source} holds no {item_format.items}; expected files such as {examples}, or a .tar.gz or .zip of them"
         )
     for path in recordings:
         name = path.relative_to(source) if path != source else Path(path.name)
         yield SourceFile(PurePosixPath(_readable(name.as_posix())), path, path.stat().st_size)
     for path in archives if not recordings else []:
-        yield from _entries(path, form.suffixes)
+        yield from _entries(path, item_format.suffixes)
     for path in unreadable:
         inside = _readable(path.relative_to(source).as_posix())
         yield SourceFile(PurePosixPath(inside), path, 0, _fault(path))

@@ -8,7 +8,7 @@ A store is a folder that appears whole or not at all:
     left_out.jsonl   a line per file left out: name, reason
     store.json       corpus, sample rate or shape, fingerprints, totals
 
-Its folder's name says the corpus, its form, and (as a hash) the source and its state, so a store is never changed.
+Its folder's name says the corpus, its format, and (as a hash) the source and its state, so a store is never changed.
 Codec and windows apply when it is read, so recipes that differ in them share a store.
 """
 
@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
-from wavegen.data.audio import SoundForm, as_int16
-from wavegen.data.form import Form, Notes, Source
-from wavegen.data.images import ImageForm
+from wavegen.data.audio import SoundFormat, as_int16
+from wavegen.data.images import ImageFormat
+from wavegen.data.item_format import ItemFormat, Notes, Source
 from wavegen.errors import InputError
 from wavegen.progress import Bar
 
-FORMAT = 1
+STORE_FORMAT = 1
 FACTS = frozenset(["corpus", "source", "fingerprint"])  # of store.json, without which a store cannot be found
 
 
@@ -101,7 +101,7 @@ class Store:
     """A corpus ready to be read. `fingerprint` is a hash of samples and index."""
 
     corpus: str
-    form: SoundForm | ImageForm
+    item_format: SoundFormat | ImageFormat
     samples: NDArray[Any]  # int16, or of images uint8
     recordings: Sequence[Recording]
     fingerprint: str
@@ -114,14 +114,14 @@ def root() -> Path:
     return files.user_cache()
 
 
-def folder_of(corpus: str, form: Form, source: Path, source_fingerprint: str) -> Path:
+def folder_of(corpus: str, item_format: ItemFormat, source: Path, source_fingerprint: str) -> Path:
     """Where the store of a source lies, or will lie once it is prepared."""
     key = hashlib.sha256(f"{absolute(source)}\n{source_fingerprint}".encode()).hexdigest()[:10]
-    return root() / f"{corpus}-{form.name}-{key}"
+    return root() / f"{corpus}-{item_format.name}-{key}"
 
 
 def prepare(
-    corpus: str, items: Iterable[Item], form: Form, source: Path, source_fingerprint: str, bar: Bar
+    corpus: str, items: Iterable[Item], item_format: ItemFormat, source: Path, source_fingerprint: str, bar: Bar
 ) -> tuple[Path, Report]:
     """Decode every item into a new store; once it is complete, older stores of the same source go.
 
@@ -129,19 +129,19 @@ def prepare(
 
     Raises: InputError if more than half of the items are bad, or the folder cannot be written to.
     """
-    path = folder_of(corpus, form, source, source_fingerprint)
+    path = folder_of(corpus, item_format, source, source_fingerprint)
     files.make_folder(path.parent)
     _remove_abandoned()
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
-        report, fingerprint = _decode_all(partial, corpus, items, form, source, bar)
+        report, fingerprint = _decode_all(partial, corpus, items, item_format, source, bar)
         lines = [json.dumps({"name": name, "reason": reason}) for name, reason in report.left_out.items()]
         (partial / "left_out.jsonl").write_text("".join(line + "\n" for line in lines))
         facts = {
-            "format": FORMAT,
+            "format": STORE_FORMAT,
             "corpus": corpus,
-            **form.facts,
+            **item_format.facts,
             "source": absolute(source),
             "fingerprint": fingerprint,
             **{key: value for key, value in asdict(report).items() if key != "left_out"},
@@ -158,7 +158,7 @@ def prepare(
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for folder, facts in prepared(corpus, form):
+    for folder, facts in prepared(corpus, item_format):
         if facts["source"] == absolute(source) and folder != path:
             shutil.rmtree(folder, ignore_errors=True)
     return path, report
@@ -182,15 +182,17 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def prepared(corpus: str | None = None, form: Form | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """The folder of every prepared corpus (of one name and form), and what its store.json says; sorted by source."""
+def prepared(corpus: str | None = None, item_format: ItemFormat | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """The folder of every prepared corpus (of one name and format), and what its store.json says; sorted by source."""
     found = []
     for folder in root().iterdir() if root().is_dir() else []:
         facts = read_facts(folder)
-        if facts is None or corpus not in (None, facts["corpus"]) or form not in (None, form_of(facts)):
+        if facts is None or corpus not in (None, facts["corpus"]) or item_format not in (None, item_format_of(facts)):
             continue
         found.append((folder, facts))
-    return sorted(found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], form_of(prepared[1]).name))
+    return sorted(
+        found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], item_format_of(prepared[1]).name)
+    )
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
@@ -199,7 +201,7 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads((path / "store.json").read_text())
     except (OSError, ValueError):
         return None
-    is_known = isinstance(facts, dict) and facts.get("format") == FORMAT and facts.keys() >= FACTS
+    is_known = isinstance(facts, dict) and facts.get("format") == STORE_FORMAT and facts.keys() >= FACTS
     if not is_known or path.name.endswith(".partial"):
         return None
     return facts
@@ -216,28 +218,23 @@ def load(path: Path) -> Store:
     try:
         with (path / "index.jsonl").open() as index:
             recordings = [Recording(**json.loads(line)) for line in index]
-        form = form_of(facts)
-        samples = np.memmap(path / form.values, dtype=_dtype(form), mode="r")
+        item_format = item_format_of(facts)
+        samples = np.memmap(path / item_format.file, dtype=item_format.dtype, mode="r")
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"the store {path} is damaged ({error}); delete it and prepare it again") from error
     if not recordings or recordings[-1].start + recordings[-1].n_samples != len(samples):
         raise InputError(
-            f"the store {path} is damaged: {form.values} and index disagree; delete it and prepare it again"
+            f"the store {path} is damaged: {item_format.file} and index disagree; delete it and prepare it again"
         )
-    return Store(facts["corpus"], form, samples, recordings, facts["fingerprint"])
+    return Store(facts["corpus"], item_format, samples, recordings, facts["fingerprint"])
 
 
-def form_of(facts: Mapping[str, Any]) -> SoundForm | ImageForm:
-    """The form that store.json tells of."""
+def item_format_of(facts: Mapping[str, Any]) -> SoundFormat | ImageFormat:
+    """The format that store.json tells of."""
     if "shape" in facts:
         height, width, n_colours = facts["shape"]
-        return ImageForm(height, width, n_colours, facts["is_binary"])
-    return SoundForm(facts["sample_rate"])
-
-
-def _dtype(form: Form) -> str:
-    """Of its values, as numpy calls it."""
-    return {"i16": "<i2", "u8": "u1"}[form.values.split(".")[1]]
+        return ImageFormat(height, width, n_colours, facts["is_binary"])
+    return SoundFormat(facts["sample_rate"])
 
 
 def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floating]], n_kinds: int = 1) -> Store:
@@ -251,26 +248,26 @@ def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floa
         recordings.append(Recording(f"{corpus}-{number:04d}", start, len(waveform), {}, subset))
         start += len(waveform)
     samples = as_int16(np.concatenate(waveforms))
-    return Store(corpus, SoundForm(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
+    return Store(corpus, SoundFormat(sample_rate), samples, recordings, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
 def _decode_all(
-    partial: Path, corpus: str, items: Iterable[Item], form: Form, source: Path, bar: Bar
+    partial: Path, corpus: str, items: Iterable[Item], item_format: ItemFormat, source: Path, bar: Bar
 ) -> tuple[Report, str]:
     """Write the values and index.jsonl; returns the report and the hash of both."""
-    report = Report(items=form.items, changed=dict.fromkeys(form.changes, 0))
-    digest = hashlib.sha256(f"{corpus} {form.name}\n".encode())
-    dtype = np.dtype(_dtype(form))
+    report = Report(items=item_format.items, changed=dict.fromkeys(item_format.changes, 0))
+    digest = hashlib.sha256(f"{corpus} {item_format.name}\n".encode())
+    dtype = item_format.dtype
     n_values = n_bytes = 0
     bands: Counter[str] = Counter()
     speakers = set()
-    with (partial / form.values).open("wb") as values, (partial / "index.jsonl").open("w") as index:
+    with (partial / item_format.file).open("wb") as values, (partial / "index.jsonl").open("w") as index:
         for item in items:
             notes = Notes()
             try:
                 if item.fault is not None:
                     raise InputError(item.fault)
-                for block in form.decode(item.name, item.file, notes):
+                for block in item_format.decode(item.name, item.file, notes):
                     values.write(block.astype(dtype).tobytes())
             except InputError as error:
                 report.left_out[item.name] = str(error)
@@ -293,20 +290,20 @@ def _decode_all(
                 if notes.offset:
                     report.offsets[item.name] = notes.offset
             n_bytes += item.n_bytes
-            bar.update(n_bytes, _counted(report.n_recordings, form.items, form.amount(n_values)))
+            bar.update(n_bytes, _counted(report.n_recordings, item_format.items, item_format.amount(n_values)))
     n_bad = len(report.left_out)
     if report.n_recordings < n_bad or report.n_recordings == 0:
-        name, reason = next(iter(report.left_out.items()), ("none", f"no {form.items}"))
+        name, reason = next(iter(report.left_out.items()), ("none", f"no {item_format.items}"))
         raise InputError(
-            f"{n_bad} of {n_bad + report.n_recordings} {form.items} of {source} cannot be used, "
+            f"{n_bad} of {n_bad + report.n_recordings} {item_format.items} of {source} cannot be used, "
             f"for example {name}: {reason}"
         )
-    report.n_values, report.amount = n_values, form.amount(n_values)
+    report.n_values, report.amount = n_values, item_format.amount(n_values)
     report.n_speakers = len(speakers - {None})
     report.levels = {
         band: bands[band] for band in sorted(bands, key=lambda band: int(band.split()[0]) if " " in band else -1000)
     }
-    with (partial / form.values).open("rb") as file:
+    with (partial / item_format.file).open("rb") as file:
         while read := file.read(1 << 20):
             digest.update(read)
     return report, digest.hexdigest()

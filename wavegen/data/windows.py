@@ -14,9 +14,9 @@ from wavegen.errors import InputError
 from wavegen.features.log_mel import SILENT, LogMel
 
 T = TypeVar("T")
-DEPARTURE_SEGMENTS = 64  # that are asked how far their codes depart from each other
-DEPARTURE_CODES = 1 << 18  # of each
-SMALLEST_DEPARTURE = 2.0**-14
+STEP_SEGMENTS = 64  # that are asked how far their codes depart from each other
+STEP_CODES = 1 << 18  # of each
+SMALLEST_STEP = 2.0**-14
 
 
 class Segment(NamedTuple):
@@ -57,18 +57,18 @@ class Coder:
             yield self.codes(segment.start + first - before, n + before)
 
 
-def typical_departure(store: Store, segments: Sequence[Segment], codec: Codec) -> float:
+def rms_step(store: Store, segments: Sequence[Segment], codec: Codec) -> float:
     """How far a code is from the one before, on the axis from -1 to 1: root mean square, as a power of 2 of at most 1.
 
     Of the beginnings of some segments, evenly spaced through the list.
     """
     coder, squares, n = Coder(store, codec), 0.0, 0
-    for segment in evenly_spaced(segments, DEPARTURE_SEGMENTS):
-        codes = coder.codes(segment.start, min(segment.n_samples, DEPARTURE_CODES))
+    for segment in evenly_spaced(segments, STEP_SEGMENTS):
+        codes = coder.codes(segment.start, min(segment.n_samples, STEP_CODES))
         squares += float(np.square(np.diff(codes), dtype=np.float64).sum())
         n += len(codes) - 1
     typical = math.sqrt(squares / max(1, n)) * 2 / (codec.n_classes - 1)
-    return float(2.0 ** min(0, round(math.log2(max(typical, SMALLEST_DEPARTURE)))))
+    return float(2.0 ** min(0, round(math.log2(max(typical, SMALLEST_STEP)))))
 
 
 def code_table(codec: Codec) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from wavegen import checkpoint, recipe
 from wavegen.checkpoint import Checkpoint
 from wavegen.codec import Codec
 from wavegen.data import corpora, splits
-from wavegen.data.audio import SoundForm
+from wavegen.data.audio import SoundFormat
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.doctor.machine import Finding
@@ -21,12 +21,12 @@ from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import for_engine, label_rows, make_framer, surprise
 from wavegen.generation.conditioning import known_labels
-from wavegen.generation.images import Canvas
+from wavegen.generation.images import ImageSession
 from wavegen.generation.stream import generate
 from wavegen.models.build import Model, from_checkpoint
 from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
-from wavegen.nn.gated import GatedBlock
+from wavegen.nn.gated import GatedLayer
 from wavegen.progress import Bar
 from wavegen.training import metrics
 
@@ -151,10 +151,12 @@ def _course(lines: Sequence[Mapping[str, Any]], settings: recipe.Recipe) -> list
 def _data(store: Store, segments: Sequence[Segment]) -> Finding:
     """Whether the corpus is worth learning from."""
     looked_at = evenly_spaced(segments, N_LOOKED_AT)
-    n_most = store.form.n_values(LOOK_S) if isinstance(store.form, SoundForm) else looked_at[0].n_samples
+    n_most = (
+        store.item_format.n_values(LOOK_S) if isinstance(store.item_format, SoundFormat) else looked_at[0].n_samples
+    )
     pieces = [np.asarray(store.samples[one.start : one.start + min(one.n_samples, n_most)]) for one in looked_at]
-    what = f"{len(pieces)} {store.form.items} of the training split"
-    if not isinstance(store.form, SoundForm):
+    what = f"{len(pieces)} {store.item_format.items} of the training split"
+    if not isinstance(store.item_format, SoundFormat):
         plain = np.mean([piece.min() == piece.max() for piece in pieces])
         if plain > MAX_SILENT:
             return _bad("data", f"{plain:.0%} of {what} are of one colour", "leave those out")
@@ -195,7 +197,7 @@ def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Ex
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
     made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
     if described.shape:
-        rows = Canvas(loaded, labels, {"guidance": 1.0}).rows(seed=0)
+        rows = ImageSession(loaded, labels, {"guidance": 1.0}).rows(seed=0)
         return made._replace(codes=np.concatenate(list(rows), axis=1))
     with torch.inference_mode():
         condition = for_engine(_condition(model, made))
@@ -318,7 +320,7 @@ def _bad(what: str, detail: str, remedy: str) -> Finding:
     return Finding(what, False, f"{detail}; {remedy}")
 
 
-def _blocks(model: Model) -> list[GatedBlock]:
+def _blocks(model: Model) -> list[GatedLayer]:
     row = model.row if isinstance(model, PixelCNN) else model
     above = model.above.layers if isinstance(model, PixelCNN) else []
     return [*above, *row.stack.layers]

@@ -71,22 +71,22 @@ def _reference(
     return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams, is_guided)
 
 
-def _numpy_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
-    from wavegen.engines.cpu.vertical_stack import NumpyAbove
-    from wavegen.engines.weights import above_weights
+def _numpy_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+    from wavegen.engines.cpu.vertical_stack import NumpyVerticalStack
+    from wavegen.engines.weights import vertical_weights
 
-    return NumpyAbove(above_weights(checkpoint), n_streams, condition)
+    return NumpyVerticalStack(vertical_weights(checkpoint), n_streams, condition)
 
 
-def _reference_above(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+def _reference_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
     from wavegen.devices import choose_device
-    from wavegen.engines.reference import ReferenceAbove
+    from wavegen.engines.reference import ReferenceVerticalStack
     from wavegen.models.build import from_checkpoint
     from wavegen.models.pixelcnn import PixelCNN
 
     model = from_checkpoint(checkpoint)
     assert isinstance(model, PixelCNN)
-    return ReferenceAbove(model.to(choose_device(device)), n_streams, condition)
+    return ReferenceVerticalStack(model.to(choose_device(device)), n_streams, condition)
 
 
 class Maker(NamedTuple):
@@ -97,16 +97,16 @@ class Maker(NamedTuple):
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
     make: Callable[[Checkpoint, int, str, str, int | None, bool], tuple[str, Engine]]
-    make_above: Callable[[Checkpoint, int, str, LabelCondition], Above]
+    make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], Above]
     n_at_once: Callable[[], int]
 
 
 # Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_above, lambda: 2048),
-    "cuda-graph": Maker(("cuda",), ("float32",), _cuda_graph, _reference_above, lambda: 256),
-    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_above, lambda: 8 * n_cores()),
-    "reference": Maker(("cpu", "cuda"), ("float32",), _reference, _reference_above, lambda: 256),
+    "triton": Maker(("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_vertical_stack, lambda: 2048),
+    "cuda-graph": Maker(("cuda",), ("float32",), _cuda_graph, _reference_vertical_stack, lambda: 256),
+    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_vertical_stack, lambda: 8 * n_cores()),
+    "reference": Maker(("cpu", "cuda"), ("float32",), _reference, _reference_vertical_stack, lambda: 256),
 }
 
 
@@ -130,7 +130,7 @@ def make_engine(
 ) -> tuple[str, Engine]:
     """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for device cuda.
 
-    Of a PixelCNN it makes the rows; `make_above` makes what they are conditioned on.
+    Of a PixelCNN it makes the rows; `make_vertical_stack` makes what they are conditioned on.
 
     `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; `precision` of the GPU's:
     triton_gpu.TritonEngine; the other two compute in float32. Precision "auto" is the fastest that was measured to cost
@@ -154,12 +154,14 @@ def make_engine(
     return f"{name} in {chosen}", GuidedEngine(engine) if is_guided else engine
 
 
-def make_above(name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+def make_vertical_stack(
+    name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> Above:
     """What goes with an engine of that name for images; `condition` (conditioning.py) is that of their labels.
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_chosen(name, device)].make_above(checkpoint, n_streams, device, condition)
+    return ENGINES[_chosen(name, device)].make_vertical_stack(checkpoint, n_streams, device, condition)
 
 
 def _chosen(name: str, device: str) -> str:

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.sampling import Decoding, Decodings
 
-Condition = NDArray[np.float32] | SlowCondition[NDArray[np.float32]]
+Condition = NDArray[np.float32] | FrameCondition[NDArray[np.float32]]
 
 
 class Engine(Protocol):
     """A network that remembers B streams. B is fixed when it is built; all streams advance together.
 
     Axes: B streams, n steps, C codes per step (1 for sound). `condition` is (B, 1 or n, n_layers, channels), already
-    projected (conditioning.py): one frame that holds throughout, or one per step; or a `SlowCondition`, whose frames
+    projected (conditioning.py): one frame that holds throughout, or one per step; or a `FrameCondition`, whose frames
     lie some steps apart, between which the engine interpolates.
     """
 
@@ -81,7 +81,7 @@ def check_pairs(n_streams: int, is_guided: bool) -> None:
         raise InputError(f"{n_streams} streams are wanted of a guided engine; expected pairs of them")
 
 
-def each_decoding(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
+def decoding_per_stream(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
     """The decoding of every stream.
 
     Raises: InputError if they are not as many as the streams, or one has what the head or the engine has not.
@@ -112,7 +112,7 @@ def check_call(
         raise InputError(
             f"uniforms are {expected} and codes {codes.shape}; expected ({n_streams}, n) and ({n_streams}, n, 1)"
         )
-    if isinstance(condition, SlowCondition):
+    if isinstance(condition, FrameCondition):
         values, hop, phase = condition
         if len(values) != n_streams or hop < 1 or phase < 0 or condition.n_steps < n:
             raise InputError(
@@ -125,9 +125,9 @@ def check_call(
         raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {n_classes - 1}, or -1 to draw")
 
 
-def as_slow(condition: Condition | None) -> SlowCondition[NDArray[np.float32]] | None:
+def as_frames(condition: Condition | None) -> FrameCondition[NDArray[np.float32]] | None:
     """The same as frames: one per step lie one step apart, and the last one holds."""
-    return SlowCondition(condition, hop=1) if isinstance(condition, np.ndarray) else condition
+    return FrameCondition(condition, hop=1) if isinstance(condition, np.ndarray) else condition
 
 
 def n_cores() -> int:

@@ -14,7 +14,7 @@ class GuidedEngine:
     """An engine (engines/base.py) of B streams on one of 2 * B, which was made for guidance (`sampling.Decoding`).
 
     Stream i is streams 2 * i, with its labels, and 2 * i + 1, without; both hear the same codes. Conditions come for
-    both, (2 * B, ...), in that order (`conditioning.with_unlabelled`).
+    both, (2 * B, ...), in that order (`conditioning.guidance_pairs`).
     """
 
     def __init__(self, pairs: Engine) -> None:

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, check_call, check_pairs, each_decoding
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
 from wavegen.models.wavenet import WaveNetState
@@ -55,7 +55,7 @@ class ReferenceEngine:
         n = uniforms.shape[1]
         made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
         check_call(self.n_streams, self._model.head.n_classes, uniforms.shape[:2], made, condition)
-        each = each_decoding(decoding, self.n_streams, self._model.head.kind, self._is_guided)
+        each = decoding_per_stream(decoding, self.n_streams, self._model.head.kind, self._is_guided)
         given = (made >= 0).all(axis=(0, 2))
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
@@ -98,10 +98,10 @@ class ReferenceEngine:
         result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
         return result
 
-    def _moved(self, condition: Condition | None) -> Tensor | SlowCondition[Tensor] | None:
+    def _moved(self, condition: Condition | None) -> Tensor | FrameCondition[Tensor] | None:
         """A condition as the model takes it."""
-        if isinstance(condition, SlowCondition):
-            return SlowCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
+        if isinstance(condition, FrameCondition):
+            return FrameCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
         return None if condition is None else self._tensor(condition).to(self._dtype)
 
     def _beginning(self) -> WaveNetState:
@@ -113,7 +113,7 @@ class ReferenceEngine:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
-class ReferenceAbove:
+class ReferenceVerticalStack:
     """The rows above (engines/base.py) by the torch model, a row at a time. `condition` is that of the labels."""
 
     def __init__(self, model: PixelCNN, n_streams: int, condition: NDArray[np.float32] | None) -> None:
@@ -141,7 +141,7 @@ class ReferenceAbove:
 
 def _part(condition: Condition | None, first: int, last: int) -> Condition | None:
     """The condition of some steps: the one that holds throughout, or theirs."""
-    if isinstance(condition, SlowCondition):
+    if isinstance(condition, FrameCondition):
         return condition.part(first, last - first)
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
 

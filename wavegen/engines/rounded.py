@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import Tensor
 
-from wavegen.engines.cpu.packing import Precision, in_parts, round_columns
+from wavegen.engines.cpu.packing import Precision, round_columns, split_residual
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN
 from wavegen.models.wavenet import WaveNet
@@ -17,7 +17,7 @@ from wavegen.models.wavenet import WaveNet
 
 @torch.no_grad()
 def in_precision(model: Model, precision: Precision) -> Model:
-    """A copy of a network that rounds as the CPU engine does in some precision (packing.py; kernel.py's `put`).
+    """A copy of a network that rounds as the CPU engine does in some precision (cpu/packing.py and cpu/kernel.py).
 
     Of a PixelCNN that is the row alone: what is above it is computed in float32.
     """
@@ -39,7 +39,7 @@ def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
     for part in model.skip.weight.chunk(n_parts, dim=1):
         _round(part, precision)
     _round(model.head_hidden.weight, precision)
-    parts = torch.from_numpy(in_parts(model.head_out.weight.float().T.cpu().numpy(), precision)).transpose(-1, -2)
+    parts = torch.from_numpy(split_residual(model.head_out.weight.float().T.cpu().numpy(), precision)).transpose(-1, -2)
     for part in parts:
         _round(part, precision)
     model.head_out.weight.copy_(parts.sum(dim=0))

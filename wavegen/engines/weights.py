@@ -74,7 +74,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class AboveWeights:
+class VerticalWeights:
     """The tensors of a PixelCNN (models/pixelcnn.py) outside its row, in float32, layers stacked; letters as above.
 
     C colours, and J pixels of the row above that a layer sees. `place` is None for a network that knows of none.
@@ -94,7 +94,7 @@ class AboveWeights:
     colour: Array  # (C, L, H)
 
 
-def above_weights(checkpoint: Checkpoint) -> AboveWeights:
+def vertical_weights(checkpoint: Checkpoint) -> VerticalWeights:
     """The arrays of a PixelCNN's model file that `stack_weights` leaves.
 
     Raises: as `stack_weights`.
@@ -105,7 +105,7 @@ def above_weights(checkpoint: Checkpoint) -> AboveWeights:
     is_gated, dilations = shape.activation == "gated", _dilations(shape)
     H = 2 * G if is_gated else G
     layers = [(f"above.blocks.{index}", f"enter.{index}") for index in range(len(dilations))]
-    return AboveWeights(
+    return VerticalWeights(
         width=sizes["width"],
         dilations=dilations,
         is_gated=is_gated,

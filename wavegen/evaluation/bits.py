@@ -16,7 +16,7 @@ from wavegen.engines.cpu.packing import REDUCED
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.rounded import in_precision
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import LogMel
 from wavegen.generation.stream import ConditionAt, generate
 from wavegen.models.build import Model
@@ -132,7 +132,7 @@ def precision_costs(
 
 
 @torch.inference_mode()
-def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+def bits_by_label(model: Model, codes: NDArray[np.int64]) -> NDArray[np.float64]:
     """-log2 p(everything) of each of n recordings or images under each value of the model's one label.
 
     Shapes: codes (n, T), each from its beginning -> (n, n_values).
@@ -147,15 +147,15 @@ def bits_under_labels(model: Model, codes: NDArray[np.int64]) -> NDArray[np.floa
     return np.stack(found, axis=1)
 
 
-def n_under_labels(n_codes: int) -> int:
-    """How many recordings or images of so many codes to ask `bits_under_labels` about at once, for bounded memory."""
+def label_batch_size(n_codes: int) -> int:
+    """How many recordings or images of so many codes to ask `bits_by_label` about at once, for bounded memory."""
     return max(1, min(IMAGES_AT_ONCE, STREAMS * CHUNK // n_codes))
 
 
-def bits_whatever_the_label(bits: NDArray[np.float64]) -> NDArray[np.float64]:
+def marginal_bits(bits: NDArray[np.float64]) -> NDArray[np.float64]:
     """-log2 p(everything) where nobody says the label: the mean of p over its values, all equally probable.
 
-    Shapes: `bits_under_labels` (n, n_values) -> (n,).
+    Shapes: `bits_by_label` (n, n_values) -> (n,).
     """
     whatever: NDArray[np.float64] = np.log2(bits.shape[1]) - np.logaddexp2.reduce(-bits, axis=1)
     return whatever
@@ -210,7 +210,7 @@ def drift(
 
 @torch.inference_mode()
 def surprise(
-    model: Model, codes: NDArray[np.int64], condition: Tensor | SlowCondition[Tensor] | None
+    model: Model, codes: NDArray[np.int64], condition: Tensor | FrameCondition[Tensor] | None
 ) -> NDArray[np.float64]:
     """Mean -log2 p(code) over some sounds (or images), heard from the beginning of time.
 
@@ -220,16 +220,16 @@ def surprise(
     state, bits = None, []
     for first in range(0, codes.shape[1], chunk):
         piece = torch.from_numpy(codes[:, first : first + chunk]).to(model.device)
-        now = condition.part(first, piece.shape[1]) if isinstance(condition, SlowCondition) else condition
+        now = condition.part(first, piece.shape[1]) if isinstance(condition, FrameCondition) else condition
         parameters, state = model(piece, state, now)
         bits.append(model.head.bits(parameters, piece).mean(dim=0).double().cpu().numpy())
     return np.concatenate(bits)
 
 
-def for_engine(condition: Tensor | SlowCondition[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
+def for_engine(condition: Tensor | FrameCondition[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
     """A condition as `generate` takes it."""
-    if isinstance(condition, SlowCondition):
-        return SlowCondition(condition.values.cpu().numpy(), condition.hop).part
+    if isinstance(condition, FrameCondition):
+        return FrameCondition(condition.values.cpu().numpy(), condition.hop).part
     return None if condition is None else condition.cpu().numpy()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import SILENT
 from wavegen.sampling import Decoding
 
@@ -85,7 +85,7 @@ def decoding_for(
     return decoding
 
 
-def with_unlabelled(streams: Sequence[Labels]) -> list[Labels]:
+def guidance_pairs(streams: Sequence[Labels]) -> list[Labels]:
     """The labels of some streams, each followed by none: what a guided engine's condition is made of."""
     return [labels for stream in streams for labels in (stream, {})]
 
@@ -158,7 +158,7 @@ class FrameConditioner:
         """Length of the sound that the frames tell of."""
         return self._frames.shape[1] * self.hop
 
-    def at(self, first: int, n: int) -> SlowCondition[NDArray[np.float32]]:
+    def at(self, first: int, n: int) -> FrameCondition[NDArray[np.float32]]:
         """The condition of n steps from step `first` of the sound on."""
         begin, end = first // self.hop, (first + n - 1) // self.hop + 2
         numbers = range(begin // CHUNK, (end - 1) // CHUNK + 1)
@@ -167,7 +167,7 @@ class FrameConditioner:
         }
         values = np.concatenate(list(self._chunks.values()), axis=1)
         skipped = begin - numbers.start * CHUNK
-        return SlowCondition(values[:, skipped : skipped + end - begin], self.hop, first - begin * self.hop)
+        return FrameCondition(values[:, skipped : skipped + end - begin], self.hop, first - begin * self.hop)
 
     def _project(self, number: int) -> NDArray[np.float32]:
         """A chunk of the condition, (B, CHUNK, n_layers, channels)."""

@@ -10,7 +10,7 @@ from wavegen import files
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.data.windows import pixel_table
-from wavegen.engines import make_above, make_engine
+from wavegen.engines import make_engine, make_vertical_stack
 from wavegen.errors import InputError
 from wavegen.generation import conditioning
 from wavegen.generation.conditioning import Labels
@@ -19,7 +19,7 @@ from wavegen.sampling import uniforms
 ROWS_DRAWN = 16  # rows whose random numbers are drawn at once: a generator costs more than a row's numbers
 
 
-class Canvas:
+class ImageSession:
     """Images that grow together, one for each of some labels.
 
     `labels` holds a mapping of names to values for each image; a label left out is "unknown". `wanted`: fields of
@@ -46,14 +46,14 @@ class Canvas:
             raise InputError("0 images are wanted; expected 1 or more")
         self.decoding = conditioning.decoding_for(model, labels, wanted or {})
         is_guided = self.decoding.is_guided
-        streams = conditioning.with_unlabelled(labels) if is_guided else labels
+        streams = conditioning.guidance_pairs(labels) if is_guided else labels
         condition = conditioning.condition_of(model, streams)
         self._codec = described.make_codec()
         self.n = len(labels)
         self.height, self.width, self.n_colours = described.shape
         self.engine_title, self._engine = make_engine(engine, model, self.n, device, precision, n_threads, is_guided)
         self._streams_of_an_image = len(streams) // self.n
-        self._above = make_above(engine, model, len(streams), device, condition)
+        self._above = make_vertical_stack(engine, model, len(streams), device, condition)
 
     @property
     def row_length(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.base import Condition, Engine
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.generation.stream import BLOCKSIZE, ConditionAt
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, uniforms
@@ -104,11 +104,11 @@ def generate_each(
 
 def _side_by_side(conditions: Sequence[Condition | None]) -> Condition | None:
     """The conditions of single streams as one; zeros for a stream that makes nothing."""
-    arrays = [one.values if isinstance(one, SlowCondition) else one for one in conditions]
+    arrays = [one.values if isinstance(one, FrameCondition) else one for one in conditions]
     example = next((array for array in arrays if array is not None), None)
     if example is None:
         return None
     values = np.concatenate([np.zeros_like(example) if array is None else array for array in arrays])
-    slow = [one for one in conditions if isinstance(one, SlowCondition)]
+    slow = [one for one in conditions if isinstance(one, FrameCondition)]
     assert len({(one.hop, one.phase) for one in slow}) <= 1, "blocks are multiples of the hop"
     return slow[0]._replace(values=values) if slow else values

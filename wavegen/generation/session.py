@@ -22,7 +22,7 @@ from wavegen.features.log_mel import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
-from wavegen.generation.images import Canvas
+from wavegen.generation.images import ImageSession
 from wavegen.generation.scheduler import Piece, generate_each
 from wavegen.generation.stream import BLOCKSIZE, ConditionAt, generate, n_samples
 from wavegen.progress import Bar
@@ -37,7 +37,7 @@ class Sound(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationOptions:
     """How a model is to sound. None takes the model's own default (for `seed`: a new one each time; guidance only where
     there are labels).
 
@@ -72,7 +72,7 @@ class Session:
     """
 
     def __init__(
-        self, loaded: Checkpoint, wish: Wish, *, frames_follow: bool = False, labels_follow: bool = False
+        self, loaded: Checkpoint, wish: GenerationOptions, *, frames_follow: bool = False, labels_follow: bool = False
     ) -> None:
         described = loaded.description
         if described.shape:
@@ -171,7 +171,7 @@ class Session:
 
     def _streams_of(self, labels: Labels, n: int) -> list[Labels]:
         """The labels that the engine's condition of n sounds is made of."""
-        return conditioning.with_unlabelled([labels] * n) if self.decoding.is_guided else [labels] * n
+        return conditioning.guidance_pairs([labels] * n) if self.decoding.is_guided else [labels] * n
 
     def _frame_conditioner(self, frames: NDArray[np.floating], n: int) -> FrameConditioner:
         """What n sounds of the same frames (F, n_features) are made under."""
@@ -204,7 +204,7 @@ class LoadedModel:
         return self._loaded.description.labels
 
     def generate(self, seconds: float = 5.0, **wish: Any) -> Sound:
-        """Make a sound of some length; the keywords are the fields of `Wish`.
+        """Make a sound of some length; the keywords are the fields of `GenerationOptions`.
 
         Returns samples and rate: `samples` is (T,), or (n, T) if `n` was given.
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
@@ -218,7 +218,7 @@ class LoadedModel:
         """Make a sound again from its feature frames alone, with a vocoder.
 
         `source`: a recording, its waveform (T,) at the model's rate, a file of frames (.npy or .safetensors), or frames
-        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `Wish`.
+        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `GenerationOptions`.
         Raises: InputError if the model is no vocoder, or for whatever does not fit it.
         """
         frames, n = self.frames_of(source)
@@ -231,11 +231,11 @@ class LoadedModel:
     ) -> Iterator[tuple[int, Sound]]:
         """Make many sounds again, some at once: the number of a source and its sound, as soon as it is complete.
 
-        Each is what `vocode` makes of it alone, with the same seed. The keywords are the fields of `Wish`, but for
-        `n`, which says how many are made at once (default: as many as suit the engine).
+        Each is what `vocode` makes of it alone, with the same seed. The keywords are fields of `GenerationOptions`, but
+        for `n`, which says how many are made at once (default: as many as suit the engine).
         Raises: InputError as `vocode`, when a source's turn comes.
         """
-        wanted = Wish(**wish)
+        wanted = GenerationOptions(**wish)
         if "n" not in wish:
             wanted = replace(wanted, n=n_at_once(wanted.engine, wanted.device, len(sources)))
         session = Session(self._loaded, wanted, frames_follow=True)
@@ -264,7 +264,7 @@ class LoadedModel:
     ) -> Iterator[NDArray[np.float32]]:
         """Make a sound block by block, each as soon as it is there: (T,), or (n, T) if `n` was given.
 
-        It is endless if `seconds` is None. The keywords are the fields of `Wish`.
+        It is endless if `seconds` is None. The keywords are the fields of `GenerationOptions`.
         """
         session = self.session(**wish)
         length = None if seconds is None else n_samples(seconds, self.sample_rate)
@@ -285,18 +285,20 @@ class LoadedModel:
         device: str = "auto",
         precision: str = "auto",
     ) -> NDArray[np.uint8]:
-        """Draw n images of the same labels: (n, height, width, colours), 0 to 255. The keywords are as in `Wish`.
+        """Draw n images of the same labels: (n, height, width, colours), 0 to 255.
+
+        The keywords are as in `GenerationOptions`.
 
         Raises: InputError if the model makes sound, or for what does not fit it.
         """
         wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-        canvas = Canvas(self._loaded, [labels or {}] * n, wanted, engine, device, precision)
+        canvas = ImageSession(self._loaded, [labels or {}] * n, wanted, engine, device, precision)
         rows = canvas.rows(fresh_seed() if seed is None else seed)
         return canvas.pixels(np.stack(list(rows), axis=1))
 
     def session(self, **wish: Any) -> Session:
-        """Make a wish ready to sound; the keywords are the fields of `Wish`."""
-        return Session(self._loaded, Wish(**wish))
+        """Make a wish ready to sound; the keywords are the fields of `GenerationOptions`."""
+        return Session(self._loaded, GenerationOptions(**wish))
 
 
 def load(model: str | Path) -> LoadedModel:
@@ -319,7 +321,7 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
     return audio.read(Path(source), sample_rate)
 
 
-def _check_beam(wish: Wish, described: Description) -> None:
+def _check_beam(wish: GenerationOptions, described: Description) -> None:
     """Raises: InputError for what a beam search cannot do or would not heed."""
     if described.head != "categorical":
         raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")

@@ -36,7 +36,7 @@ class Head(Protocol):
         """Set the last layer's weights (n_parameters, channels) and bias (n_parameters,) before training."""
         ...
 
-    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
         """Turn what the network says into parameters, knowing the code heard last (where one was heard).
 
         Shapes: parameters (..., n_parameters), heard and is_heard (...) -> (..., n_parameters).
@@ -79,7 +79,7 @@ class Categorical:
     def start(self, weight: Tensor, bias: Tensor) -> None:
         """Leave them as they are: all classes begin about equally likely."""
 
-    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
         return parameters
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class LogisticMixture:
     Parallel WaveNet, arXiv:1711.10433, section 2). The parameters are, n_mixtures of each: the logits of w, the
     means m on the axis from -1 (code 0) to 1 (the last), and the natural logarithms of s on the same axis.
 
-    The network says how far the means depart from the code heard last, in units of `mean_unit` (`relative_to`). An
+    The network says how far the means depart from the code before, in units of `mean_unit` (`shift_by_previous`). An
     optimiser moves whatever it trains by steps of about one size, so quiet or smooth sound, whose samples depart from
     each other by thousandths, needs a unit of thousandths to be learnt.
 
@@ -123,7 +123,7 @@ class LogisticMixture:
     def n_parameters(self) -> int:
         return 3 * self.n_mixtures
 
-    def relative_to(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
+    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
         """Add the value of the code heard last to the means, so that a network says only how the next departs from it.
 
         A sample resembles the one before, so the departure is small, and what rounding inside the network does to it

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
@@ -110,7 +110,7 @@ class WaveNet(Labelled):
         return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
 
     def forward(
-        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | SlowCondition[Tensor] | None = None
+        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | FrameCondition[Tensor] | None = None
     ) -> tuple[Tensor, WaveNetState]:
         """Predict every code of a chunk from the codes before it.
 
@@ -127,11 +127,11 @@ class WaveNet(Labelled):
                 parameters = self.say(skip.to(self.head_out.weight.dtype))
         else:
             parameters = self.say(skip)
-        return self.head.relative_to(parameters, heard, is_heard), WaveNetState(delay, stack)
+        return self.head.shift_by_previous(parameters, heard, is_heard), WaveNetState(delay, stack)
 
     def condition(
         self, labels: Mapping[str, Tensor], frames: Tensor | None = None
-    ) -> Tensor | SlowCondition[Tensor] | None:
+    ) -> Tensor | FrameCondition[Tensor] | None:
         """What enters the layers, from labels and from feature frames, the first of them at a chunk's first sample.
 
         Shapes: per label (B,), frames (B, look_ahead + F + look_ahead, n_features)
@@ -142,7 +142,7 @@ class WaveNet(Labelled):
             return of_labels
         assert frames is not None  # whoever calls has the features that the model was built for
         of_frames: Tensor = self.frame_network(frames)
-        return SlowCondition(of_frames if of_labels is None else of_frames + of_labels, self.hop)
+        return FrameCondition(of_frames if of_labels is None else of_frames + of_labels, self.hop)
 
     def say(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.

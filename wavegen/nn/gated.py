@@ -16,13 +16,13 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.nn.causal import CausalConv
 
 Activation = Literal["gated", "relu"]
 
 
-class GatedBlock(nn.Module):
+class GatedLayer(nn.Module):
     """One residual block.
 
     z = tanh(W_f * x + V_f h) . sigmoid(W_g * x + V_g h),   out = x + W_r z
@@ -88,14 +88,14 @@ class GatedStack(nn.Module):
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            GatedBlock(residual_channels, gate_channels, kernel_size, dilation, activation, residual, dropout)
+            GatedLayer(residual_channels, gate_channels, kernel_size, dilation, activation, residual, dropout)
             for dilation in dilations
         )
 
     @property
-    def layers(self) -> Sequence[GatedBlock]:
+    def layers(self) -> Sequence[GatedLayer]:
         """The blocks, in order."""
-        return cast(Sequence[GatedBlock], self.blocks)
+        return cast(Sequence[GatedLayer], self.blocks)
 
     @property
     def receptive_field(self) -> int:
@@ -103,7 +103,7 @@ class GatedStack(nn.Module):
         return 1 + sum(block.conv.history for block in self.layers)
 
     def forward(
-        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | SlowCondition[Tensor] | None = None
+        self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | FrameCondition[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Advance one chunk; returns the residual stream, every block's activation z, and every block's state.
 
@@ -125,17 +125,17 @@ def condition_channels(gate_channels: int, activation: Activation) -> int:
 
 
 def _of_layers(
-    condition: Tensor | SlowCondition[Tensor] | None, n_layers: int, n_steps: int
+    condition: Tensor | FrameCondition[Tensor] | None, n_layers: int, n_steps: int
 ) -> Sequence[Tensor | None]:
     """What enters each layer: (B, T or 1, ..., condition_channels)."""
     if condition is None:
         return [None] * n_layers
-    if not isinstance(condition, SlowCondition):
+    if not isinstance(condition, FrameCondition):
         return condition.unbind(-2)
     return [interpolated(condition._replace(values=values), n_steps) for values in condition.values.unbind(-2)]
 
 
-def interpolated(condition: SlowCondition[Tensor], n_steps: int) -> Tensor:
+def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
     """A slow condition at each of n steps: linear from one value to the next, and held from the last one on.
 
     Shapes: values (B, F, C) -> (B, n_steps, C); of one step, (B, F, ..., C) -> (B, 1, ..., C).

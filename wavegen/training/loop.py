@@ -34,7 +34,7 @@ from wavegen import checkpoint, files
 from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
-from wavegen.data.windows import Batch, WindowRule, Windows, typical_departure
+from wavegen.data.windows import Batch, WindowRule, Windows, rms_step
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation.bits import bits_per_sample, make_framer, precision_costs
@@ -50,7 +50,7 @@ from wavegen.training.optimizers import Muon
 
 STATE_FILE = "training.pt"
 STATE_PARTS = frozenset(["step", "recipe", "corpus", "model", "averaged", "optimizers", "bits"])
-FORMAT = 2
+STATE_FORMAT = 2
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
@@ -93,7 +93,7 @@ def _loop(run: "Run", batches: Iterator["Prepared"], running: Bar, is_interrupte
     saved_at = time.monotonic()
     while run.step < settings.steps and not is_interrupted():
         bits = run.update(batches)
-        running.update(run.step, f"{bits:.3f} bits per {run.store.form.unit}")
+        running.update(run.step, f"{bits:.3f} bits per {run.store.item_format.unit}")
         is_last = run.step == settings.steps
         is_validated = is_last or is_due(run.step, settings.validate_every)
         is_heard = is_last or is_due(run.step, settings.sample_every)
@@ -220,7 +220,7 @@ class Run:
             architecture=architecture,
             codec=self.codec.kind,
             n_classes=self.codec.n_classes,
-            **self.store.form.described,
+            **self.store.item_format.described,
             labels=self.label_values,
             features=recipe.features,
             decoding=self.recipe.decoding.model_dump(),
@@ -269,7 +269,7 @@ class Run:
             return float(state.get("mean_unit", 1.0))  # 1: as it was before there was any
         if source is not None:
             return float(source.description.architecture.get("mean_unit", 1.0))
-        return typical_departure(self.store, self.segments["train"], self.codec)
+        return rms_step(self.store, self.segments["train"], self.codec)
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
         """The batches from the present step on, the next one always in the making."""
@@ -374,7 +374,7 @@ class Run:
 
     def validate(self) -> None:
         """Measure the averaged weights on the validation split; draw the loss curve."""
-        n = self.store.form.n_values(self.recipe.validation_amount)
+        n = self.store.item_format.n_values(self.recipe.validation_amount)
         with self.autocast():
             self.bits["validation"] = bits_per_sample(
                 self.averaged,
@@ -389,7 +389,7 @@ class Run:
         recent = metrics.read_metrics(self.folder)
         trained = [line["bits"] for line in recent if "bits" in line][-20:]
         speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
-        unit = self.store.form.unit
+        unit = self.store.item_format.unit
         mean = f"{np.mean(trained):.3f}" if trained else "?"
         say(
             f"step {self.step}/{self.recipe.training.steps}  training {mean}  validation "
@@ -418,7 +418,7 @@ class Run:
     def save(self) -> None:
         """Write what is needed to go on, then the model that derives from it."""
         state = {
-            "format": FORMAT,
+            "format": STATE_FORMAT,
             "step": self.step,
             "recipe": self.recipe.to_yaml(),
             "mean_unit": self.description.architecture.get("mean_unit", 1.0),
@@ -478,13 +478,13 @@ class Run:
         n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         field = self.model.receptive_field
         n_samples = {name: sum(s.n_samples for s in part) for name, part in self.segments.items()}
-        form = self.store.form
-        amounts = ", ".join(f"{form.amount(n)} {name}" for name, n in n_samples.items())
+        item_format = self.store.item_format
+        amounts = ", ".join(f"{item_format.amount(n)} {name}" for name, n in n_samples.items())
         precision = "bfloat16" if self.precision is torch.bfloat16 else "float32"
-        say(f"{self.store.corpus}, {form.title}: {amounts}")
+        say(f"{self.store.corpus}, {item_format.title}: {amounts}")
         say(
-            f"{n_parameters:,} parameters, receptive field {form.extent(field)}, {precision} on {self.device.type}, "
-            f"steps {self.step} to {self.recipe.training.steps}, into {self.folder}"
+            f"{n_parameters:,} parameters, receptive field {item_format.extent(field)}, {precision} on "
+            f"{self.device.type}, steps {self.step} to {self.recipe.training.steps}, into {self.folder}"
         )
 
     @contextmanager
@@ -520,15 +520,15 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         found = state["format"]
-        if found == FORMAT and (missing := STATE_PARTS - state.keys()):
+        if found == STATE_FORMAT and (missing := STATE_PARTS - state.keys()):
             raise KeyError(*missing)
     except Exception as error:  # torch documents none; a damaged file raises whatever its pickle reader meets
         raise InputError(
             f"{path} is damaged, or no training state; begin a new run in another folder, --from {folder} to keep its "
             "weights"
         ) from error
-    if found != FORMAT:
-        raise InputError(f"{path} has format {found}; this wavegen reads {FORMAT}")
+    if found != STATE_FORMAT:
+        raise InputError(f"{path} has format {found}; this wavegen reads {STATE_FORMAT}")
     before = parse_recipe(state["recipe"], str(path))
     for section in ("data", "model", "training"):
         old, new = getattr(before, section).model_dump(), getattr(recipe, section).model_dump()

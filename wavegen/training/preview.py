@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from wavegen import plots
 from wavegen.checkpoint import MODEL_FILE, Checkpoint
 from wavegen.data import audio
-from wavegen.data.images import ImageForm
+from wavegen.data.images import ImageFormat
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines import make_engine
 from wavegen.generation import conditioning
 from wavegen.generation import images as drawing
-from wavegen.generation.images import Canvas
+from wavegen.generation.images import ImageSession
 from wavegen.generation.stream import ConditionAt, generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
@@ -24,7 +24,7 @@ N_IMAGES, N_COLUMNS = 32, 8
 
 def is_newest(folder: Path, store: Store) -> bool:
     """Whether a run folder holds what `write` writes, written after its model."""
-    paths = [folder / name for name in ([PICTURE] if isinstance(store.form, ImageForm) else [SOUND, PICTURE])]
+    paths = [folder / name for name in ([PICTURE] if isinstance(store.item_format, ImageFormat) else [SOUND, PICTURE])]
     made_at = (folder / MODEL_FILE).stat().st_mtime_ns
     return all(path.exists() and path.stat().st_mtime_ns >= made_at for path in paths)
 
@@ -37,7 +37,7 @@ def write(
     A sound has the labels of the first training recording, every image those of the real one that it is shown above;
     a vocoder makes the validation recording again that it is shown above. None is guided: it is the network that shows.
     """
-    if isinstance(store.form, ImageForm):
+    if isinstance(store.item_format, ImageFormat):
         _images(folder, model, store, segments["validation"])
     else:
         _sound(folder, model, store, segments, seconds, step)
@@ -72,9 +72,9 @@ def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Se
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
     labels = [conditioning.known_labels(known, one.labels) for one in real]
-    canvas = Canvas(model, labels, {"guidance": 1.0})
-    drawn = np.stack(list(canvas.rows(seed=0)), axis=1)
+    session = ImageSession(model, labels, {"guidance": 1.0})
+    drawn = np.stack(list(session.rows(seed=0)), axis=1)
     coder = Coder(store, model.description.make_codec())
     shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])
-    grids = [drawing.grid(canvas.pixels(codes), N_COLUMNS) for codes in (drawn, shown)]
+    grids = [drawing.grid(session.pixels(codes), N_COLUMNS) for codes in (drawn, shown)]
     drawing.write(folder / PICTURE, np.concatenate(grids))

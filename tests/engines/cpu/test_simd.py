@@ -35,7 +35,7 @@ def reduced(x):
 
 @njit
 def put_bytes(x, made_at):
-    return kernel.put(x, 0, made_at, 0, len(x), True)
+    return kernel.quantise_input(x, 0, made_at, 0, len(x), True)
 
 
 def as_bytes(x, made):

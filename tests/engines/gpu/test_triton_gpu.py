@@ -15,7 +15,7 @@ from wavegen.engines import make_engine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
 
@@ -135,7 +135,7 @@ def test_between_frames_a_condition_is_interpolated():
     checkpoint = small(gate_channels=9)
     random = np.random.default_rng(0)
     values = (0.1 * random.standard_normal((2, 4, 2, 18))).astype(np.float32)
-    frames = SlowCondition(values, hop=3, phase=2)
+    frames = FrameCondition(values, hop=3, phase=2)
     codes = random.integers(20, size=(2, N, 1))
     engine, reference = both(checkpoint, 2)
     expected = reference.logits(codes, frames)

@@ -26,7 +26,7 @@ def folder() -> Path:
     return files.user_cache() / f"compiled-{digest.hexdigest()[:12]}"
 
 
-def kept(function: Callable[..., None]) -> Any:
+def cached_njit(function: Callable[..., None]) -> Any:
     """Compile a function for numba's nopython mode without the interpreter's lock, and keep the result on disk.
 
     Where nothing can be written it is compiled anew by every process, which is said.
@@ -42,12 +42,12 @@ def kept(function: Callable[..., None]) -> Any:
         numba.config.CACHE_DIR = before
 
 
-def is_kept() -> bool:
+def is_cached() -> bool:
     """Whether the step has been compiled here before."""
     return (folder() / COMPLETE).exists()
 
 
-def note_kept() -> None:
+def mark_cached() -> None:
     """Remember that the step has been compiled."""
     with suppress(OSError):  # it is only asked in order to say that a run compiles
         (folder() / COMPLETE).touch()

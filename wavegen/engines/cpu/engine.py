@@ -7,9 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding, n_cores
+from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream, n_cores
 from wavegen.engines.cpu import compiled, kernel, simd
-from wavegen.engines.cpu.packing import MAX_COST, REDUCED, Matrices, Precision, addresses, at_line, in_parts, pack, pad
+from wavegen.engines.cpu.packing import (
+    MAX_COST,
+    REDUCED,
+    Matrices,
+    Precision,
+    addresses,
+    align_to_cache_line,
+    pack,
+    pad,
+    split_residual,
+)
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.progress import say
@@ -91,7 +101,7 @@ class NumbaEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
+        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
         self._run(uniforms[..., 0], each, made, condition, logits)
         return made
@@ -121,7 +131,7 @@ class NumbaEngine:
 
     def _compile(self) -> None:
         """Have the step compiled, or fetched from the disk, by making no step."""
-        is_new = not compiled.is_kept()
+        is_new = not compiled.is_cached()
         if is_new:
             say(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0))
@@ -131,7 +141,7 @@ class NumbaEngine:
             say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
             return
         if is_new:
-            compiled.note_kept()
+            compiled.mark_cached()
 
     def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Views (rows, B, R) and (rows, B)."""
@@ -150,7 +160,7 @@ class NumbaEngine:
     ) -> None:
         """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
-        given = as_slow(condition)
+        given = as_frames(condition)
         frames = NOTHING if given is None else self._padded(given.values)
         n = codes.shape[1]
         if logits is not None and (
@@ -233,13 +243,13 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
         return pack(pad(matrices, lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
 
     def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        return at_line(pad(array, lanes, array.ndim - 1).ravel())
+        return align_to_cache_line(pad(array, lanes, array.ndim - 1).ravel())
 
     convolution = _pad_halves(weights.convolution.transpose(0, 1, 3, 2), weights.is_gated, 3)
     skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
     if weights.is_gated:
         skip = skip.reshape(1, -1, skip.shape[2])
-    out = in_parts(weights.out.T, precision)
+    out = split_residual(weights.out.T, precision)
     ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
     return kernel.Network(
         embedding=flat(weights.embedding),
@@ -248,7 +258,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
             convolution[:, :-1].reshape(n_layers * (n_taps - 1), *convolution.shape[2:]),
             max(group, STEPS_OF_A_PASS),
         ),
-        convolution_bias=at_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
+        convolution_bias=align_to_cache_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
         projection=packed(weights.projection.transpose(0, 2, 1)),
         projection_bias=flat(weights.projection_bias),
         skip=packed(skip),
@@ -257,7 +267,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
         hidden_bias=flat(weights.hidden_bias),
         out=packed(out),
         n_out=len(out),
-        out_bias=at_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
+        out_bias=align_to_cache_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
         dilations=np.array(weights.dilations, dtype=np.int64),
         first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),
         n_layers=n_layers,
@@ -279,10 +289,10 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
     S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
 
     def numbers(n: int) -> NDArray[np.float32]:
-        return at_line(np.zeros(n_streams * n, dtype=np.float32))
+        return align_to_cache_line(np.zeros(n_streams * n, dtype=np.float32))
 
     def inputs(n: int) -> NDArray[Any]:
-        return at_line(np.zeros(n_streams * n, dtype=kind))
+        return align_to_cache_line(np.zeros(n_streams * n, dtype=kind))
 
     probabilities = numbers(P)
     return kernel.Memory(
@@ -297,9 +307,9 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
         z=inputs(n_layers * G),
         z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
         skip=numbers(S),
-        skip_put=inputs(S),
+        skip_input=inputs(S),
         hidden=numbers(A),
-        hidden_put=inputs(A),
+        hidden_input=inputs(A),
         scales=numbers(1),
         out=numbers(P),
         probabilities=probabilities,

@@ -1,8 +1,8 @@
 """The step of a WaveNet in one compiled loop over samples, for any number of streams. It allocates nothing.
 
 Arrays are flat and reach the loop as addresses (`packing.addresses`); B streams, L layers and channels as in
-weights.py, padded to whole vectors. Every product reads its input in the precision of the network: `put` brings it
-there, with one scale per stream for bytes. One compiled step serves every network and every precision.
+weights.py, padded to whole vectors. Every product reads its input in the precision of the network: `quantise_input`
+brings it there, with one scale per stream for bytes. One compiled step serves every network and every precision.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wavegen.engines.cpu.compiled import kept
+from wavegen.engines.cpu.compiled import cached_njit
 from wavegen.engines.cpu.draws import draw_categorical, draw_logistic_mixture
 from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
@@ -47,7 +47,7 @@ class Network(NamedTuple):
     skip_bias: Array  # (S)
     hidden: Matrices  # 1
     hidden_bias: Array  # (A)
-    out: Matrices  # n_out, whose products are added up (packing.in_parts)
+    out: Matrices  # n_out, whose products are added up (packing.split_residual)
     n_out: int
     out_bias: Array  # (P)
     dilations: NDArray[np.int64]  # (L)
@@ -79,9 +79,9 @@ class Memory(NamedTuple):
     z: NDArray[Any]  # (B * L * G) gated activations
     z_scales: Array  # (B * L)
     skip: Array  # (B * S)
-    skip_put: NDArray[Any]
+    skip_input: NDArray[Any]
     hidden: Array  # (B * A)
-    hidden_put: NDArray[Any]
+    hidden_input: NDArray[Any]
     scales: Array  # (B)
     out: Array  # (B * P)
     probabilities: Array  # (B * P)
@@ -107,7 +107,7 @@ class Call(NamedTuple):
     logits: Array  # (B * n * n_parameters) if they are wanted
 
 
-@kept
+@cached_njit
 def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
     """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
     B, L, k, n = memory.n_streams, net.n_layers, net.n_taps, last - first
@@ -149,10 +149,10 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
 
         for layer in range(L):
             dilation = read(dilations, layer)
-            n_known = known_steps(memory, dilation)
+            n_known = lookahead_steps(memory, dilation)
             place = now % n_known
             if step == 0 or place == 0:
-                hear_older_taps(net, memory, layer, now, min(n_known - place, call.n - step), first, last)
+                accumulate_older_taps(net, memory, layer, now, min(n_known - place, call.n - step), first, last)
             pre = layer * B * h_stride + place * H
             if call.n_frames > 0:
                 for b in range(first, last):
@@ -166,7 +166,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
             # The place to write is that of the oldest tap, which has been heard.
             row = (read(first_rows, layer) + now % max(1, (k - 1) * dilation)) * B + first
             for b in range(n):
-                write(ring_scales, row + b, put(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+                write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
             multiply(
                 net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
                 pre + first * h_stride, h_stride, n,
@@ -174,10 +174,10 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
             for b in range(first, last):
                 at = (b * L + layer) * G
                 if net.is_gated:
-                    put_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+                    quantise_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
                 else:
                     rectify(h, pre + b * h_stride, H)
-                    write(z_scales, b * L + layer, put(h, pre + b * h_stride, memory.z, at, G, of_bytes))
+                    write(z_scales, b * L + layer, quantise_input(h, pre + b * h_stride, memory.z, at, G, of_bytes))
             if layer == L - 1:
                 break
             for b in range(first, last):
@@ -190,7 +190,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
             multiply(net.projection, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.x, first * R, R, n)
 
         if is_drawn:
-            spread(skip_bias, skip, first, last, S)
+            broadcast_bias(skip_bias, skip, first, last, S)
             if net.is_gated:  # one scale for every z, so one product over all layers
                 at = first * L
                 multiply(net.skip, zero, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
@@ -202,12 +202,12 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                     )
             for b in range(first, last):
                 rectify(skip, b * S, S)
-                write(scales, b, put(skip, b * S, memory.skip_put, b * S, S, of_bytes))
-            spread(hidden_bias, hidden, first, last, A)
+                write(scales, b, quantise_input(skip, b * S, memory.skip_input, b * S, S, of_bytes))
+            broadcast_bias(hidden_bias, hidden, first, last, A)
             multiply(
                 net.hidden,
                 zero,
-                memory.skip_put,
+                memory.skip_input,
                 first * S,
                 S,
                 memory.scales,
@@ -220,12 +220,12 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
             )
             for b in range(first, last):
                 rectify(hidden, b * A, A)
-                write(scales, b, put(hidden, b * A, memory.hidden_put, b * A, A, of_bytes))
-            spread(out_bias, out, first, last, P)
+                write(scales, b, quantise_input(hidden, b * A, memory.hidden_input, b * A, A, of_bytes))
+            broadcast_bias(out_bias, out, first, last, P)
             for part in range(net.n_out):
                 multiply(
-                    net.out, part, memory.hidden_put, first * A, A, memory.scales, first, one, memory.out, first * P, P,
-                    n,
+                    net.out, part, memory.hidden_input, first * A, A, memory.scales, first, one, memory.out,
+                    first * P, P, n,
                 )  # fmt: skip
 
         for b in range(first, last):
@@ -257,20 +257,20 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
 
 
 @njit
-def known_steps(memory: Memory, dilation: int) -> int:
+def lookahead_steps(memory: Memory, dilation: int) -> int:
     """For how many steps, at most, all inputs of the older taps are known: a power of two that divides the dilation."""
     return min(memory.n_ahead, dilation & -dilation)
 
 
 @njit
-def hear_older_taps(
+def accumulate_older_taps(
     net: Network, memory: Memory, layer: int, now: int, n_steps: int, first: int, last: int
 ) -> None:  # fmt: skip
     """Put the biases of a layer and what its older taps hear at `now` and the steps after it into `memory.h`.
 
     None of these steps hears another through an older tap, so one pass over the weights can serve several: that of one
     stream serves its steps if they are more than the streams, else each step's serves all streams. The steps do not
-    cross a multiple of `known_steps`, so that their rows lie one after the other in the ring.
+    cross a multiple of `lookahead_steps`, so that their rows lie one after the other in the ring.
     """
     B, k, n = memory.n_streams, net.n_taps, last - first
     R, H = net.newest_tap.n_rows, net.newest_tap.n_columns
@@ -278,7 +278,7 @@ def hear_older_taps(
     dilation = read(pointer(net.dilations, np.int64, 0), layer)
     first_row = read(pointer(net.first_rows, np.int64, 0), layer)
     h_stride, one = memory.n_ahead * H, np.int64(1)
-    begin = (layer * B + first) * h_stride + now % known_steps(memory, dilation) * H
+    begin = (layer * B + first) * h_stride + now % lookahead_steps(memory, dilation) * H
     for b in range(n):
         for index in range(n_steps):
             for offset in range(0, H, LANES):
@@ -349,7 +349,7 @@ def multiply(
 
 
 @njit
-def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> np.float32:
+def quantise_input(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> np.float32:
     """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale."""
     if of_bytes:
         largest = constant(0.0)
@@ -366,7 +366,7 @@ def put(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) ->
 
 
 @njit
-def put_gated(h: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> None:
+def quantise_gated(h: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> None:
     """Gate n filters with the n gates behind them. The results lie in (-1, 1) and so need no scale of their own."""
     for index in range(0, n, LANES):
         z = gate(load(h, offset + index), load(h, offset + n + index))
@@ -383,7 +383,7 @@ def rectify(x: Any, offset: int, n: int) -> None:
 
 
 @njit
-def spread(bias: Any, y: Any, first: int, last: int, n: int) -> None:
+def broadcast_bias(bias: Any, y: Any, first: int, last: int, n: int) -> None:
     """Begin the sums of some streams with a bias."""
     for b in range(first, last):
         for index in range(0, n, LANES):
@@ -398,7 +398,7 @@ def guide(out: Any, at: int, n: int, guidance: np.float32) -> None:
         store(out, index, unlabelled + splat(guidance) * (load(out, index) - unlabelled))
 
 
-@kept
+@cached_njit
 def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
     """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
     L, n = net.n_layers, n_streams
@@ -409,9 +409,9 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
     zero, one = np.int64(0), np.int64(1)
     for step in range(n_steps):
         for layer in range(L):
-            n_known = known_steps(memory, read(dilations, layer))
+            n_known = lookahead_steps(memory, read(dilations, layer))
             if step % n_known == 0:
-                hear_older_taps(net, memory, layer, step, min(n_known, n_steps - step), zero, n)
+                accumulate_older_taps(net, memory, layer, step, min(n_known, n_steps - step), zero, n)
             multiply(
                 net.newest_tap,
                 layer,
@@ -432,6 +432,6 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
                 multiply(net.skip, layer, z, layer * G, L * G, z_scales, layer, L, memory.skip, zero, S, n)
         if net.is_gated:
             multiply(net.skip, zero, z, zero, L * G, z_scales, zero, L, memory.skip, zero, S, n)
-        multiply(net.hidden, zero, memory.skip_put, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
+        multiply(net.hidden, zero, memory.skip_input, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
         for part in range(net.n_out):
-            multiply(net.out, part, memory.hidden_put, zero, A, memory.scales, zero, one, memory.out, zero, P, n)
+            multiply(net.out, part, memory.hidden_input, zero, A, memory.scales, zero, one, memory.out, zero, P, n)

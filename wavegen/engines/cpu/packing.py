@@ -47,7 +47,7 @@ def addresses(parts: Tuple) -> Tuple:
     return type(parts)(*map(address, parts))
 
 
-def at_line(array: NDArray[Any]) -> NDArray[Any]:
+def align_to_cache_line(array: NDArray[Any]) -> NDArray[Any]:
     """A copy that begins where a cache line begins."""
     room = np.empty(array.nbytes + LINE, dtype=np.uint8)
     first = -room.ctypes.data % LINE
@@ -71,8 +71,17 @@ def pack(matrices: NDArray[np.float32], precision: Precision, lanes: int, panel:
         if precision == "int8x8":
             band = band.reshape(n, n_rows // 4, 4, width * lanes).swapaxes(2, 3)
         panels.append(band.reshape(n, n_rows * width * lanes))
-    laid_out = at_line(np.concatenate(panels, axis=1))
-    return Matrices(laid_out, at_line(scales), at_line(starts), n_rows, n_columns, panel, group, NUMBERS[precision])
+    laid_out = align_to_cache_line(np.concatenate(panels, axis=1))
+    return Matrices(
+        laid_out,
+        align_to_cache_line(scales),
+        align_to_cache_line(starts),
+        n_rows,
+        n_columns,
+        panel,
+        group,
+        NUMBERS[precision],
+    )
 
 
 class Rounded(NamedTuple):
@@ -92,7 +101,7 @@ def round_columns(matrices: NDArray[np.float32], precision: Precision) -> Rounde
     return Rounded(matrices.astype(kind), np.ones_like(largest))
 
 
-def in_parts(matrix: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
+def split_residual(matrix: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
     """The last matrix (in, out) as matrices (n, in, out) to round one by one, which add up to it: in bytes two.
 
     The second is what rounding the first loses, so that both hold the matrix to 16 bits. Nothing is heard of an error

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from wavegen.engines.weights import AboveWeights
+from wavegen.engines.weights import VerticalWeights
 
 
-class NumpyAbove:
+class NumpyVerticalStack:
     """The rows above (engines/base.py) of B images, each product one matrix over all their pixels.
 
     `condition` (B, 1, 2 * n_layers, channels) is that of their labels (conditioning.py), or None.
@@ -16,7 +16,7 @@ class NumpyAbove:
     of digits are. Until two of them differ, one of each kind is worked out, for all.
     """
 
-    def __init__(self, weights: AboveWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, weights: VerticalWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
         self._weights = weights
         n_layers, _, reach, channels, residual = weights.convolution.shape
         # A sigmoid is a tanh of half its input, so halved here (which rounds nothing) both gates are one tanh.

@@ -15,7 +15,7 @@ from torch import Tensor
 from wavegen.engines.base import Condition
 from wavegen.engines.reference import ReferenceEngine, tensors_of
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import SlowCondition
+from wavegen.features.frame_condition import FrameCondition
 from wavegen.models.build import Model
 from wavegen.models.wavenet import WaveNetState
 from wavegen.nn.gated import interpolated
@@ -76,7 +76,7 @@ class CudaGraphEngine(ReferenceEngine):
         if codes.shape[1] != 1:
             return super()._run(codes, condition)
         given = self._moved(condition)
-        if isinstance(given, SlowCondition):
+        if isinstance(given, FrameCondition):
             given = interpolated(given, 1)
         if self._replay is None or (given is None) != (self._condition is None):
             self._condition = None if given is None else given.clone()

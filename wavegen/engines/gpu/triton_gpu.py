@@ -14,7 +14,7 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, as_slow, check_call, check_pairs, each_decoding
+from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream
 from wavegen.engines.gpu.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
@@ -100,7 +100,7 @@ class TritonEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = each_decoding(decoding, self.n_streams, self._weights.head, self._is_guided)
+        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
         made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64)
         found = self._run(uniforms[..., 0], each, made, condition, logits is not None)
         if logits is not None:
@@ -143,7 +143,7 @@ class TritonEngine:
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
         weights, network = self._weights, self._network
         n, n_parameters = codes.shape[1], len(weights.out_bias)
-        frames = as_slow(condition)
+        frames = as_frames(condition)
         expected = weights.convolution_bias.shape
         if frames is not None and frames.values.shape[2:] != expected:
             raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")

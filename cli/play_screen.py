@@ -38,7 +38,7 @@ GUIDANCE_KEYS = "g/G guidance"
 UNBROKEN = "\u00a0"  # a space at which no line ends
 
 
-class Stage:
+class PlayScreen:
     """A live model, its player and the terminal."""
 
     def __init__(self, live: Live, player: Player, rate: int, title: str) -> None:

@@ -22,8 +22,8 @@ class Notes:
     band: str | None = None  # of its level, such as "-24 to -18"
 
 
-class Form(Protocol):
-    """`SoundForm` (audio.py) or `ImageForm` (images.py). Two forms are equal if they make the same of every item."""
+class ItemFormat(Protocol):
+    """`SoundFormat` (audio.py) or `ImageFormat` (images.py). Equal formats make the same of every item."""
 
     @property
     def name(self) -> str:
@@ -36,8 +36,13 @@ class Form(Protocol):
         ...
 
     @property
-    def values(self) -> str:
-        """The name of the file of values in a store, whose ending is their type: samples.i16 or pixels.u8."""
+    def file(self) -> str:
+        """The name of the file of values in a store: samples.i16 or pixels.u8."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values in that file."""
         ...
 
     @property
@@ -62,7 +67,7 @@ class Form(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What store.json says of it; `store.form_of` reads it."""
+        """What store.json says of it; `store.item_format_of` reads it."""
         ...
 
     @property
