@@ -235,7 +235,7 @@ def test_two_rows_of_pixels_become_one_of_characters():
     shown = io.StringIO()
     Console(file=shown, force_terminal=True, color_system="truecolor", width=20).print(half_blocks.half_blocks(pixels))
     lines = shown.getvalue().splitlines()
-    assert [line.count(blocks.UPPER_HALF) for line in lines if line] == [2, 2]
+    assert [line.count(half_blocks.UPPER_HALF) for line in lines if line] == [2, 2]
     assert "38;2;255;255;255" in lines[0]
     assert "48;2;0;0;0" in lines[0]
     assert "255" not in lines[1]
