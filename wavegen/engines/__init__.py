@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.engines.base import Above, Engine, n_cores
+from wavegen.engines.base import Engine, VerticalStack, n_cores
 from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
 from wavegen.errors import InputError
@@ -71,14 +71,18 @@ def _reference(
     return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams, is_guided)
 
 
-def _numpy_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+def _numpy_vertical_stack(
+    checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> VerticalStack:
     from wavegen.engines.cpu.vertical_stack import NumpyVerticalStack
     from wavegen.engines.weights import vertical_weights
 
     return NumpyVerticalStack(vertical_weights(checkpoint), n_streams, condition)
 
 
-def _reference_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+def _reference_vertical_stack(
+    checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> VerticalStack:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceVerticalStack
     from wavegen.models.build import from_checkpoint
@@ -97,7 +101,7 @@ class Maker(NamedTuple):
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
     make: Callable[[Checkpoint, int, str, str, int | None, bool], tuple[str, Engine]]
-    make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], Above]
+    make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], VerticalStack]
     n_at_once: Callable[[], int]
 
 
@@ -156,7 +160,7 @@ def make_engine(
 
 def make_vertical_stack(
     name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
-) -> Above:
+) -> VerticalStack:
     """What goes with an engine of that name for images; `condition` (conditioning.py) is that of their labels.
 
     Raises: as `make_engine`.

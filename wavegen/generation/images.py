@@ -76,7 +76,7 @@ class ImageSession:
                 coming = np.stack([uniforms(seed, image, number * n, n_draws) for image in range(self.n)])
             draws = coming[:, place * n : (place + 1) * n]
             held = None if given is None else given[:, number]
-            row = self._engine.advance(draws, self.decoding, held, self._above.look())
+            row = self._engine.advance(draws, self.decoding, held, self._above.condition())
             self._observe(row)
             yield row
 
@@ -89,12 +89,12 @@ class ImageSession:
         found = []
         for row in np.moveaxis(codes, 1, 0):
             self._engine.start()
-            found.append(self._engine.logits(row, self._above.look()))
+            found.append(self._engine.logits(row, self._above.condition()))
             self._observe(row)
         return np.stack(found, axis=1)
 
     def _observe(self, row: NDArray[np.int64]) -> None:
-        self._above.observe(np.repeat(row, self._streams_of_an_image, axis=0))
+        self._above.feed(np.repeat(row, self._streams_of_an_image, axis=0))
 
     def pixels(self, codes: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Codes (..., row_length) as brightnesses (..., width, colours)."""
