@@ -10,7 +10,8 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
-from wavegen.progress import say
+
+from .terminal import say
 
 Model = Annotated[
     Path,

@@ -18,7 +18,7 @@ from wavegen.errors import InputError
 from wavegen.features.log_mel import FRAME_SUFFIXES
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
-from wavegen.progress import bar, say
+from wavegen.progress import bar
 
 from .options import (
     Device,
@@ -37,6 +37,7 @@ from .options import (
     parse_labels,
 )
 from .render import render, write, write_each
+from .terminal import say
 
 
 def vocode(

@@ -1,6 +1,7 @@
 """The models themselves, stepped: the definition that every other engine is compared with. Any torch device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream
 from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.base import map_state, tensors_of
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
-from wavegen.models.wavenet import WaveNetState
 from wavegen.sampling import Decodings, guide
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -35,7 +36,7 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def start(self, streams: Sequence[int] | None = None) -> None:
-        fresh = self._beginning()
+        fresh = self._model.initial_state(self.n_streams)
         if streams is None:
             self._state = fresh
             return
@@ -84,13 +85,13 @@ class ReferenceEngine:
         ]
         return np.concatenate(steps, axis=1)
 
-    def snapshot(self) -> WaveNetState:
-        return _clone(self._state)
+    def snapshot(self) -> Any:
+        return map_state(Tensor.clone, self._state)
 
     @torch.inference_mode()
-    def restore(self, state: WaveNetState, streams: Sequence[int] | None = None) -> None:
+    def restore(self, state: Any, streams: Sequence[int] | None = None) -> None:
         chosen = list(range(self.n_streams) if streams is None else streams)
-        self._state = WaveNetState(state.delay[chosen], [tensor[chosen] for tensor in state.stack])
+        self._state = map_state(lambda tensor: tensor[chosen], state)
 
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         """Logits (B, n, parameters) of a chunk; moves the state on."""
@@ -103,11 +104,6 @@ class ReferenceEngine:
         if isinstance(condition, FrameCondition):
             return FrameCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
         return None if condition is None else self._tensor(condition).to(self._dtype)
-
-    def _beginning(self) -> WaveNetState:
-        nothing = torch.zeros((self.n_streams, 0), dtype=torch.int64, device=self._device)
-        _, state = self._model(nothing)
-        return _clone(state)
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -144,12 +140,3 @@ def _part(condition: Condition | None, first: int, last: int) -> Condition | Non
     if isinstance(condition, FrameCondition):
         return condition.part(first, last - first)
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
-
-
-def tensors_of(state: WaveNetState) -> list[Tensor]:
-    """All that a state consists of, each with the streams along its first axis."""
-    return [state.delay, *state.stack]
-
-
-def _clone(state: WaveNetState) -> WaveNetState:
-    return WaveNetState(state.delay.clone(), [tensor.clone() for tensor in state.stack])

@@ -8,9 +8,10 @@ from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
 from wavegen.engines.options import EngineOptions
-from wavegen.engines.reference import ReferenceEngine, tensors_of
+from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.generation.conditioning import FrameConditioner, condition_of
+from wavegen.models.base import tensors_of
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
 

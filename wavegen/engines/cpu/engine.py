@@ -1,5 +1,6 @@
 """The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -23,8 +24,9 @@ from wavegen.engines.cpu.packing import (
 )
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
-from wavegen.progress import say
 from wavegen.sampling import Decoding, Decodings
+
+logger = logging.getLogger(__name__)
 
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
@@ -138,12 +140,14 @@ class NumbaEngine:
         """Have the step compiled, or fetched from the disk, by making no step."""
         is_new = not compiled.is_cached()
         if is_new:
-            say(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
+            logger.info(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0))
         try:
             self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64), None)
         except OSError as error:  # raised after it was compiled
-            say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
+            logger.warning(
+                f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same"
+            )
             return
         if is_new:
             compiled.mark_cached()
