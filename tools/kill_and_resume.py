@@ -1,6 +1,6 @@
 """Train once in peace and once under kill -9 at random moments; the weights must come out byte for byte the same.
 
-    python tools/kill_and_resume.py --steps 300 --kills 10
+    python -m tools.kill_and_resume --steps 300 --kills 10
 
 After every kill the run folder must load. Exits with 0 if all holds.
 """

@@ -1,6 +1,6 @@
 """Measure the noise floor of sounds: what is left in every frequency when the sound there is at its quietest.
 
-    python tools/measure_noise_floor.py recorded.wav 8bit.wav 16bit.wav
+    python -m tools.measure_noise_floor recorded.wav 8bit.wav 16bit.wav
 
 Short spectra (64 ms), but for those 40 dB below the level of the whole sound, where it pauses; in each frequency the
 level that only a tenth of them stays below; the mean of these levels over the frequencies above 100 Hz, in dB of a

@@ -1,6 +1,6 @@
 """Prepare a thousand hours and train on them, watching how much memory that takes.
 
-    python tools/thousand_hours.py [--hours 1000] [--folder FOLDER]
+    python -m tools.thousand_hours [--hours 1000] [--folder FOLDER]
 
 The corpus is 100,000 names of a few recordings at 1 kHz (hard links, so that it takes no space); what is prepared from
 it, 7 GB, is real. Prints the resident size of both commands over time: memory of their own, and pages of the mapped
