@@ -146,7 +146,7 @@ def _check(settings: Recipe) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("setting", nargs="+")
     parser.add_argument("--minutes", type=float, default=5)

@@ -28,7 +28,7 @@ SHORT_RUN = ("training.validate_every=1000000", "training.sample_every=1000000",
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("variant", nargs="+")
     parser.add_argument("--minutes", type=float, default=4)

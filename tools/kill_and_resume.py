@@ -26,7 +26,7 @@ training: {steps: STEPS, batch_size: 2, window: 1000, learning_rate: 1.0e-2, val
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the moments of the kills")

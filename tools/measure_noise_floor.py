@@ -31,7 +31,7 @@ def noise_floor_db(waveform: np.ndarray, rate: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sound", type=Path, nargs="+")
     for path in parser.parse_args().sound:
         waveform, rate = soundfile.read(path)
