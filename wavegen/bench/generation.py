@@ -157,7 +157,7 @@ def _advancing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Cal
 
 
 def _drawing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Callable[[int], object]:
-    return lambda n: advance(_draws(n_streams, n)[..., 0])
+    return lambda n: advance(_draws(n_streams, n))
 
 
 def _draws(n_streams: int, n: int) -> NDArray[np.float64]:

@@ -104,16 +104,16 @@ class NumbaEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
-        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
-        self._run(uniforms[..., 0], each, made, condition, logits)
+        made = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
+        self._run(uniforms, each, made, condition, logits)
         return made
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         n_parameters = self._network.n_parameters
-        logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
+        logits = np.empty((*codes.shape, n_parameters), dtype=np.float32)
         given = np.array(codes, dtype=np.int64, order="C")
-        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, logits)
-        return logits[:, :, None]
+        self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, given, condition, logits)
+        return logits
 
     def snapshot(self) -> Snapshot:
         ring, scales = self._rings()
@@ -138,7 +138,7 @@ class NumbaEngine:
             logger.info(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0))
         try:
-            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64)[..., None], None)
+            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64), None)
         except OSError as error:  # raised after it was compiled
             logger.warning(
                 f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same"
