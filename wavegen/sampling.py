@@ -48,7 +48,7 @@ def uniform_rows(seed: int, stream: int, step: int, n: int, n_draws: int) -> NDA
     Raises: InputError if seed or stream lies outside [0, 2**64).
 
     >>> uniforms(seed=0, stream=0, step=0, n=3).shape
-    (3, 1)
+    (3,)
     >>> bool((uniforms(0, 0, step=0, n=100)[40:] == uniforms(0, 0, step=40, n=60)).all())
     True
     """
