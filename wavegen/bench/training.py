@@ -17,6 +17,7 @@ from wavegen.progress import Bar
 from wavegen.recipe import AudioData, Recipe, SineData
 from wavegen.training.loop import Prepared, Run, make_optimizers
 
+ROUNDS = 20  # unless somebody says otherwise
 MAX_BATCH = 32_000  # samples per step when training is timed
 
 
@@ -29,10 +30,11 @@ class Timing(NamedTuple):
 
 
 class TrainingReport(NamedTuple):
-    """The formulations, and the share of its time that our loop waited for data."""
+    """The formulations, and the share of its time that our loop waited for data; the recipe's rate is in Hz."""
 
     timings: list[Timing]
     waiting: float
+    sample_rate: int
 
 
 def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> TrainingReport:
@@ -66,7 +68,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
             waiting = _share_of_waiting(run, batches, rounds)
-    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting)
+    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting, sine.sample_rate)
 
 
 def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
