@@ -23,6 +23,7 @@ ALLOWED = {
     "devices": set(),
     "playback": set(),
     "pretrained": set(),
+    "recipes": set(),
     "plots": {"files"},
     "recipe": {"features", "sampling"},
     "checkpoint": {"codec", "features", "files", "sampling"},
@@ -46,7 +47,8 @@ ALLOWED = {
     | {"plots", "progress", "recipe", "sampling"},
     "doctor": {"checkpoint", "codec", "data", "devices", "engines", "evaluation", "generation", "models", "nn"}
     | {"playback", "progress", "recipe", "training"},
-    "bench": {"checkpoint", "devices", "engines", "generation", "models", "progress", "recipe", "sampling", "training"},
+    "bench": {"checkpoint", "devices", "engines", "generation", "models", "progress", "recipe", "recipes", "sampling"}
+    | {"training"},
 }
 
 # Heavy or optional libraries, each with the only modules that may import it.

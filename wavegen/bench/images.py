@@ -15,6 +15,8 @@ from wavegen.generation.options import GenerationOptions
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 
+AT_ONCE = (1, 16)  # what is timed unless somebody says otherwise
+ROUNDS = 20
 NAIVE = "one PyTorch forward pass per code"
 
 
