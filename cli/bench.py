@@ -92,7 +92,9 @@ def bench(
         figures = [speed._asdict() for speed in speeds]
         print(json.dumps({"machine": generation.machine(where), "speeds": figures}, indent=1))
         return
-    title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, {place}"
+    title = (
+        f"{model or size + ' size'}, {timed.description.architecture.multiply_adds:,} multiply-adds a sample, {place}"
+    )
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for what in (
@@ -148,7 +150,7 @@ def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool)
     if model is None:
         recipe = load(recipes.find("mnist"))
         assert isinstance(recipe.data, ImageData)
-        timed = with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
+        timed = with_random_weights(recipe.architecture({}))
     else:
         timed = checkpoint.load(model)
     if not timed.description.shape:
@@ -160,7 +162,7 @@ def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool)
         print(json.dumps({"machine": generation.machine(), "speeds": [speed._asdict() for speed in speeds]}, indent=1))
         return
     height, width, n_colours = timed.description.shape
-    n_parameters = checkpoint.measure(timed).n_parameters
+    n_parameters = checkpoint.n_parameters(timed)
     title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
     table = Table("", "images at once", "images per second", "ms an image", "times the naive way", title=title)
     for speed in speeds:

@@ -23,10 +23,8 @@ from wavegen.evaluation.bits import for_engine, label_rows, make_framer, surpris
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
 from wavegen.generation.stream import generate
-from wavegen.models.build import Model, from_checkpoint
-from wavegen.models.pixelcnn import PixelCNN
-from wavegen.models.wavenet import WaveNet
-from wavegen.nn.gated import GatedLayer
+from wavegen.models.base import Model
+from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 from wavegen.training import metrics
 
@@ -283,17 +281,19 @@ def _gradients(model: Model, examples: Examples) -> Finding:
     codes = torch.from_numpy(examples.codes).to(model.device)
     logits, _ = model(codes, None, _condition(model, examples))
     model.head.bits(logits, codes).mean().backward()
-    blocks = _blocks(model)
-    sizes = np.array([0.0 if (g := b.conv.weight.grad) is None else float(g.square().mean().sqrt()) for b in blocks])
+    layers = model.gated_layers()
+    sizes = np.array(
+        [0.0 if (g := layer.conv.weight.grad) is None else float(g.square().mean().sqrt()) for layer in layers]
+    )
     model.zero_grad()
     vanished = np.flatnonzero(sizes <= VANISHED * np.median(sizes))
     if not np.isfinite(sizes).all():
         return _bad("gradients", "they are not finite", "begin anew with a lower training.learning_rate")
     if len(vanished):
-        detail = f"none reaches layer {', '.join(map(str, vanished[:8]))} of {len(blocks)}"
+        detail = f"none reaches layer {', '.join(map(str, vanished[:8]))} of {len(layers)}"
         return _bad("gradients", detail, "keep model.residual, take fewer layers, or begin anew")
     spread = f"within a factor {sizes.max() / sizes.min():.0f} of each other"
-    return Finding("gradients", True, f"reach all {len(blocks)} layers, {spread}")
+    return Finding("gradients", True, f"reach all {len(layers)} layers, {spread}")
 
 
 def _gates(model: Model, examples: Examples) -> Finding:
@@ -304,7 +304,7 @@ def _gates(model: Model, examples: Examples) -> Finding:
         z = made[1]
         deviations.append(z.reshape(-1, z.shape[-1]).std(dim=0))
 
-    hooks = [block.register_forward_hook(note) for block in _blocks(model)]
+    hooks = [layer.register_forward_hook(note) for layer in model.gated_layers()]
     with torch.inference_mode():
         model(torch.from_numpy(examples.codes).to(model.device), None, _condition(model, examples))
     for hook in hooks:
@@ -320,15 +320,9 @@ def _bad(what: str, detail: str, remedy: str) -> Finding:
     return Finding(what, False, f"{detail}; {remedy}")
 
 
-def _blocks(model: Model) -> list[GatedLayer]:
-    row = model.row if isinstance(model, PixelCNN) else model
-    above = model.above.layers if isinstance(model, PixelCNN) else []
-    return [*above, *row.stack.layers]
-
-
 def _condition(model: Model, examples: Examples) -> Any:
     frames = None if examples.frames is None else torch.from_numpy(examples.frames).to(model.device)
-    return model.condition(examples.rows, frames if isinstance(model, WaveNet) else None)
+    return model.condition(examples.rows, frames)
 
 
 def _bits(model: Model, examples: Examples) -> float:

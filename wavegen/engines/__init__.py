@@ -10,10 +10,12 @@ from typing import NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Architecture
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Above, Engine, n_cores
 from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
+from wavegen.engines.weights import why_not
 from wavegen.errors import InputError
 
 LabelCondition = NDArray[np.float32] | None
@@ -81,11 +83,11 @@ def _numpy_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, c
 def _reference_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
     from wavegen.devices import choose_device
     from wavegen.engines.reference import ReferenceVerticalStack
+    from wavegen.models.base import ImageModel
     from wavegen.models.build import from_checkpoint
-    from wavegen.models.pixelcnn import PixelCNN
 
     model = from_checkpoint(checkpoint)
-    assert isinstance(model, PixelCNN)
+    assert isinstance(model, ImageModel)  # the image session has seen to it
     return ReferenceVerticalStack(model.to(choose_device(device)), n_streams, condition)
 
 
@@ -99,13 +101,16 @@ class Maker(NamedTuple):
     make: Callable[[Checkpoint, int, str, str, int | None, bool], tuple[str, Engine]]
     make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], Above]
     n_at_once: Callable[[], int]
+    why_not: Callable[[Architecture], str | None] = lambda architecture: None  # why it cannot run a network, if so
 
 
 # Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_vertical_stack, lambda: 2048),
+    "triton": Maker(
+        ("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_vertical_stack, lambda: 2048, why_not
+    ),
     "cuda-graph": Maker(("cuda",), ("float32",), _cuda_graph, _reference_vertical_stack, lambda: 256),
-    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_vertical_stack, lambda: 8 * n_cores()),
+    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_vertical_stack, lambda: 8 * n_cores(), why_not),
     "reference": Maker(("cpu", "cuda"), ("float32",), _reference, _reference_vertical_stack, lambda: 256),
 }
 
@@ -128,7 +133,8 @@ def make_engine(
     n_threads: int | None = None,
     is_guided: bool = False,
 ) -> tuple[str, Engine]:
-    """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for device cuda.
+    """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for
+    device cuda and for a model that numba cannot run.
 
     Of a PixelCNN it makes the rows; `make_vertical_stack` makes what they are conditioned on.
 
@@ -139,7 +145,7 @@ def make_engine(
 
     Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
     """
-    name = _chosen(name, device)
+    name = _chosen(name, device, checkpoint)
     maker = ENGINES[name]
     if device not in ("auto", *maker.devices):
         where = "a GPU" if maker.devices == ("cuda",) else "the CPU"
@@ -161,14 +167,23 @@ def make_vertical_stack(
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_chosen(name, device)].make_vertical_stack(checkpoint, n_streams, device, condition)
+    return ENGINES[_chosen(name, device, checkpoint)].make_vertical_stack(checkpoint, n_streams, device, condition)
 
 
-def _chosen(name: str, device: str) -> str:
+def _chosen(name: str, device: str, checkpoint: Checkpoint | None = None) -> str:
+    """The engine that a name stands for, and that can run a model."""
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
-    if name == "auto":  # what was not seen on a card yet is to be asked for
-        name = "reference" if device == "cuda" else "numba"
-    if name not in ENGINES:
+    if name not in ("auto", *ENGINES):
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
+    if name == "auto":  # what was not seen on a card yet is to be asked for
+        fastest = "reference" if device == "cuda" else "numba"
+        return "reference" if checkpoint is not None and _reason(fastest, checkpoint) is not None else fastest
+    if checkpoint is not None and (reason := _reason(name, checkpoint)) is not None:
+        raise InputError(f"the engine {name} cannot run this model: {reason}; leave it out to take the reference")
     return name
+
+
+def _reason(name: str, checkpoint: Checkpoint) -> str | None:
+    """Why an engine cannot run a model; None where it can."""
+    return ENGINES[name].why_not(checkpoint.description.architecture)

@@ -5,14 +5,20 @@ training, on any CPU.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from wavegen.engines.cpu.packing import Precision, round_columns, split_residual
-from wavegen.models.build import Model
-from wavegen.models.pixelcnn import PixelCNN
+from wavegen.engines.cpu.packing import REDUCED, Precision, round_columns, split_residual
+from wavegen.engines.weights import why_not
+from wavegen.models.base import Model
 from wavegen.models.wavenet import WaveNet
+
+
+def precisions_of(model: Model) -> tuple[Precision, ...]:
+    """The reduced precisions of the CPU engine that a model has: none if compiled engines do not run it."""
+    return REDUCED if why_not(model.architecture) is None else ()
 
 
 @torch.no_grad()
@@ -22,13 +28,11 @@ def in_precision(model: Model, precision: Precision) -> Model:
     Of a PixelCNN that is the row alone: what is above it is computed in float32.
     """
     model = copy.deepcopy(model)
-    if isinstance(model, PixelCNN):
-        model.row = _round_stack(model.row, precision)
-        return model
-    return _round_stack(model, precision)
+    _round_stack(cast(WaveNet, model.stepped), precision)  # what compiled engines step is a WaveNet
+    return model
 
 
-def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
+def _round_stack(model: WaveNet, precision: Precision) -> None:
     """Round a network in place."""
     is_gated = all(block.activation == "gated" for block in model.stack.layers)
     for block in model.stack.layers:
@@ -54,7 +58,6 @@ def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
         )
         for layer in (model.head_hidden, model.head_out):
             layer.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
-    return model
 
 
 def _round(weight: Tensor, precision: Precision) -> None:

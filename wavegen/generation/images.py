@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
+from wavegen.architectures import FAMILIES
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.data.windows import pixel_table
@@ -40,8 +41,9 @@ class ImageSession:
         n_threads: int | None = None,
     ) -> None:
         described = model.description
-        if described.kind != "pixelcnn":
-            raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a pixelcnn")
+        if described.architecture.makes != "images":
+            expected = " or ".join(family.kind for family in FAMILIES.values() if family.makes == "images")
+            raise InputError(f"{model.path} is a {described.kind}, which makes sound; expected a {expected}")
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
         self.decoding = conditioning.decoding_for(model, labels, wanted or {})

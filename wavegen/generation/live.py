@@ -170,7 +170,7 @@ class Live:
         draws = np.stack([uniforms(controls.seed, stream, step, BLOCKSIZE) for stream in range(self._engine.n_streams)])
         description = self.session.description
         logits = None
-        if description.head == "categorical":
+        if description.head.lists_probabilities:
             logits = np.empty((*draws.shape, description.n_classes), dtype=np.float32)
         codes = self._engine.advance(draws, controls.decoding, condition=self._condition, logits=logits)
         if logits is not None:

@@ -165,7 +165,7 @@ class Session:
 
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
-        hop: int = self.description.architecture["hop"]
+        hop: int = self.description.features["hop"]
         pieces = (Piece(n_samples, self._frame_conditioner(frames, 1).at) for frames, n_samples in sources)
         return self._make_pieces(pieces, hop, bar)
 
@@ -323,8 +323,8 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
 
 def _check_beam(wish: GenerationOptions, described: Description) -> None:
     """Raises: InputError for what a beam search cannot do or would not heed."""
-    if described.head != "categorical":
-        raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")
+    if not described.head.lists_probabilities:
+        raise InputError(f"beam search needs a categorical head; this model has a {described.head.kind} head")
     if wish.n != 1:
         raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
     if described.features:

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavegen import checkpoint, files
+from wavegen import checkpoint, files, migrations
+from wavegen.architectures import RelativeHead
 from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
@@ -38,8 +39,8 @@ from wavegen.data.windows import Batch, WindowRule, Windows, rms_step
 from wavegen.devices import choose_device, has_compiler, keep_freed_memory, multiplies_bfloat16
 from wavegen.errors import DiskError, InputError
 from wavegen.evaluation.bits import bits_per_sample, make_framer, precision_costs
-from wavegen.models.build import Model, build, load_weights
-from wavegen.models.heads import LogisticMixture
+from wavegen.models.base import Model, TrainingBatch
+from wavegen.models.build import build, load_weights
 from wavegen.progress import Bar, bar, say
 from wavegen.recipe import ImageData, Recipe, Training
 from wavegen.recipe import parse as parse_recipe
@@ -50,7 +51,7 @@ from wavegen.training.optimizers import Muon
 
 STATE_FILE = "training.pt"
 STATE_PARTS = frozenset(["step", "recipe", "corpus", "model", "averaged", "optimizers", "bits"])
-STATE_FORMAT = 2
+STATE_FORMAT = 3  # 2: see migrations.py
 LOG_EVERY = 10  # steps
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
@@ -151,22 +152,11 @@ def is_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-class Tensors(NamedTuple):
-    """A batch on the device: the codes to predict, those that the network hears, which count, label rows by name, and
-    the feature frames of a vocoder."""
-
-    codes: Tensor
-    heard: Tensor
-    counted: Tensor
-    labels: dict[str, Tensor]
-    frames: Tensor | None = None
-
-
 class Prepared(NamedTuple):
     """A batch, as tensors on the device too, and how long the loop waited for it."""
 
     batch: Batch
-    tensors: Tensors
+    tensors: TrainingBatch
     waited_s: float
 
 
@@ -210,13 +200,12 @@ class Run:
 
         settings = self.recipe.training
         torch.manual_seed(settings.seed)
-        architecture = recipe.architecture({name: len(values) for name, values in self.label_values.items()})
         source = None if start_from is None or state is not None else checkpoint.load(start_from)
-        if recipe.model.head == LogisticMixture.kind:
-            architecture["mean_unit"] = self._mean_unit(state, source)
-        self.model = build(self.recipe.model.kind, architecture).to(self.device)
+        n_values = {name: len(values) for name, values in self.label_values.items()}
+        mean_scale = self._mean_scale(state, source) if issubclass(recipe.head, RelativeHead) else 1.0
+        architecture = recipe.architecture(n_values, mean_scale)
+        self.model = build(architecture).to(self.device)
         self.description = Description(
-            kind=self.recipe.model.kind,
             architecture=architecture,
             codec=self.codec.kind,
             n_classes=self.codec.n_classes,
@@ -234,16 +223,18 @@ class Run:
             _check_same_sound(source, self.description)
             load_weights(self.model, source.weights, str(source.path))
         weights = {name: tensor.numpy(force=True) for name, tensor in self.model.state_dict().items()}
-        if fault := checkpoint.fault(self.description, weights):
-            raise InputError(f"no model file can hold what this recipe describes: {fault}")
+        try:
+            checkpoint.validate(self.description, weights)
+        except InputError as error:
+            raise InputError(f"no model file can hold what this recipe describes: {error}") from error
         self.averaged: Model = copy.deepcopy(self.model).requires_grad_(False).eval()
         is_image = isinstance(recipe.data, ImageData)
         field = 0 if is_image else self.model.receptive_field  # an image has no context before it
         rule = WindowRule(
             recipe.window,
             field,
-            settings.true_starts,
-            settings.true_ends,
+            settings.start_share,
+            settings.learn_endings,
             settings.label_dropout,
             settings.balance,
             settings.input_noise,
@@ -257,18 +248,18 @@ class Run:
         self.optimizers = make_optimizers(self.model, settings)
         if state is not None:
             self._restore(state)
-        self._loss = mean_counted_bits
+        self._loss = type(self.model).loss
         self._announce(resume, state is not None)
         is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
         if is_compiled and self.step < settings.steps:
             self._compile()
 
-    def _mean_unit(self, state: dict[str, Any] | None, source: Checkpoint | None) -> float:
-        """The unit of a mixture's means: the one its weights were trained with, or that of the corpus."""
+    def _mean_scale(self, state: dict[str, Any] | None, source: Checkpoint | None) -> float:
+        """The scale of a relative head: the one its weights were trained with, or that of the corpus."""
         if state is not None:
-            return float(state.get("mean_unit", 1.0))  # 1: as it was before there was any
-        if source is not None:
-            return float(source.description.architecture.get("mean_unit", 1.0))
+            return float(state["mean_scale"])
+        if source is not None and isinstance(source.description.head, RelativeHead):
+            return source.description.head.mean_scale
         return rms_step(self.store, self.segments["train"], self.codec)
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
@@ -279,8 +270,7 @@ class Run:
     def update(self, batches: Iterator[Prepared]) -> float:
         """One update of the weights; returns the bits per sample that it saw."""
         settings = self.recipe.training
-        if self.recipe.model.dropout:
-            torch.manual_seed(settings.seed + self.step)  # so that a resumed run drops what this one would have
+        torch.manual_seed(settings.seed + self.step)  # so that a resumed run drops out what this one would have
         rate = learning_rate(settings, self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -305,7 +295,7 @@ class Run:
         return bits
 
     @torch.no_grad()
-    def let_hear_itself(self, tensors: Tensors, number: int) -> Tensors:
+    def let_hear_itself(self, tensors: TrainingBatch, number: int) -> TrainingBatch:
         """Put the network's own draws in place of some codes of the step's batch `number`, if the recipe wants that.
 
         Two passes, as in Mihaylova and Martins, "Scheduled sampling for transformers" (arXiv:1906.07651): the first,
@@ -315,7 +305,7 @@ class Run:
         share = settings.scheduled_sampling * self.step / settings.steps
         if share == 0:
             return tensors
-        heard = tensors.heard
+        heard = tensors.inputs
         with self.autocast():
             parameters, _ = self.model(heard, None, self.model.condition(tensors.labels, tensors.frames))
         draws = uniforms(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
@@ -323,9 +313,9 @@ class Run:
         own = self.model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
         heard = heard.clone()
         heard[is_own] = torch.from_numpy(own).to(heard.device)
-        return tensors._replace(heard=heard)
+        return tensors._replace(inputs=heard)
 
-    def mean_bits(self, tensors: Tensors) -> Tensor:
+    def mean_bits(self, tensors: TrainingBatch) -> Tensor:
         """Bits per counted code of a batch, the loss."""
         self.speed.n_samples += tensors.codes.numel()
         with self.autocast():
@@ -421,7 +411,7 @@ class Run:
             "format": STATE_FORMAT,
             "step": self.step,
             "recipe": self.recipe.to_yaml(),
-            "mean_unit": self.description.architecture.get("mean_unit", 1.0),
+            "mean_scale": getattr(self.description.head, "mean_scale", 1.0),
             "corpus": self.store.fingerprint,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -459,7 +449,7 @@ class Run:
     def _compile(self) -> None:
         """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so."""
         say("Compiling, about a minute")
-        self._loss = torch.compile(mean_counted_bits)
+        self._loss = torch.compile(type(self.model).loss)
         batch = self.windows.batch(0, self.recipe.training.batch_size)
         try:
             self.mean_bits(_tensors(batch, self.device)).backward()
@@ -468,7 +458,7 @@ class Run:
             if self.recipe.training.compile is True:
                 raise InputError(f"{sentence}; set training.compile to false") from error
             say(f"{sentence}, so it trains uncompiled")
-            self._loss = mean_counted_bits
+            self._loss = type(self.model).loss
         self.model.zero_grad()
         self.speed.reset()
 
@@ -504,13 +494,6 @@ class Run:
                     path.unlink(missing_ok=True)
 
 
-def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
-    """Mean -log2 p(code) over the codes of a batch that count."""
-    parameters, _ = model(tensors.heard, None, model.condition(tensors.labels, tensors.frames))
-    bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
-    return (bits * counted).sum() / counted.sum().clamp(min=1)
-
-
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     """What to go on from, or None in a folder without a run; refuses another recipe's run."""
     path = folder / STATE_FILE
@@ -519,6 +502,8 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     stored = path.read_bytes()
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        if state["format"] == 2:
+            state = {**migrations.state_of_format_2(state), "format": STATE_FORMAT}
         found = state["format"]
         if found == STATE_FORMAT and (missing := STATE_PARTS - state.keys()):
             raise KeyError(*missing)
@@ -585,7 +570,7 @@ def _prefetch(make: Callable[[int], Batch], first: int, device: torch.device) ->
             yield Prepared(batch, _tensors(batch, device), waited_s)
 
 
-def _tensors(batch: Batch, device: torch.device) -> Tensors:
+def _tensors(batch: Batch, device: torch.device) -> TrainingBatch:
     def move(array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
         # From pinned memory it goes to a GPU without the loop waiting for what is queued there.
@@ -596,7 +581,7 @@ def _tensors(batch: Batch, device: torch.device) -> Tensors:
     heard = move(batch.codes.copy() if batch.heard is None else batch.heard)
     labels = {name: move(rows) for name, rows in batch.labels.items()}
     frames = None if batch.frames is None else move(batch.frames)
-    return Tensors(codes, heard, move(batch.counted), labels, frames)
+    return TrainingBatch(codes, heard, move(batch.counted), labels, frames)
 
 
 @contextmanager
