@@ -181,7 +181,10 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"about": 3}, "its about is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
         ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
-        ({"architecture.mean_scale": 0.0}, "mean_scale is 0.0, expected a number above 0"),
+        (
+            {"architecture.head": "logistic-mixture", "architecture.mean_scale": 0.0},
+            "mean_scale is 0.0, expected a number above 0",
+        ),
         ({"decoding": []}, "its decoding is []"),
         ({"decoding": {"heat": 1}}, "its decoding is"),
         ({"decoding": {"temperature": "hot"}}, "expected numbers"),

@@ -350,7 +350,7 @@ def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
     for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
         run.step = step
         tensors = TrainingBatch(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
-        heard = run.let_hear_itself(tensors, 0).heard
+        heard = run.let_hear_itself(tensors, 0).inputs
         assert abs((heard != codes).float().mean().item() - share) < 0.04
         assert (heard[heard != codes] == 7).all()
 

@@ -51,10 +51,10 @@ class ReferenceEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
-        made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
-        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape[:2], made, condition)
+        made = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
+        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, made, condition)
         each = decoding_per_stream(decoding, self.n_streams, self._model.architecture.head, self._is_guided)
-        given = (made >= 0).all(axis=(0, 2))
+        given = (made >= 0).all(axis=0)
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
             last = min(first + CHUNK, n_given)
@@ -64,19 +64,19 @@ class ReferenceEngine:
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
-            parameters = self._run(held, _part(condition, step, step + 1))[:, 0, 0]
+            parameters = self._run(held, _part(condition, step, step + 1))[:, 0]
             if self._is_guided:
                 parameters = guide(parameters, each)
             if logits is not None:
-                logits[:, step, 0] = parameters
-            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
-            made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
-            self._state = self._model.observe(self._state, self._tensor(made[:, step]))
+                logits[:, step] = parameters
+            drawn = self._model.head.draw(parameters, uniforms[:, step], decoding)
+            made[:, step] = np.where(made[:, step] < 0, drawn, made[:, step])
+            self._state = self._model.observe(self._state, self._tensor(made[:, step : step + 1]))
         return made
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
-        check_call(self.n_streams, self._model.head.n_classes, codes.shape[:2], codes, condition)
+        check_call(self.n_streams, self._model.head.n_classes, codes.shape, codes, condition)
         steps = [
             self._run(codes[:, step : step + 1], _part(condition, step, step + 1)) for step in range(codes.shape[1])
         ]
@@ -91,9 +91,9 @@ class ReferenceEngine:
         self._state = map_state(lambda tensor: tensor[chosen], state)
 
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
-        """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
-        logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, self._moved(condition))
-        result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
+        """Logits (B, n, parameters) of a chunk; moves the state on."""
+        logits, self._state = self._model(self._tensor(codes), self._state, self._moved(condition))
+        result: NDArray[np.floating] = logits.cpu().numpy()
         return result
 
     def _moved(self, condition: Condition | None) -> Tensor | FrameCondition[Tensor] | None:

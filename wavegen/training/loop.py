@@ -44,7 +44,7 @@ from wavegen.models.build import build, load_weights
 from wavegen.progress import Bar, bar, say
 from wavegen.recipe import ImageData, Recipe, Training
 from wavegen.recipe import parse as parse_recipe
-from wavegen.sampling import Decoding, uniforms
+from wavegen.sampling import Decoding, uniform_rows
 from wavegen.training import metrics, preview
 from wavegen.training.metrics import Metrics
 from wavegen.training.optimizers import Muon
@@ -308,7 +308,7 @@ class Run:
         heard = tensors.inputs
         with self.autocast():
             parameters, _ = self.model(heard, None, self.model.condition(tensors.labels, tensors.frames))
-        draws = uniforms(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
+        draws = uniform_rows(settings.seed, number, self.step * heard.numel(), heard.numel(), 2)
         is_own = torch.from_numpy(draws[:, 0] < share).view(heard.shape).to(heard.device)
         own = self.model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
         heard = heard.clone()

@@ -84,9 +84,9 @@ class CudaGraphEngine(ReferenceEngine):
             if given.shape != self._condition.shape:
                 raise InputError(f"condition is {tuple(given.shape)}; expected {tuple(self._condition.shape)}")
             self._condition.copy_(given)
-        self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes[..., 0])))
+        self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes)))
         self._replay()
-        result: NDArray[np.floating] = self._logits.unsqueeze(2).cpu().numpy()
+        result: NDArray[np.floating] = self._logits.cpu().numpy()
         return result
 
     def _recorded(self) -> Step:
