@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from wavegen.architectures import WaveNetArchitecture, make_architecture
+from wavegen.architectures import FAMILIES, HEADS, WaveNetArchitecture, make_architecture
 from wavegen.checkpoint import Checkpoint, Description
 
 if TYPE_CHECKING:
@@ -85,6 +85,16 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy family and the toy head, known while a test runs."""
+    from tests.toy_family import TableArchitecture
+    from tests.toy_head import LaplaceHead
+
+    monkeypatch.setitem(FAMILIES, "table", TableArchitecture)
+    monkeypatch.setitem(HEADS, "laplace", LaplaceHead)
 
 
 TINY_SIZES = {

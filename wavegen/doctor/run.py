@@ -49,6 +49,7 @@ LEAK = 1e-3  # change of a logit by a code that it must not know
 VANISHED = 1e-4  # gradient of a layer relative to the median layer's
 DEAD = 1e-3  # standard deviation of a gated activation, which lies in (-1, 1)
 MAX_DEAD = 0.1  # share of such channels
+NO_LAYERS = "not looked at: this kind of network has no gated layers"
 
 
 class Examples(NamedTuple):
@@ -278,10 +279,12 @@ def _leak(model: Model, examples: Examples) -> Finding:
 
 def _gradients(model: Model, examples: Examples) -> Finding:
     """Whether the loss reaches every layer."""
+    layers = model.gated_layers()
+    if not layers:
+        return Finding("gradients", None, NO_LAYERS)
     codes = torch.from_numpy(examples.codes).to(model.device)
     logits, _ = model(codes, None, _condition(model, examples))
     model.head.bits(logits, codes).mean().backward()
-    layers = model.gated_layers()
     sizes = np.array(
         [0.0 if (g := layer.conv.weight.grad) is None else float(g.square().mean().sqrt()) for layer in layers]
     )
@@ -298,13 +301,16 @@ def _gradients(model: Model, examples: Examples) -> Finding:
 
 def _gates(model: Model, examples: Examples) -> Finding:
     """Whether gated activations say anything."""
+    layers = model.gated_layers()
+    if not layers:
+        return Finding("dead gates", None, NO_LAYERS)
     deviations: list[Tensor] = []
 
     def note(_: object, __: object, made: tuple[Tensor, Tensor, Tensor]) -> None:
         z = made[1]
         deviations.append(z.reshape(-1, z.shape[-1]).std(dim=0))
 
-    hooks = [layer.register_forward_hook(note) for layer in model.gated_layers()]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     with torch.inference_mode():
         model(torch.from_numpy(examples.codes).to(model.device), None, _condition(model, examples))
     for hook in hooks:
