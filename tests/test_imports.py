@@ -26,7 +26,7 @@ ALLOWED = {
     "playback": set(),
     "pretrained": set(),
     "plots": {"files"},
-    "recipe": {"architectures", "features", "migrations", "progress", "sampling"},
+    "recipe": {"architectures", "features", "migrations", "sampling"},
     "checkpoint": {"architectures", "codec", "features", "files", "migrations", "sampling"},
     "nn": {"features"},
     "models": {"architectures", "checkpoint", "codec", "features", "nn", "sampling"},

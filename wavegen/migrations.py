@@ -24,7 +24,7 @@ MIXTURE_SIZES = ("n_mixtures", "mean_unit")
 
 
 def rename_recipe_keys(recipe: dict[str, Any]) -> list[str]:
-    """Rename the keys of a recipe, in place; returns a sentence for each that had its old name."""
+    """Rename the keys of a recipe, in the mapping itself; returns a sentence for each that had its old name."""
     remarks = []
     for section, names in RECIPE_KEYS.items():
         values = recipe.get(section)

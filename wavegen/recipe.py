@@ -6,6 +6,7 @@ wrong key stops it with the file, the key, and the nearest known one.
 """
 
 import difflib
+import logging
 from collections.abc import Mapping
 from dataclasses import MISSING
 from functools import cache
@@ -37,8 +38,9 @@ from wavegen.architectures import (
 )
 from wavegen.errors import InputError
 from wavegen.features.log_mel import RANGES, LogMel
-from wavegen.progress import say
 from wavegen.sampling import MAX_GUIDANCE
+
+logger = logging.getLogger(__name__)
 
 # Keys of the training section.
 SOUND_ONLY = ("window", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
@@ -500,7 +502,7 @@ def parse(text: str, name: str, overrides: list[str] | None = None) -> Recipe:
     for override in overrides or []:
         _override(values, override)
     for remark in migrations.rename_recipe_keys(values):
-        say(f"{name}: {remark}")
+        logger.info(f"{name}: {remark}")
     try:
         return recipe_schema().model_validate(values)
     except ValidationError as error:

@@ -110,7 +110,7 @@ def test_labels_reach_both_stacks(float64):
         assert (model(codes, None, changed)[0] != one).any()
 
 
-def test_places_are_told_apart_beyond_the_receptive_field(float64):
+def test_positions_are_told_apart_beyond_the_receptive_field(float64):
     blank = torch.zeros((1, 20 * WIDTH), dtype=torch.int64)
     for is_told in (False, True):
         logits, _ = tiny_pixelcnn(height=20, position_embedding=is_told)(blank)
@@ -118,20 +118,11 @@ def test_places_are_told_apart_beyond_the_receptive_field(float64):
         assert (rows[0] != rows[1:]).any() == is_told
 
 
-def test_more_rows_than_it_knows_places_are_refused(float64):
+def test_more_rows_than_it_knows_positions_are_refused(float64):
     model = tiny_pixelcnn(position_embedding=True)
     _, state = model(random_images(1))
     with pytest.raises(ValueError, match="6 rows; expected at most the height of 5"):
         model(random_images(1)[:, :WIDTH], state)
-
-
-@pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])
-def test_probabilities_of_all_values_sum_to_one(float64, head):
-    model = tiny_pixelcnn(3, head=head, n_classes=256)
-    logits, _ = model(random_images(2, 3, 256))
-    every = torch.arange(256).expand(*logits.shape[:2], 256)
-    bits = model.head.bits(logits[:, :, None].expand(-1, -1, 256, -1), every)
-    torch.testing.assert_close((2**-bits).sum(dim=-1), torch.ones(logits.shape[:2]), rtol=0, atol=1e-9)
 
 
 def test_dropout_is_for_training_only():

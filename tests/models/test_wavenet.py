@@ -79,16 +79,6 @@ def test_streams_of_a_batch_do_not_touch_each_other(model):
     torch.testing.assert_close(together[1:2], alone, atol=1e-12, rtol=0)
 
 
-def test_observe_replaces_the_newest_code(float64):
-    model = tiny_wavenet()
-    codes = torch.randint(32, (1, 20))
-    other = codes.clone()
-    other[0, 9] = (other[0, 9] + 5) % 32
-    _, state = model(codes[:, :10])
-    continued, _ = model(codes[:, 10:], model.observe(state, other[:, 9:10]))
-    torch.testing.assert_close(continued, model(other)[0][:, 10:], atol=1e-12, rtol=0)
-
-
 def test_dilations_repeat_by_block_or_stay_one():
     assert tiny_wavenet().architecture.dilations == (1, 2, 4, 1, 2, 4)
     assert tiny_wavenet(dilated=False).architecture.dilations == (1,) * 6

@@ -34,11 +34,11 @@ def in_precision(model: Model, precision: Precision) -> Model:
 
 def _round_stack(model: WaveNet, precision: Precision) -> None:
     """Round a network in place."""
-    is_gated = all(block.activation == "gated" for block in model.stack.layers)
-    for block in model.stack.layers:
-        _round(block.conv.weight, precision)
-        _round(block.project.weight, precision)
-    # A ReLU block's z has a scale of its own, so its part of the skip matrix is a matrix of its own.
+    is_gated = all(layer.activation == "gated" for layer in model.stack.layers)
+    for layer in model.stack.layers:
+        _round(layer.conv.weight, precision)
+        _round(layer.project.weight, precision)
+    # A ReLU layer's z has a scale of its own, so its part of the skip matrix is a matrix of its own.
     n_parts = 1 if is_gated else len(model.stack.layers)
     for part in model.skip.weight.chunk(n_parts, dim=1):
         _round(part, precision)
@@ -48,16 +48,16 @@ def _round_stack(model: WaveNet, precision: Precision) -> None:
         _round(part, precision)
     model.head_out.weight.copy_(parts.sum(dim=0))
     if precision == "int8x8":
-        for block in model.stack.layers:
-            block.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
-            block.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
+        for layer in model.stack.layers:
+            layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
+            layer.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
         model.skip.register_forward_pre_hook(
             lambda _module, given: (
                 torch.cat([_gated_as_bytes(z, is_gated) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),
             )
         )
-        for layer in (model.head_hidden, model.head_out):
-            layer.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
+        for output in (model.head_hidden, model.head_out):
+            output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
 
 
 def _round(weight: Tensor, precision: Precision) -> None:

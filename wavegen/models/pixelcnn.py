@@ -112,7 +112,7 @@ class PixelCNN(Labelled, ImageModel):
     def look_above(
         self, rows: Tensor, state: PixelCNNState | None = None, condition: Tensor | None = None
     ) -> tuple[Tensor, PixelCNNState]:
-        """What enters the layers of every row: a function of the rows before it, of the labels, and of the place.
+        """What enters the layers of every row: a function of the rows before it, of the labels, and of the position.
 
         Shapes: rows (B, H, row_length) -> (B, H, row_length, n_layers, condition_channels), state.
         """

@@ -138,9 +138,9 @@ def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
     """
     values, hop, phase = condition
     if n_steps == 1:
-        at, place = divmod(phase, hop)
+        at, step = divmod(phase, hop)
         here, there = values[:, at : at + 1], values[:, min(at + 1, values.shape[1] - 1)][:, None]
-        return here + place / hop * (there - here)
+        return here + step / hop * (there - here)
     following = torch.cat([values[:, 1:], values[:, -1:]], dim=1)
     share = torch.arange(hop, device=values.device, dtype=values.dtype)[:, None] / hop
     steps = (values[:, :, None] + share * (following - values)[:, :, None]).flatten(1, 2)
