@@ -25,6 +25,7 @@ ALLOWED = {
     "devices": set(),
     "playback": set(),
     "pretrained": set(),
+    "recipes": set(),
     "plots": {"files"},
     "recipe": {"architectures", "features", "migrations", "sampling"},
     "checkpoint": {"architectures", "codec", "features", "files", "migrations", "sampling"},
@@ -90,9 +91,9 @@ ALLOWED = {
         "models",
         "progress",
         "recipe",
-        "sampling",
-        "training",
-    },
+        "recipes",
+    }
+    | {"sampling", "training"},
 }
 
 # Heavy or optional libraries, each with the only modules that may import it.

@@ -130,14 +130,14 @@ def test_a_run_of_before_goes_on_to_the_same_bits(tmp_path, head):
 
 def stop_after(settings, folder, n_steps: int) -> None:
     """Train and stop as Ctrl-C does, after some steps."""
-    update = training.Run.update
+    update = training.update
 
     def counted(run, batches):
-        bits = update(run, batches)
-        if run.step == n_steps:
+        made = update(run, batches)
+        if run.state.step == n_steps:
             os.kill(os.getpid(), signal.SIGINT)
-        return bits
+        return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Run, "update", counted)
+        patch.setattr(training, "update", counted)
         training.train(settings, folder)

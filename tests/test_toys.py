@@ -11,6 +11,7 @@ from tests.conftest import TINY_RECIPE
 from wavegen import checkpoint, recipe
 from wavegen.cli.main import app
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -64,9 +65,9 @@ def test_an_engine_says_why_it_cannot_run_a_network(tmp_path):
         folder = tmp_path / name
         run("train", path, "--out", folder, "--set", "training.steps=2")
         loaded = checkpoint.load(folder)
-        assert make_engine("auto", loaded)[0] == "reference in float32"
+        assert make_engine(loaded)[0] == "reference in float32"
         with pytest.raises(InputError, match=f"the engine numba cannot run this model: {reason}; leave it out"):
-            make_engine("numba", loaded)
+            make_engine(loaded, options=EngineOptions("numba"))
 
 
 def test_a_recipe_names_the_toys_among_what_it_knows():

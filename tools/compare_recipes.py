@@ -1,6 +1,6 @@
 """Train variants of one recipe for the same time each, and compare their bits per sample on the test split.
 
-    python tools/compare_recipes.py librispeech-small --minutes 4 --out runs/ablations \
+    python -m tools.compare_recipes librispeech-small --minutes 4 --out runs/ablations \
         plain relu:model.activation=relu "no residual:model.residual=false" "no dilation:model.dilated=false"
 
 A variant is NAME:KEY=VALUE,KEY=VALUE. Each first trains for a moment, which tells how many steps fit into the minutes
@@ -28,7 +28,7 @@ SHORT_RUN = ("training.validate_every=1000000", "training.sample_every=1000000",
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("variant", nargs="+")
     parser.add_argument("--minutes", type=float, default=4)

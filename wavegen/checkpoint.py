@@ -147,6 +147,10 @@ def load(model: Path) -> Checkpoint:
     """Read a model file, or the model of a run folder.
 
     Raises: InputError if it is missing, damaged, of another program, or of a newer format; the sentence says which.
+
+    >>> digits = load(Path("digits"))
+    >>> digits.description.sample_rate, digits.description.corpus
+    (8000, 'digits')
     """
     path = find(model)
     try:

@@ -486,6 +486,11 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file and apply `--set` overrides such as "training.steps=100".
 
     Raises: InputError naming the file, the key and the nearest known key, or where the YAML breaks.
+
+    >>> from wavegen import recipes
+    >>> sine = load(recipes.find("sine"), ["training.steps=100"])
+    >>> sine.data.sample_rate, sine.training.steps
+    (16000, 100)
     """
     try:
         text = path.read_text(encoding="utf-8")

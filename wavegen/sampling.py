@@ -47,6 +47,11 @@ def uniform_rows(seed: int, stream: int, step: int, n: int, n_draws: int) -> NDA
     block size, the batch, the engine or what was drawn before.
 
     Raises: InputError if seed or stream lies outside [0, 2**64).
+
+    >>> uniforms(seed=0, stream=0, step=0, n=3).shape
+    (3,)
+    >>> bool((uniforms(0, 0, step=0, n=100)[40:] == uniforms(0, 0, step=40, n=60)).all())
+    True
     """
     check_seed(seed)
     check_seed(stream, "stream")
@@ -124,6 +129,12 @@ def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[n
     """The distribution that a draw follows, in float64.
 
     Shapes: logits (..., n_classes) -> (..., n_classes), each sum 1.
+
+    >>> logits = np.log([0.5, 0.25, 0.15, 0.1])
+    >>> probabilities(logits, Decoding(temperature=0.5)).round(3).tolist()
+    [0.725, 0.181, 0.065, 0.029]
+    >>> probabilities(logits, Decoding(top_p=0.7)).round(3).tolist()
+    [0.667, 0.333, 0.0, 0.0]
     """
     scaled = np.asarray(logits, dtype=np.float64)
     if decoding.temperature == 0:

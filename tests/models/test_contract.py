@@ -12,7 +12,9 @@ from wavegen import checkpoint
 from wavegen.architectures import FAMILIES, HEADS, make_architecture
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
 from wavegen.models.base import Model, TrainingBatch, map_state, tensors_of
 from wavegen.models.build import build, from_checkpoint
 
@@ -196,9 +198,9 @@ def test_engines_step_to_the_predictions_of_the_whole(architecture, tmp_path, en
         condition = model.condition(unknown)
         whole = model(codes, None, condition)[0].numpy()
     if architecture.makes == "sound":
-        _, stepping = make_engine(engine, loaded, N_STREAMS)
+        _, stepping = make_engine(loaded, N_STREAMS, EngineOptions(engine))
         stepped = stepping.logits(codes.numpy(), None if condition is None else condition.numpy())
     else:
         rows = codes.unflatten(1, (8, model.row_length)).numpy()
-        stepped = ImageSession(loaded, [{}] * N_STREAMS, engine=engine).logits(rows)
+        stepped = ImageSession(loaded, [{}] * N_STREAMS, GenerationOptions(engine=engine)).logits(rows)
     np.testing.assert_allclose(stepped.reshape(whole.shape), whole, atol=1e-4)
