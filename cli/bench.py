@@ -9,11 +9,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wavegen import checkpoint, recipes
+from wavegen import checkpoint
 from wavegen.errors import InputError
-from wavegen.progress import bar, say
+from wavegen.progress import bar
+from wavegen.recipes import find
 
 from .options import Device
+from .terminal import say
 
 if TYPE_CHECKING:
     from wavegen.recipe import Recipe
@@ -61,7 +63,7 @@ def bench(
 
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
-    recipe = load(recipes.find(SIZES[size]), LARGE if size == "large" else [])
+    recipe = load(find(SIZES[size]), LARGE if size == "large" else [])
     if image:
         if training or size != "full" or device == "cuda":
             raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
@@ -146,7 +148,7 @@ def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool)
     from wavegen.recipe import ImageData, load
 
     if model is None:
-        recipe = load(recipes.find("mnist"))
+        recipe = load(find("mnist"))
         assert isinstance(recipe.data, ImageData)
         timed = with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
     else:

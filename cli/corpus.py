@@ -6,7 +6,8 @@ from rich.table import Table
 
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
-from wavegen.progress import say
+
+from .terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

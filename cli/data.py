@@ -11,7 +11,8 @@ from rich.table import Table
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
-from wavegen.progress import say
+
+from .terminal import say
 
 FOLDER_FORMATS: dict[str, SoundFormat | ImageFormat] = {  # as in recipes/folder.yaml and images.yaml
     "folder": SoundFormat(16000),

@@ -16,10 +16,11 @@ from wavegen.engines.cpu.packing import REDUCED
 from wavegen.errors import InputError
 from wavegen.features.log_mel import LogMel
 from wavegen.generation.stream import n_samples
-from wavegen.progress import bar, say
+from wavegen.progress import bar
 
 from .corpus import bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings
+from .terminal import say
 
 if TYPE_CHECKING:
     from wavegen.data.store import Store

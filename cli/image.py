@@ -16,7 +16,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.errors import InputError
 from wavegen.generation import images as drawing
-from wavegen.progress import bar, console, say
+from wavegen.progress import bar
 from wavegen.sampling import fresh_seed
 
 from .corpus import Split, bits_table, open_split
@@ -35,6 +35,7 @@ from .options import (
     check_out,
     parse_labels,
 )
+from .terminal import console, say
 
 if TYPE_CHECKING:
     from wavegen.models.build import Model as Network

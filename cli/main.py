@@ -2,12 +2,15 @@
 
 import io
 import sys
+from typing import Annotated
 
 import typer
 
+import wavegen
 from wavegen.errors import InputError
 
 from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train, vocode
+from .terminal import library_on_stderr
 
 app = typer.Typer(
     name="wavegen",
@@ -19,9 +22,21 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"wavegen {wavegen.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _wavegen() -> None:
+def _wavegen(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Train a WaveNet on any folder of recordings, and generate sound from it, sample by sample; or draw images."""
+    context.with_resource(library_on_stderr())
 
 
 app.command("train")(train.train)

@@ -9,7 +9,8 @@ from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.session import GenerationOptions, Session
-from wavegen.progress import say
+
+from .terminal import say
 
 Model = Annotated[
     Path,

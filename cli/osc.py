@@ -8,7 +8,8 @@ from typing import Any
 
 from wavegen.errors import InputError
 from wavegen.generation.live import Live
-from wavegen.progress import say
+
+from .terminal import say
 
 HOST = "127.0.0.1"  # other machines may not reach it: OSC knows no passwords
 

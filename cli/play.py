@@ -22,7 +22,6 @@ from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.session import GenerationOptions, Session
 from wavegen.generation.stream import n_samples
 from wavegen.playback import Card, Player, output_devices, resampled
-from wavegen.progress import console, say
 
 from . import keys
 from .options import (
@@ -43,6 +42,7 @@ from .options import (
 )
 from .osc import listening
 from .play_screen import PlayScreen
+from .terminal import console, say
 
 TRIAL_S = 0.15  # how long the engine is timed before playing
 PICTURES_PER_S = 12

@@ -16,8 +16,9 @@ from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.live import Live
 from wavegen.playback import Player
-from wavegen.progress import console
 from wavegen.sampling import fresh_seed
+
+from .terminal import console
 
 SHADES = " ░▒▓█"
 ROWS, COLUMNS = 10, 64  # of the spectrogram

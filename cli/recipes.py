@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wavegen import files, recipes
+from wavegen import files
 from wavegen.errors import InputError
+from wavegen.recipes import all_paths, find, summary
 
 app = typer.Typer(no_args_is_help=True, help="The recipes that ship with wavegen.")
 
@@ -23,8 +24,8 @@ def list_recipes() -> None:
         wavegen recipes list
     """
     table = Table("recipe", "what comes out", box=None)
-    for path in recipes.all_paths():
-        table.add_row(path.stem, recipes.summary(path))
+    for path in all_paths():
+        table.add_row(path.stem, summary(path))
     Console(markup=False).print(table)
 
 
@@ -35,7 +36,7 @@ def show(name: Name) -> None:
     Examples:
         wavegen recipes show sine
     """
-    print(recipes.find(name).read_text(encoding="utf-8"), end="")
+    print(find(name).read_text(encoding="utf-8"), end="")
 
 
 @app.command("copy")
@@ -52,7 +53,7 @@ def copy(
     if path.exists():
         raise InputError(f"{path} is already there; choose another name")
     with files.atomic(path) as partial:
-        partial.write_bytes(recipes.find(name).read_bytes())
+        partial.write_bytes(find(name).read_bytes())
     print(path)
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.generation.session import Session
-from wavegen.progress import bar, say
+from wavegen.progress import bar
+
+from .terminal import say
 
 
 def render(session: Session, n_samples: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wavegen import recipes
+from wavegen.recipes import find
 
 from .options import Device, Settings
 
@@ -37,7 +37,7 @@ def train(
     from wavegen.recipe import load
     from wavegen.training import loop as training
 
-    path = recipes.find(recipe)
+    path = find(recipe)
     training.train(
         load(path, settings),
         out or Path("runs") / path.stem,

@@ -17,7 +17,7 @@ from wavegen.engines import n_at_once
 from wavegen.errors import InputError
 from wavegen.features.log_mel import FRAME_SUFFIXES
 from wavegen.generation.session import GenerationOptions, LoadedModel
-from wavegen.progress import bar, say
+from wavegen.progress import bar
 
 from .options import (
     Device,
@@ -36,6 +36,7 @@ from .options import (
     parse_labels,
 )
 from .render import render, write, write_each
+from .terminal import say
 
 
 def vocode(

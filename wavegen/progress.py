@@ -1,66 +1,98 @@
-"""Progress on stderr: a rich bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of work that takes long: a rich bar where somebody asked for it, a line in the log now and then elsewhere.
 
+The library draws nothing by itself. `show_bars()` makes it draw, on stderr, as the `wavegen` command does; without it,
+and where stderr is no terminal, progress goes to the logger `wavegen.progress` at INFO.
+"""
+
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
-PLAIN_EVERY_S = 15.0
+LOGGED_EVERY_S = 15.0
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+logger = logging.getLogger(__name__)
+_console: "Console | None" = None  # where bars are drawn
+
+
+def show_bars(console: "Console | None" = None) -> None:
+    """Draw progress bars on stderr from now on, or on a console of your own; `hide_bars` ends it.
+
+    >>> import wavegen.progress
+    >>> wavegen.progress.show_bars()
+    >>> wavegen.progress.hide_bars()
+    """
+    from rich.console import Console
+
+    global _console
+    _console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def hide_bars() -> None:
+    """Draw no progress bars from now on, as from the start."""
+    global _console
+    _console = None
 
 
 class Bar:
-    """One running task. `update` is cheap enough to call every step."""
+    """One running task, which goes to the log. `update` is cheap enough to call every step."""
 
-    def __init__(self, title: str, total: float, progress: Progress | None) -> None:
-        self._title, self._total, self._progress = title, total, progress
-        self._task = progress.add_task(title, total=total or None, note="") if progress else None
-        self._last_plain = time.monotonic()
+    def __init__(self, title: str, total: float) -> None:
+        self._title, self._total = title, total
+        self._logged_at = time.monotonic()
 
     def update(self, done: float, note: str = "") -> None:
         """Say how much of the total is done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, note=note)
-        elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
-            self._last_plain = time.monotonic()
+        if time.monotonic() - self._logged_at >= LOGGED_EVERY_S:
+            self._logged_at = time.monotonic()
             share = f" {done / self._total:.0%}" if self._total else ""
-            say(f"{self._title}:{share} {note}".rstrip())
+            logger.info(f"{self._title}:{share} {note}".rstrip())
+
+
+class _DrawnBar(Bar):
+    """A task whose bar is drawn."""
+
+    def __init__(self, progress: "Progress", task: "TaskID") -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: float, note: str = "") -> None:
+        self._progress.update(self._task, completed=done, note=note)
 
 
 @contextmanager
 def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
     """Show a task's progress while the block runs; `total` (0: not known) and `done` are in any one unit."""
-    if not sys.stderr.isatty():
-        yield Bar(title, total, None)
+    if _console is None or not sys.stderr.isatty():
+        yield Bar(title, total)
         return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
+        TextColumn("elapsed"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("remaining"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     # Names that are printed to a pipe meanwhile must stay there, and on a terminal appear above the bar.
     redirected = sys.stdout.isatty()
-    with Progress(*columns, console=console, transient=True, redirect_stdout=redirected) as progress:
-        running = Bar(title, total, progress)
+    with Progress(*columns, console=_console, transient=True, redirect_stdout=redirected) as progress:
+        running = _DrawnBar(progress, progress.add_task(title, total=total or None, note=""))
         running.update(done)
         yield running
-
-
-def say(line: str) -> None:
-    """One line for the user, on stderr; above the bar if there is one."""
-    console.print(line, markup=False, emoji=False)

@@ -28,8 +28,18 @@ def check_seed(value: int, name: str = "seed") -> None:
         raise InputError(f"{name} is {value}; expected an integer in [0, 2**64)")
 
 
-def uniforms(seed: int, stream: int, step: int, n: int, n_draws: int = 1) -> NDArray[np.float64]:
-    """The random numbers of steps `step` to `step + n - 1` of one stream: `(n, n_draws)`, float64 in [0, 1).
+def uniforms(seed: int, stream: int, step: int, n: int) -> NDArray[np.float64]:
+    """The random number of each of the steps `step` to `step + n - 1` of one stream: (n,), float64 in [0, 1).
+
+    They are the first column of `uniform_rows`.
+
+    Raises: InputError if seed or stream lies outside [0, 2**64).
+    """
+    return uniform_rows(seed, stream, step, n, 1)[:, 0]
+
+
+def uniform_rows(seed: int, stream: int, step: int, n: int, n_draws: int) -> NDArray[np.float64]:
+    """Several random numbers for each step of one stream: (n, n_draws), float64 in [0, 1).
 
     Counter-based (Philox 4x64, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is
     (seed, stream) and the counter is the step, so a number depends on nothing but these and its own index: not on the

@@ -22,6 +22,7 @@ from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint
 from wavegen.cli.main import app, main
 from wavegen.cli.render import write_each
+from wavegen.cli.terminal import library_on_stderr
 from wavegen.doctor import machine
 from wavegen.engines import ENGINES, n_at_once
 from wavegen.errors import InputError
@@ -138,7 +139,7 @@ def test_ctrl_c_keeps_the_sounds_that_are_complete(tmp_path, capsys):
 
 def test_names_go_to_a_pipe_while_a_bar_is_shown(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with bar("Generating", 1):
+    with library_on_stderr(), bar("Generating", 1):
         print("x.wav")
     assert capsys.readouterr().out == "x.wav\n"
 

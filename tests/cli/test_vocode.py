@@ -209,12 +209,12 @@ def test_in_bfloat16_it_trains_and_validates_too(vocoder, tmp_path):
 
 def test_the_doctor_looks_into_it(vocoder, monkeypatch, tmp_path):
     monkeypatch.setenv("WAVEGEN_DATA", str(vocoder.parent / "stores"))
-    found = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4, None))}
+    found = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4))}
     assert found["leak of the future"].ok is True
     assert found["data"].ok is True
     assert "by what was recorded" in found["surprise"].detail
     monkeypatch.setenv("WAVEGEN_DATA", str(tmp_path))
-    alone = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4, None))}
+    alone = {one.what: one for one in diagnosis.diagnose(vocoder, Bar("", 4))}
     assert alone["data"].ok is None
     assert "is not prepared" in alone["data"].detail
     assert alone["network"].ok is None

@@ -33,7 +33,7 @@ def good_run(tmp_path_factory):
 
 
 def diagnose(run) -> dict[str, diagnosis.Finding]:
-    return {finding.what: finding for finding in diagnosis.diagnose(run, Bar("", 4, None))}
+    return {finding.what: finding for finding in diagnosis.diagnose(run, Bar("", 4))}
 
 
 @pytest.fixture

@@ -88,17 +88,17 @@ def draws(n_streams: int, n: int, first: int = 0):
 def whole(model, codes, condition):
     """Logits of the whole-sequence network."""
     given = None if condition is None else torch.from_numpy(condition)
-    return model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
+    return model(torch.from_numpy(codes), None, given)[0].detach().numpy()
 
 
 @pytest.mark.parametrize("n_streams", [1, 2, 7, 13])
 def test_cached_path_gives_the_logits_of_the_whole_sequence(model, kind, engine_of, n_streams):
     n_streams = min(n_streams, 9) if model.labels else n_streams
-    codes = np.random.default_rng(0).integers(32, size=(n_streams, 70, 1))
+    codes = np.random.default_rng(0).integers(32, size=(n_streams, 70))
     condition = condition_of(model, n_streams)
     cached = engine_of(n_streams).logits(codes, condition)
-    assert cached.shape == (n_streams, 70, 1, model.head.n_parameters)
-    np.testing.assert_allclose(cached[:, :, 0], whole(model, codes, condition), atol=ENGINES[kind], rtol=0)
+    assert cached.shape == (n_streams, 70, model.head.n_parameters)
+    np.testing.assert_allclose(cached, whole(model, codes, condition), atol=ENGINES[kind], rtol=0)
 
 
 def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model, kind, engine_of):
@@ -107,9 +107,9 @@ def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model, ki
     if kind in ("reference", "float32"):
         logits = whole(model, codes, condition)
     else:
-        logits = engine_of(2).logits(codes, condition)[:, :, 0]
-    each = [model.head.draw(logits[:, t], draws(2, 40)[:, t, 0], Decoding()) for t in range(40)]
-    np.testing.assert_array_equal(codes[..., 0], np.stack(each, axis=1))
+        logits = engine_of(2).logits(codes, condition)
+    each = [model.head.draw(logits[:, t], draws(2, 40)[:, t], Decoding()) for t in range(40)]
+    np.testing.assert_array_equal(codes, np.stack(each, axis=1))
 
 
 @pytest.mark.parametrize("pieces", [[1] * 40, [7, 1, 13, 19], [39, 1]])
@@ -145,7 +145,7 @@ def test_streams_may_be_decoded_differently(model, engine_of):
 
 def test_start_puts_single_streams_at_the_beginning_of_time(model, engine_of):
     condition = condition_of(model, 2)
-    codes = np.random.default_rng(0).integers(32, size=(2, 30, 1))
+    codes = np.random.default_rng(0).integers(32, size=(2, 30))
     engine = engine_of(2)
     first = engine.logits(codes, condition)
     engine.start([1])
@@ -206,24 +206,24 @@ def test_between_frames_a_condition_is_interpolated(float64, kind, pieces):
     random = np.random.default_rng(0)
     values = (0.1 * random.standard_normal((2, 6, 6, n_channels))).astype(np.float32)
     frames = FrameCondition(values, hop=7, phase=3)
-    codes = random.integers(32, size=(2, 30, 1))
+    codes = random.integers(32, size=(2, 30))
     given = frames._replace(values=torch.from_numpy(values).double())
-    expected = model(torch.from_numpy(codes[..., 0]), None, given)[0].detach().numpy()
+    expected = model(torch.from_numpy(codes), None, given)[0].detach().numpy()
     engine, found, first = make(kind, checkpoint, model, 2), [], 0
     for n in pieces:
         found.append(engine.logits(codes[:, first : first + n], frames.part(first, n)))
         first += n
-    np.testing.assert_allclose(np.concatenate(found, axis=1)[:, :, 0], expected, atol=ENGINES[kind], rtol=0)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=ENGINES[kind], rtol=0)
 
 
 def test_codes_that_do_not_fit_are_refused(model, engine_of):
     engine = engine_of(2)
     with pytest.raises(InputError, match="70000"):
-        engine.logits(np.full((2, 3, 1), 70000))
-    with pytest.raises(InputError, match=r"expected \(2, n\) and \(2, n, 1\)"):
+        engine.logits(np.full((2, 3), 70000))
+    with pytest.raises(InputError, match=r"expected \(2, n\) of both"):
         engine.advance(draws(1, 5), Decoding())
-    with pytest.raises(InputError, match=r"codes \(2, 4, 1\)"):
-        engine.advance(draws(2, 5), Decoding(), np.full((2, 4, 1), -1))
+    with pytest.raises(InputError, match=r"codes \(2, 4\)"):
+        engine.advance(draws(2, 5), Decoding(), np.full((2, 4), -1))
     with pytest.raises(InputError, match=r"condition is \(2, 3, 6, 10\); expected \(2, 1 or 5"):
         engine.advance(draws(2, 5), Decoding(), condition=np.zeros((2, 3, 6, 10), dtype=np.float32))
     with pytest.raises(InputError, match=r"frames \(2, 2, 6, 10\), 3 steps apart, the first at step -2; expected"):

@@ -49,18 +49,18 @@ def draws(n_streams=B, n=N):
 def by_definition(checkpoint, decodings, condition):
     """Codes and what they were drawn from, step by step from engines that know nothing of guidance."""
     engine = ReferenceEngine(from_checkpoint(checkpoint), 2 * B)
-    codes, all_logits, u = np.zeros((2 * B, N, 1), dtype=np.int64), [], draws()
+    codes, all_logits, u = np.zeros((2 * B, N), dtype=np.int64), [], draws()
     for step in range(N):
         kept = engine.snapshot()
-        with_labels, without = np.split(engine.logits(codes[:, step : step + 1], condition)[:, 0, 0], 2)
+        with_labels, without = np.split(engine.logits(codes[:, step : step + 1], condition)[:, 0], 2)
         logits = np.stack(
             [b + one.guidance * (a - b) for a, b, one in zip(with_labels, without, decodings, strict=True)]
         )
-        codes[:, step, 0] = np.tile(draw_categorical(logits, u[:, step, 0], decodings), 2)
+        codes[:, step] = np.tile(draw_categorical(logits, u[:, step], decodings), 2)
         engine.restore(kept)
         engine.logits(codes[:, step : step + 1], condition)
         all_logits.append(logits)
-    return codes[:B], np.stack(all_logits, axis=1)[:, :, None]
+    return codes[:B], np.stack(all_logits, axis=1)
 
 
 def test_codes_are_drawn_from_what_its_definition_says(kind):
@@ -91,9 +91,9 @@ def test_in_pieces_with_given_codes_a_stream_begun_anew_and_a_snapshot_it_is_the
     condition = condition_of(checkpoint, guidance_pairs(LABELS))
     whole = guided("reference", checkpoint).advance(draws(), decoding, None, condition)
     engine = guided(kind, checkpoint)
-    given = np.full((B, N, 1), -1)
+    given = np.full((B, N), -1)
     given[:, :5], given[0, 9] = whole[:, :5], whole[0, 9]
-    logits = np.empty((B, 10, 1, SIZES["n_classes"]), dtype=np.float32)
+    logits = np.empty((B, 10, SIZES["n_classes"]), dtype=np.float32)
     first = engine.advance(draws()[:, :10], decoding, given[:, :10], condition, logits)
     guided(kind, checkpoint).advance(draws()[:, :10], decoding, None, condition, expected := np.empty_like(logits))
     np.testing.assert_allclose(logits, expected, atol=2e-3)

@@ -11,7 +11,7 @@ from wavegen.sampling import Decoding, probabilities
 
 
 def log_probability(model, codes, temperature: float = 1.0) -> float:
-    parameters = ReferenceEngine(model).logits(np.array(codes)[None, :, None])[0, :, 0]
+    parameters = ReferenceEngine(model).logits(np.array(codes)[None])[0]
     return float(np.log(probabilities(parameters, Decoding(temperature))[np.arange(len(codes)), codes]).sum())
 
 
@@ -31,7 +31,7 @@ def test_a_beam_as_wide_as_all_sequences_finds_the_best(float64, temperature):
 
 def test_a_beam_of_one_is_greedy_and_a_wider_one_is_no_worse(float64):
     model = tiny_wavenet()
-    greedy = ReferenceEngine(model).advance(np.zeros((1, 12, 1)), Decoding(0.0))[0, :, 0].tolist()
+    greedy = ReferenceEngine(model).advance(np.zeros((1, 12)), Decoding(0.0))[0].tolist()
     assert search(model, 1, 12) == greedy
     found = [log_probability(model, search(model, width, 12)) for width in (1, 8)]
     assert found[1] >= found[0]
@@ -42,8 +42,8 @@ def test_a_beam_continues_what_it_has_heard(float64):
     prime = np.array([3, 7, 20, 1, 30])
     continued = search(model, 1, 6, prime=prime)
     engine = ReferenceEngine(model)
-    given = np.concatenate([prime, np.full(6, -1)])[None, :, None]
-    assert engine.advance(np.zeros((1, 11, 1)), Decoding(0.0), given)[0, 5:, 0].tolist() == continued
+    given = np.concatenate([prime, np.full(6, -1)])[None]
+    assert engine.advance(np.zeros((1, 11)), Decoding(0.0), given)[0, 5:].tolist() == continued
 
 
 def test_the_python_call_searches(tiny_run):

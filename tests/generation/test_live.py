@@ -80,7 +80,7 @@ def test_a_label_changes_under_guidance_as_if_it_had_been_so():
         some = draws[:, number * BLOCKSIZE : (number + 1) * BLOCKSIZE]
         expected.append(engine.advance(some, decoding, condition=condition)[0])
     codec = checkpoint.description.make_codec()
-    np.testing.assert_array_equal(np.concatenate(made), codec.decode(np.concatenate(expected)))
+    np.testing.assert_array_equal(np.concatenate(made), codec.decode(np.concatenate(expected))[:, None])
 
 
 @pytest.mark.parametrize("n_before", [3, 16])  # blocks: half a second is 16

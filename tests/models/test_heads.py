@@ -54,7 +54,7 @@ def test_draws_follow_the_probabilities(temperature):
     head, n = LogisticMixture(32, 3), 40_000
     parameters = np.tile(random_parameters(3, spread=0.3)[0].numpy(), (n, 1))
     decoding = Decoding(temperature)
-    drawn = head.draw(parameters, uniforms(0, 0, 0, n)[:, 0], decoding)
+    drawn = head.draw(parameters, uniforms(0, 0, 0, n), decoding)
     weights, means, log_scales = np.split(parameters[:1], 3, axis=-1)
     cooled = np.concatenate([weights / temperature, means, log_scales + np.log(temperature)], axis=-1)
     expected = head.log_probabilities(torch.from_numpy(cooled), torch.arange(32)).exp().numpy()

@@ -1,5 +1,6 @@
 """How fast this machine generates: every engine and precision, beside what somebody would use instead."""
 
+import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -19,8 +20,10 @@ from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
 from wavegen.models.build import from_checkpoint
-from wavegen.progress import Bar, say
+from wavegen.progress import Bar
 from wavegen.sampling import Decoding, uniforms
+
+logger = logging.getLogger(__name__)
 
 # How long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks; but long enough
 # on a card that what a call costs, over all its steps, is little.
@@ -104,7 +107,7 @@ def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
         try:
             found.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
         except InputError as error:
-            say(f"left out: {error}")
+            logger.warning(f"left out: {error}")
     return found
 
 
@@ -126,14 +129,14 @@ def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     try:
         from wavegen.engines.gpu import triton_gpu
     except ImportError as error:
-        say(f"left out: the engine triton needs Triton ({error})")
+        logger.warning(f"left out: the engine triton needs Triton ({error})")
         return []
     found = []
     for precision in triton_gpu.PRECISIONS:
         try:
             engine = triton_gpu.TritonEngine(stack_weights(model), n_streams, precision)
         except InputError as error:
-            say(f"left out in {precision}: {error}")
+            logger.warning(f"left out in {precision}: {error}")
             continue
         run = _advancing(engine.advance, n_streams)
         found.append(Contestant(f"triton, {precision}", run, engine.n_bytes, engine.read_weights))
@@ -154,7 +157,7 @@ def _advancing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Cal
 
 
 def _drawing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Callable[[int], object]:
-    return lambda n: advance(_draws(n_streams, n)[..., 0])
+    return lambda n: advance(_draws(n_streams, n))
 
 
 def _draws(n_streams: int, n: int) -> NDArray[np.float64]:

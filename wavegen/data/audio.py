@@ -1,6 +1,7 @@
 """Files -> mono 16-bit samples at one rate, in blocks, whatever libsndfile can read."""
 
 import io
+import logging
 import math
 import os
 import struct
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from wavegen import files
 from wavegen.data.item_format import Notes, Source
 from wavegen.errors import DiskError, InputError
-from wavegen.progress import say
+
+logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BAND_DB = 6  # of the histogram of levels
@@ -235,7 +237,7 @@ def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callabl
             failure = DiskError(f"cannot write on to {path} ({error}); it holds what was written before")
         except BaseException as error:
             failure = error
-    say(f"Wrote {path}")
+    logger.info(f"Wrote {path}")
     if failure is not None:
         raise failure
 

@@ -1,5 +1,6 @@
 """From what a recipe says to a corpus that can be read: fetched, prepared and opened as need be."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from wavegen.data.item_format import ItemFormat
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
-from wavegen.progress import bar, say
+from wavegen.progress import bar
 from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, SineData
+
+logger = logging.getLogger(__name__)
 
 FOLDERS = ("folder", "images")  # the corpora that are any folder, of recordings or of images
 
@@ -48,7 +51,9 @@ def fetch_named(corpus: NamedCorpus, parts: Sequence[str]) -> Path:
     if any(facts["source"] == store.absolute(folder) for _, facts in store.prepared(corpus.name)) and not all(
         (folder / corpus.parts[part].name).exists() for part in chosen
     ):
-        say(f"{corpus.name} was prepared from other parts before; what is fetched now joins them, as a new corpus")
+        logger.info(
+            f"{corpus.name} was prepared from other parts before; what is fetched now joins them, as a new corpus"
+        )
     for part in chosen:
         remote = corpus.parts[part]
         download.fetch(remote, folder, sources.check_archive if remote.sha256 is None else None)

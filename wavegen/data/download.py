@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import logging
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +12,9 @@ from typing import BinaryIO, NamedTuple
 
 from wavegen import files
 from wavegen.errors import InputError
-from wavegen.progress import Bar, bar, say
+from wavegen.progress import Bar, bar
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5  # in a row that come no further
 PAUSE_S = 1.0  # before the second attempt; doubles with each
@@ -62,7 +65,7 @@ def _fetch(remote: RemoteFile, path: Path, check: Callable[[Path], None] | None)
                     else ""
                 )
                 raise InputError(f"cannot fetch {remote.url}: {_reason(error)}{kept}") from error
-            say(f"{remote.url} broke off ({_reason(error)}); going on from byte {_size(part):,}")
+            logger.warning(f"{remote.url} broke off ({_reason(error)}); going on from byte {_size(part):,}")
             time.sleep(PAUSE_S * 2 ** (failures - 1))
     found = _sha256(part)
     if remote.sha256 not in (None, found):

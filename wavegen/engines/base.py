@@ -17,9 +17,9 @@ Condition = NDArray[np.float32] | FrameCondition[NDArray[np.float32]]
 class Engine(Protocol):
     """A network that remembers B streams. B is fixed when it is built; all streams advance together.
 
-    Axes: B streams, n steps, C codes per step (1 for sound). `condition` is (B, 1 or n, n_layers, channels), already
-    projected (conditioning.py): one frame that holds throughout, or one per step; or a `FrameCondition`, whose frames
-    lie some steps apart, between which the engine interpolates.
+    Axes: B streams, n steps, one code a step; the colours of a pixel are steps. `condition` is
+    (B, 1 or n, n_layers, channels), already projected (conditioning.py): one frame that holds throughout, or one per
+    step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates.
     """
 
     n_streams: int
@@ -36,15 +36,15 @@ class Engine(Protocol):
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        """Make n steps: uniforms (B, n, draws) -> codes (B, n, C).
+        """Make n steps: uniforms (B, n) -> codes (B, n).
 
-        Where `codes` (B, n, C) is given and not -1 it is taken instead of drawn: priming, correcting a stream. If
-        `logits` (B, n, C, parameters) is given, it is filled with what every code was drawn from.
+        Where `codes` (B, n) is given and not -1 it is taken instead of drawn: priming, correcting a stream. If
+        `logits` (B, n, parameters) is given, it is filled with what every code was drawn from.
         """
         ...
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
-        """Run given codes (B, n, C) along the cached path -> (B, n, C, parameters): what tests compare."""
+        """Run given codes (B, n) along the cached path -> (B, n, parameters): what tests compare."""
         ...
 
     def snapshot(self) -> Any:
@@ -99,19 +99,17 @@ def decoding_per_stream(decoding: Decodings, n_streams: int, head: str, is_guide
 def check_call(
     n_streams: int,
     n_classes: int,
-    expected: tuple[int, ...],
+    shape: tuple[int, ...],
     codes: NDArray[np.int64],
     condition: Condition | None,
 ) -> None:
-    """Look at what an engine is called with; `expected` are the streams and steps of its uniforms.
+    """Look at what an engine is called with; `shape` is that of its uniforms.
 
     Raises: InputError for shapes or codes that do not fit the network.
     """
-    n = expected[1]
-    if expected[0] != n_streams or codes.shape != (n_streams, n, 1):
-        raise InputError(
-            f"uniforms are {expected} and codes {codes.shape}; expected ({n_streams}, n) and ({n_streams}, n, 1)"
-        )
+    if len(shape) != 2 or shape[0] != n_streams or codes.shape != shape:
+        raise InputError(f"uniforms are {shape} and codes {codes.shape}; expected ({n_streams}, n) of both")
+    n = shape[1]
     if isinstance(condition, FrameCondition):
         values, hop, phase = condition
         if len(values) != n_streams or hop < 1 or phase < 0 or condition.n_steps < n:

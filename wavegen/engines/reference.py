@@ -1,6 +1,7 @@
 """The models themselves, stepped: the definition that every other engine is compared with. Any torch device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream
 from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.base import map_state, tensors_of
 from wavegen.models.build import Model
 from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
-from wavegen.models.wavenet import WaveNetState
 from wavegen.sampling import Decodings, guide
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -35,7 +36,7 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def start(self, streams: Sequence[int] | None = None) -> None:
-        fresh = self._beginning()
+        fresh = self._model.initial_state(self.n_streams)
         if streams is None:
             self._state = fresh
             return
@@ -53,10 +54,10 @@ class ReferenceEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
-        made = np.full((self.n_streams, n, 1), -1, dtype=np.int64) if codes is None else codes.copy()
-        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape[:2], made, condition)
+        made = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
+        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, made, condition)
         each = decoding_per_stream(decoding, self.n_streams, self._model.head.kind, self._is_guided)
-        given = (made >= 0).all(axis=(0, 2))
+        given = (made >= 0).all(axis=0)
         n_given = n if given.all() else int(given.argmin())
         for first in range(0, n_given, CHUNK):
             last = min(first + CHUNK, n_given)
@@ -66,36 +67,36 @@ class ReferenceEngine:
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
             held = np.maximum(made[:, step : step + 1], 0)
-            parameters = self._run(held, _part(condition, step, step + 1))[:, 0, 0]
+            parameters = self._run(held, _part(condition, step, step + 1))[:, 0]
             if self._is_guided:
                 parameters = guide(parameters, each)
             if logits is not None:
-                logits[:, step, 0] = parameters
-            drawn = self._model.head.draw(parameters, uniforms[:, step, 0], decoding)
-            made[:, step, 0] = np.where(made[:, step, 0] < 0, drawn, made[:, step, 0])
-            self._state = self._model.observe(self._state, self._tensor(made[:, step]))
+                logits[:, step] = parameters
+            drawn = self._model.head.draw(parameters, uniforms[:, step], decoding)
+            made[:, step] = np.where(made[:, step] < 0, drawn, made[:, step])
+            self._state = self._model.observe(self._state, self._tensor(made[:, step : step + 1]))
         return made
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
-        check_call(self.n_streams, self._model.head.n_classes, codes.shape[:2], codes, condition)
+        check_call(self.n_streams, self._model.head.n_classes, codes.shape, codes, condition)
         steps = [
             self._run(codes[:, step : step + 1], _part(condition, step, step + 1)) for step in range(codes.shape[1])
         ]
         return np.concatenate(steps, axis=1)
 
-    def snapshot(self) -> WaveNetState:
-        return _clone(self._state)
+    def snapshot(self) -> Any:
+        return map_state(Tensor.clone, self._state)
 
     @torch.inference_mode()
-    def restore(self, state: WaveNetState, streams: Sequence[int] | None = None) -> None:
+    def restore(self, state: Any, streams: Sequence[int] | None = None) -> None:
         chosen = list(range(self.n_streams) if streams is None else streams)
-        self._state = WaveNetState(state.delay[chosen], [tensor[chosen] for tensor in state.stack])
+        self._state = map_state(lambda tensor: tensor[chosen], state)
 
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
-        """Logits (B, n, 1, parameters) of a chunk; moves the state on."""
-        logits, self._state = self._model(self._tensor(codes[..., 0]), self._state, self._moved(condition))
-        result: NDArray[np.floating] = logits.unsqueeze(2).cpu().numpy()
+        """Logits (B, n, parameters) of a chunk; moves the state on."""
+        logits, self._state = self._model(self._tensor(codes), self._state, self._moved(condition))
+        result: NDArray[np.floating] = logits.cpu().numpy()
         return result
 
     def _moved(self, condition: Condition | None) -> Tensor | FrameCondition[Tensor] | None:
@@ -103,11 +104,6 @@ class ReferenceEngine:
         if isinstance(condition, FrameCondition):
             return FrameCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
         return None if condition is None else self._tensor(condition).to(self._dtype)
-
-    def _beginning(self) -> WaveNetState:
-        nothing = torch.zeros((self.n_streams, 0), dtype=torch.int64, device=self._device)
-        _, state = self._model(nothing)
-        return _clone(state)
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -144,12 +140,3 @@ def _part(condition: Condition | None, first: int, last: int) -> Condition | Non
     if isinstance(condition, FrameCondition):
         return condition.part(first, last - first)
     return condition if condition is None or condition.shape[1] == 1 else condition[:, first:last]
-
-
-def tensors_of(state: WaveNetState) -> list[Tensor]:
-    """All that a state consists of, each with the streams along its first axis."""
-    return [state.delay, *state.stack]
-
-
-def _clone(state: WaveNetState) -> WaveNetState:
-    return WaveNetState(state.delay.clone(), [tensor.clone() for tensor in state.stack])

@@ -44,8 +44,7 @@ def beam_search(
     candidates = np.zeros((width, 0), dtype=np.int64)
     for _ in range(n_samples):
         before = engine.snapshot()
-        held = np.zeros((width, 1, 1), dtype=np.int64)
-        parameters = engine.logits(held, condition)[:, 0, 0]
+        parameters = engine.logits(np.zeros((width, 1), dtype=np.int64), condition)[:, 0]
         with np.errstate(divide="ignore"):
             total = score[:, None] + np.log(probabilities(parameters, decoding))
         best = np.argsort(-total, axis=None, kind="stable")[:width]
@@ -53,7 +52,7 @@ def beam_search(
         score = total[parents, codes]
         score -= score[0]
         engine.restore(before, list(parents))
-        engine.advance(np.zeros((width, 1, 1)), decoding, codes[:, None, None], condition)
+        engine.advance(np.zeros((width, 1)), decoding, codes[:, None], condition)
         candidates = np.concatenate([candidates[parents], codes[:, None]], axis=1)
         agreed = _n_agreed(candidates)
         if agreed:

@@ -75,8 +75,8 @@ class ImageSession:
                 n_draws = min(ROWS_DRAWN, self.height - number) * n
                 coming = np.stack([uniforms(seed, image, number * n, n_draws) for image in range(self.n)])
             draws = coming[:, place * n : (place + 1) * n]
-            held = None if given is None else given[:, number, :, None]
-            row = self._engine.advance(draws, self.decoding, held, self._above.look())[..., 0]
+            held = None if given is None else given[:, number]
+            row = self._engine.advance(draws, self.decoding, held, self._above.look())
             self._observe(row)
             yield row
 
@@ -89,7 +89,7 @@ class ImageSession:
         found = []
         for row in np.moveaxis(codes, 1, 0):
             self._engine.start()
-            found.append(self._engine.logits(row[..., None], self._above.look())[:, :, 0])
+            found.append(self._engine.logits(row, self._above.look()))
             self._observe(row)
         return np.stack(found, axis=1)
 

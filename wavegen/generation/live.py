@@ -174,11 +174,11 @@ class Live:
             logits = np.empty((*draws.shape, description.n_classes), dtype=np.float32)
         codes = self._engine.advance(draws, controls.decoding, condition=self._condition, logits=logits)
         if logits is not None:
-            asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY), 0)
+            asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY))
             given = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
             self.meter.surprise = float(np.log2(1 / np.maximum(given, 1e-30)).mean())
         self._n_made += BLOCKSIZE
-        block = self.session.codec.decode(codes[..., 0]).T
+        block = self.session.codec.decode(codes).T
         factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)
         self.meter.times_real_time += (factor - self.meter.times_real_time) * (
             0.05 if self.meter.times_real_time else 1

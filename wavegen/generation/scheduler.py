@@ -81,15 +81,15 @@ def generate_each(
         if beginning:
             engine.start(beginning)
         n = min(blocksize, max(running.n_left for running in streams if running is not None))
-        draws, given = np.zeros((len(streams), n, 1)), np.zeros((len(streams), n, 1), dtype=np.int64)
+        draws, given = np.zeros((len(streams), n)), np.zeros((len(streams), n), dtype=np.int64)
         for place, running in enumerate(streams):
             if running is not None:
                 draws[place] = uniforms(seed, running.piece.stream, running.step, n)
                 heard = running.prime[running.step : running.step + n]
-                given[place, : len(heard), 0] = heard
+                given[place, : len(heard)] = heard
                 given[place, len(heard) :] = -1
         condition = _side_by_side([None if running is None else running.condition(n) for running in streams])
-        codes = engine.advance(draws, decoding or Decoding(), given, condition)[..., 0]
+        codes = engine.advance(draws, decoding or Decoding(), given, condition)
         for place, running in enumerate(streams):
             if running is None:
                 continue

@@ -46,14 +46,14 @@ def generate(
         n = blocksize if end is None else min(blocksize, end - step)
         draws = np.stack([uniforms(seed, stream, step, n) for stream in range(engine.n_streams)])
         now = condition(step, n) if callable(condition) else condition
-        yield engine.advance(draws, decoding, condition=now)[..., 0]
+        yield engine.advance(draws, decoding, condition=now)
         step += n
 
 
 def hear(engine: Engine, codes: NDArray[np.int64], condition: NDArray[np.float32] | ConditionAt | None = None) -> None:
     """Let every stream hear the codes (T,) of a recording."""
     for first in range(0, len(codes), PRIME_CHUNK):
-        given = np.repeat(codes[None, first : first + PRIME_CHUNK, None], engine.n_streams, axis=0)
+        given = np.repeat(codes[None, first : first + PRIME_CHUNK], engine.n_streams, axis=0)
         now = condition(first, given.shape[1]) if callable(condition) else condition
         engine.advance(np.zeros(given.shape), Decoding(), given, now)
 

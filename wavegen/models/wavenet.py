@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.base import map_state
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.heads import Categorical, make_head
@@ -151,6 +152,13 @@ class WaveNet(Labelled):
         """
         parameters: Tensor = self.head_out(torch.relu(self.head_hidden(skip)))
         return parameters
+
+    @torch.no_grad()
+    def initial_state(self, n_streams: int) -> WaveNetState:
+        """The state of some streams at the beginning of time."""
+        _, state = self(torch.zeros((n_streams, 0), dtype=torch.int64, device=self.device))
+        beginning: WaveNetState = map_state(Tensor.clone, state)  # tensors of their own, which may be written to
+        return beginning
 
     def observe(self, state: WaveNetState, codes: Tensor) -> WaveNetState:
         """The state with the newest step's code replaced: predict first, then say what the code turned out to be.

@@ -2,7 +2,7 @@
 
 import torch
 
-from wavegen.sampling import Decoding, uniforms
+from wavegen.sampling import Decoding, uniform_rows
 from wavegen.training.batches import Tensors
 from wavegen.training.run import Run
 
@@ -22,7 +22,7 @@ def scheduled_sampling(run: Run, tensors: Tensors, number: int) -> Tensors:
     inputs = tensors.inputs
     with run.autocast():
         parameters, _ = model(inputs, None, model.condition(tensors.labels, tensors.frames))
-    draws = uniforms(settings.seed, number, step * inputs.numel(), inputs.numel(), 2)
+    draws = uniform_rows(settings.seed, number, step * inputs.numel(), inputs.numel(), 2)
     is_own = torch.from_numpy(draws[:, 0] < share).view(inputs.shape).to(inputs.device)
     own = model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
     inputs = inputs.clone()

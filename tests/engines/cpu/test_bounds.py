@@ -39,10 +39,10 @@ def test_the_engine_computes_what_its_precision_is_defined_to_be(loaded, precisi
     if missing := missing_instructions(precision):
         pytest.skip(f"needs {missing}")
     codes = sounding_codes(loaded, 400)
-    made = NumbaEngine(stack_weights(loaded), 1, precision).logits(codes)[:, :, 0]
+    made = NumbaEngine(stack_weights(loaded), 1, precision).logits(codes)
     with torch.inference_mode():
-        defined = in_precision(from_checkpoint(loaded), precision)(torch.from_numpy(codes[..., 0]))[0].numpy()
-        exact = from_checkpoint(loaded)(torch.from_numpy(codes[..., 0]))[0].numpy()
+        defined = in_precision(from_checkpoint(loaded), precision)(torch.from_numpy(codes))[0].numpy()
+        exact = from_checkpoint(loaded)(torch.from_numpy(codes))[0].numpy()
     error = np.abs(made - defined)
     if precision != "int8x8":
         assert error.max() < 1e-2
@@ -59,7 +59,7 @@ def test_logits_stay_within_the_bound(loaded, precision, float64):
     So the sum over all results of |derivative| times what the product may be off by bounds the logit's error.
     """
     n = 60
-    codes = torch.from_numpy(sounding_codes(loaded, n)[..., 0])
+    codes = torch.from_numpy(sounding_codes(loaded, n))
     model = from_checkpoint(loaded)
     results, allowed = [], []
 

@@ -36,7 +36,7 @@ def test_a_trained_model_makes_the_codes_of_the_reference():
     loaded = checkpoint.load(Path("speech"))
     n = 30_000
     u = draws(1, n)
-    codes = NumbaEngine(stack_weights(loaded), 1).advance(u, Decoding())[0, :, 0]
+    codes = NumbaEngine(stack_weights(loaded), 1).advance(u, Decoding())[0]
     model, state, n_exceptions = from_checkpoint(loaded), None, 0
     for first in range(0, n, 2000):
         chunk = slice(first, first + 2000)
@@ -44,7 +44,7 @@ def test_a_trained_model_makes_the_codes_of_the_reference():
             logits, state = model(torch.from_numpy(codes[None, chunk]), state)
         p = probabilities(logits[0].numpy(), Decoding())
         cumulative = np.cumsum(p, axis=-1)
-        place = u[0, chunk] * cumulative[:, -1:]
+        place = u[0, chunk, None] * cumulative[:, -1:]
         expected = (cumulative <= place).sum(axis=-1)
         for step in np.flatnonzero(expected != codes[chunk]):
             between = cumulative[step, min(expected[step], codes[chunk][step])]
@@ -123,7 +123,7 @@ def test_weights_that_float16_holds_are_read_as_such_and_give_the_very_same_logi
     loaded = tiny_checkpoint()
     for name, array in loaded.weights.items():
         loaded.weights[name] = array.astype(np.float16).astype(np.float32)
-    codes = np.random.default_rng(0).integers(32, size=(2, 50, 1))
+    codes = np.random.default_rng(0).integers(32, size=(2, 50))
     halves = NumbaEngine(stack_weights(loaded), 2)
     monkeypatch.setattr(simd, "can_read_float16", lambda: False)
     whole = NumbaEngine(stack_weights(loaded), 2)
@@ -197,7 +197,7 @@ def test_narrower_vectors_give_the_same_logits(tmp_path, lanes):
     features = ",".join(("-" if feature.startswith(dropped) else "+") + feature for feature in sorted(simd.FEATURES))
     loaded = tiny_checkpoint(kernel_size=3, gate_channels=20)
     checkpoint.save(tmp_path / "tiny.safetensors", loaded.description, loaded.weights, loaded.recipe)
-    codes = np.random.default_rng(0).integers(32, size=(3, 50, 1))
+    codes = np.random.default_rng(0).integers(32, size=(3, 50))
     np.save(tmp_path / "codes.npy", codes)
     arguments = [str(tmp_path / name) for name in ("tiny.safetensors", "codes.npy", "logits")]
     result = subprocess.run(

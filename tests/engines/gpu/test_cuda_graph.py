@@ -7,9 +7,10 @@ import torch
 from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
-from wavegen.engines.reference import ReferenceEngine, tensors_of
+from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.generation.conditioning import FrameConditioner, condition_of
+from wavegen.models.base import tensors_of
 from wavegen.models.build import from_checkpoint
 from wavegen.sampling import Decoding, uniforms
 
@@ -51,7 +52,7 @@ def made_by(engine, condition_at):
     """Codes of a few calls, with codes given for all streams, for one, a restart of one, and a snapshot restored."""
     draws = np.stack([uniforms(1, stream, 0, 4 * N) for stream in range(B)])
     decoding = [Decoding(), Decoding(temperature=0.5), Decoding(top_k=3)]
-    given = np.full((B, N, 1), -1)
+    given = np.full((B, N), -1)
     given[:, :4] = 5
     given[1, 7] = 6
     codes = [engine.advance(draws[:, :N], decoding, given, condition_at(0))]

@@ -68,7 +68,7 @@ def both(checkpoint: Checkpoint, n_streams: int, precision: str = "float32"):
 
 def test_logits_along_the_cached_path_are_those_of_the_reference(checkpoint):
     n_classes = checkpoint.description.n_classes
-    codes = np.random.default_rng(0).integers(n_classes, size=(3, N, 1))
+    codes = np.random.default_rng(0).integers(n_classes, size=(3, N))
     condition = condition_of(checkpoint, 3)
     engine, reference = both(checkpoint, 3)
     expected = reference.logits(codes, condition)
@@ -90,7 +90,7 @@ def test_the_same_draws_make_the_same_codes_in_pieces_too(checkpoint):
 def test_reduced_precisions_stay_near(precision, bound):
     if precision == "bfloat16" and not torch.cuda.is_available():
         pytest.skip("the interpreter multiplies the bits of bfloat16 as if they were integers")
-    codes = np.random.default_rng(0).integers(20, size=(2, N, 1))
+    codes = np.random.default_rng(0).integers(20, size=(2, N))
     engine, reference = both(small(), 2, precision)
     apart = np.abs(engine.logits(codes) - reference.logits(codes))
     assert 0 < apart.max() < bound
@@ -104,9 +104,9 @@ def test_streams_beyond_one_tile_are_streams_like_others():
 
 def test_given_codes_are_taken_and_logits_handed_out():
     engine, reference = both(small(), 2)
-    given = np.full((2, N, 1), -1)
+    given = np.full((2, N), -1)
     given[:, :3], given[1, 5] = 7, 2
-    room = [np.empty((2, N, 1, 20), dtype=np.float32) for _ in range(2)]
+    room = [np.empty((2, N, 20), dtype=np.float32) for _ in range(2)]
     pairs = zip((engine, reference), room, strict=True)
     made = [one.advance(draws(2, N), Decoding(), given, logits=out) for one, out in pairs]
     np.testing.assert_array_equal(*made)
@@ -136,7 +136,7 @@ def test_between_frames_a_condition_is_interpolated():
     random = np.random.default_rng(0)
     values = (0.1 * random.standard_normal((2, 4, 2, 18))).astype(np.float32)
     frames = FrameCondition(values, hop=3, phase=2)
-    codes = random.integers(20, size=(2, N, 1))
+    codes = random.integers(20, size=(2, N))
     engine, reference = both(checkpoint, 2)
     expected = reference.logits(codes, frames)
     found = [engine.logits(codes[:, first:last], frames.part(first, last - first)) for first, last in ((0, 5), (5, N))]

@@ -1,5 +1,6 @@
 """The engine for the CPU: the compiled step (kernel.py) with the memory it needs. No torch."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -22,8 +23,9 @@ from wavegen.engines.cpu.packing import (
 )
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
-from wavegen.progress import say
 from wavegen.sampling import Decoding, Decodings
+
+logger = logging.getLogger(__name__)
 
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
@@ -102,16 +104,16 @@ class NumbaEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
-        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
-        self._run(uniforms[..., 0], each, made, condition, logits)
+        made = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
+        self._run(uniforms, each, made, condition, logits)
         return made
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         n_parameters = self._network.n_parameters
-        logits = np.empty((*codes.shape[:2], n_parameters), dtype=np.float32)
+        logits = np.empty((*codes.shape, n_parameters), dtype=np.float32)
         given = np.array(codes, dtype=np.int64, order="C")
-        self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, logits)
-        return logits[:, :, None]
+        self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, given, condition, logits)
+        return logits
 
     def snapshot(self) -> Snapshot:
         ring, scales = self._rings()
@@ -133,12 +135,14 @@ class NumbaEngine:
         """Have the step compiled, or fetched from the disk, by making no step."""
         is_new = not compiled.is_cached()
         if is_new:
-            say(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
+            logger.info(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0))
         try:
-            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64)[..., None], None)
+            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64), None)
         except OSError as error:  # raised after it was compiled
-            say(f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same")
+            logger.warning(
+                f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same"
+            )
             return
         if is_new:
             compiled.mark_cached()

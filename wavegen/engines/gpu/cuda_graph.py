@@ -6,6 +6,7 @@ recorded; draws stay on the host, as the reference's.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import Condition
-from wavegen.engines.reference import ReferenceEngine, tensors_of
+from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.base import tensors_of
 from wavegen.models.build import Model
-from wavegen.models.wavenet import WaveNetState
 from wavegen.nn.gated import interpolated
 
 WARM_UPS = 3  # steps before recording, in which libraries take the memory that they keep
@@ -49,7 +50,7 @@ class CudaGraphEngine(ReferenceEngine):
     def __init__(
         self, model: Model, n_streams: int = 1, recorder: Callable[[Step], Step] = record, is_guided: bool = False
     ) -> None:
-        self._kept: WaveNetState | None = None
+        self._kept: Any = None
         super().__init__(model, n_streams, is_guided)
         self._recorder = recorder
         self._codes = torch.zeros((n_streams, 1), dtype=torch.int64, device=self._device)
@@ -58,12 +59,11 @@ class CudaGraphEngine(ReferenceEngine):
         self._replay: Step | None = None
 
     @property
-    def _state(self) -> WaveNetState:
-        assert self._kept is not None  # `start` comes first
+    def _state(self) -> Any:
         return self._kept
 
     @_state.setter
-    def _state(self, state: WaveNetState) -> None:
+    def _state(self, state: Any) -> None:
         """Put a state where recorded steps find it."""
         if self._kept is None:
             self._kept = state
@@ -85,9 +85,9 @@ class CudaGraphEngine(ReferenceEngine):
             if given.shape != self._condition.shape:
                 raise InputError(f"condition is {tuple(given.shape)}; expected {tuple(self._condition.shape)}")
             self._condition.copy_(given)
-        self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes[..., 0])))
+        self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes)))
         self._replay()
-        result: NDArray[np.floating] = self._logits.unsqueeze(2).cpu().numpy()
+        result: NDArray[np.floating] = self._logits.cpu().numpy()
         return result
 
     def _recorded(self) -> Step:

@@ -101,16 +101,15 @@ class TritonEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
-        made = np.full((*uniforms.shape[:2], 1), -1) if codes is None else np.array(codes, dtype=np.int64)
-        found = self._run(uniforms[..., 0], each, made, condition, logits is not None)
+        made = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64)
+        found = self._run(uniforms, each, made, condition, logits is not None)
         if logits is not None:
-            logits[:, :, 0] = found
+            logits[:] = found
         return made
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         given = np.array(codes, dtype=np.int64)
-        found = self._run(np.zeros(codes.shape[:2]), [Decoding()] * self.n_streams, given, condition, True)
-        return found[:, :, None]
+        return self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, given, condition, True)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self._ring.clone(), self._heard.clone(), self._clock)
@@ -148,7 +147,7 @@ class TritonEngine:
         if frames is not None and frames.values.shape[2:] != expected:
             raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")
         given = None if frames is None else self._move(frames.values.astype(np.float32))
-        made = self._move(codes[..., 0])
+        made = self._move(codes)
         logits = torch.empty((self.n_streams, n if wants_logits else 0, n_parameters), device=self._device)
         is_filtered = any(one.top_k is not None or one.top_p is not None for one in decoding)
         if n:
@@ -194,7 +193,7 @@ class TritonEngine:
                 **LAUNCH,
             )
         self._clock += n
-        codes[..., 0] = made.cpu().numpy()
+        codes[:] = made.cpu().numpy()
         return logits.cpu().numpy()
 
     def _move(self, array: NDArray) -> Tensor:
