@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wavegen.engines import n_at_once
-from wavegen.generation.session import GenerationOptions
+from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 from wavegen.sampling import fresh_seed
@@ -80,7 +80,7 @@ def generate(
         device=device,
         precision=precision,
     )
-    at_once = n if beam else n_at_once(engine, device, n)
+    at_once = n if beam else n_at_once(wish.engine_options, n)
     session = open_session(model, replace(wish, n=at_once))
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)

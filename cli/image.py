@@ -16,6 +16,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.errors import InputError
 from wavegen.generation import images as drawing
+from wavegen.generation.options import GenerationOptions
 from wavegen.progress import bar
 from wavegen.sampling import fresh_seed
 
@@ -75,10 +76,19 @@ def sample(
     """
     loaded = checkpoint.load(model)
     each = _labels_of(loaded, labels, n)
-    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
+    options = GenerationOptions(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        guidance=guidance,
+        seed=seed,
+        engine=engine,
+        device=device,
+        precision=precision,
+    )
     path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
-    session = drawing.ImageSession(loaded, each, wanted, engine, device, precision)
+    session = drawing.ImageSession(loaded, each, options)
     say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {seed}")
     codes = _grown(session, session.rows(seed), n)
     drawing.write(path, drawing.grid(session.pixels(codes), _n_columns(n)))
@@ -114,10 +124,19 @@ def complete(
     """
     loaded = checkpoint.load(model)
     each = _labels_of(loaded, labels, n)
-    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     seed = fresh_seed() if seed is None else seed
+    options = GenerationOptions(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        guidance=guidance,
+        seed=seed,
+        engine=engine,
+        device=device,
+        precision=precision,
+    )
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
-    session = drawing.ImageSession(loaded, each, wanted, engine, device, precision)
+    session = drawing.ImageSession(loaded, each, options)
     shape = (session.height, session.width, session.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
     given = np.where(np.repeat(stays, session.n_colours, axis=1), session.codes(pixels), -1)

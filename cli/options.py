@@ -8,7 +8,8 @@ import typer
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
-from wavegen.generation.session import GenerationOptions, Session
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 
 from .terminal import say
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.live import BLOCKSIZE, Live
-from wavegen.generation.session import GenerationOptions, Session
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 from wavegen.generation.stream import n_samples
 from wavegen.playback import Card, Player, output_devices, resampled
 

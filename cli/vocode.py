@@ -16,7 +16,8 @@ from wavegen.data.audio import SUFFIXES
 from wavegen.engines import n_at_once
 from wavegen.errors import InputError
 from wavegen.features.log_mel import FRAME_SUFFIXES
-from wavegen.generation.session import GenerationOptions, LoadedModel
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import LoadedModel
 from wavegen.progress import bar
 
 from .options import (
@@ -123,7 +124,7 @@ def _vocode_folder(model: Path, wish: GenerationOptions, source: Path, out: Path
             raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
-    at_once = n_at_once(wish.engine, wish.device, len(sources))
+    at_once = n_at_once(wish.engine_options, len(sources))
     session = open_session(model, replace(wish, n=at_once), loaded, frames_follow=True)
     numbers = []  # of the sources that could be read, in the order in which they are begun
 

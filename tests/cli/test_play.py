@@ -20,7 +20,8 @@ from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
 from wavegen.generation.live import Live
-from wavegen.generation.session import GenerationOptions, Session
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 from wavegen.playback import Player
 
 

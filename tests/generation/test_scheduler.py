@@ -5,11 +5,12 @@ import pytest
 
 from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.generation import scheduler as batching
 from wavegen.generation.conditioning import FrameConditioner, condition_of
-from wavegen.generation.scheduler import Piece, generate_each
-from wavegen.generation.stream import generate
+from wavegen.generation.scheduler import generate_each
+from wavegen.generation.stream import Stream, generate
 from wavegen.models.build import from_checkpoint
 
 LENGTHS = (7, 20, 1, 8, 13)
@@ -41,16 +42,18 @@ def conditions(kind):
 def test_each_is_what_it_is_alone(kind, n_streams, engine):
     checkpoint, hop, given = conditions(kind)
     prime = np.random.default_rng(1).integers(0, checkpoint.description.n_classes, 10)
+    primes = [prime if i == 3 else None for i in range(len(LENGTHS))]
     pieces = [
-        Piece(n, condition, stream=0, prime=prime if i == 3 else None)
-        for i, (n, condition) in enumerate(zip(LENGTHS, given, strict=True))
+        (Stream(seed=4, condition=condition, prime=prime), n)
+        for n, condition, prime in zip(LENGTHS, given, primes, strict=True)
     ]
-    _, many = make_engine(engine, checkpoint, n_streams, precision="float32")
-    _, one = make_engine(engine, checkpoint, 1, precision="float32")
-    made = dict(generate_each(many, pieces, seed=4, hop=hop))
+    options = EngineOptions(engine, precision="float32")
+    _, many = make_engine(checkpoint, n_streams, options)
+    _, one = make_engine(checkpoint, 1, options)
+    made = dict(generate_each(many, pieces, hop=hop))
     assert sorted(made) == list(range(len(LENGTHS)))
-    for number, piece in enumerate(pieces):
-        alone = generate(one, piece.n_samples, seed=4, condition=piece.condition, prime=piece.prime)
+    for number, n in enumerate(LENGTHS):
+        alone = generate(one, n, seed=4, condition=given[number], prime=primes[number])
         np.testing.assert_array_equal(made[number], np.concatenate(list(alone), axis=1)[0])
 
 
@@ -60,7 +63,7 @@ def test_pieces_are_asked_for_when_a_stream_is_free():
     def pieces():
         for number, n in enumerate((20, 3, 3, 3)):
             asked.append(number)
-            yield Piece(n, stream=number)
+            yield Stream(number=number), n
 
     ends = []
     for number, codes in generate_each(ReferenceEngine(from_checkpoint(tiny_checkpoint()), 2), pieces()):

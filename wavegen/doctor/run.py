@@ -18,10 +18,12 @@ from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.doctor.machine import Finding
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import for_engine, label_rows, make_framer, surprise
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import generate
 from wavegen.models.build import Model, from_checkpoint
 from wavegen.models.pixelcnn import PixelCNN
@@ -197,11 +199,11 @@ def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Ex
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
     made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
     if described.shape:
-        rows = ImageSession(loaded, labels, {"guidance": 1.0}).rows(seed=0)
+        rows = ImageSession(loaded, labels, GenerationOptions(guidance=1.0)).rows(seed=0)
         return made._replace(codes=np.concatenate(list(rows), axis=1))
     with torch.inference_mode():
         condition = for_engine(_condition(model, made))
-    _, engine = make_engine("auto", loaded, len(labels), precision="float32")
+    _, engine = make_engine(loaded, len(labels), EngineOptions(precision="float32"))
     blocks = list(generate(engine, n, seed=0, decoding=decoding, condition=condition))
     return made._replace(codes=np.concatenate(blocks, axis=1))
 

@@ -56,7 +56,7 @@ class Engine(Protocol):
         ...
 
 
-class Above(Protocol):
+class VerticalStack(Protocol):
     """What a PixelCNN knows of the rows above, for B images that grow together, row by row.
 
     Axes: B images, S codes in a row.
@@ -66,12 +66,12 @@ class Above(Protocol):
         """Put every image at its first row."""
         ...
 
-    def look(self) -> NDArray[np.float32]:
+    def condition(self) -> NDArray[np.float32]:
         """The condition (B, S, n_layers, channels) under which an engine makes the next row."""
         ...
 
-    def observe(self, row: NDArray[np.int64]) -> None:
-        """Take the row (B, S) that was made."""
+    def feed(self, row: NDArray[np.int64]) -> None:
+        """Take the codes (B, S) of the row that `condition` was for."""
         ...
 
 

@@ -19,6 +19,7 @@ from wavegen import checkpoint
 from wavegen.engines import make_engine, weights
 from wavegen.engines.cpu import simd
 from wavegen.engines.cpu.engine import NumbaEngine, choose_precision, missing_instructions
+from wavegen.engines.options import EngineOptions
 from wavegen.engines.weights import Architecture, stack_weights
 from wavegen.errors import InputError
 from wavegen.models import heads
@@ -140,15 +141,15 @@ def test_auto_takes_the_fastest_precision_that_costs_next_to_nothing():
 
 def test_engines_are_made_by_name():
     tiny = tiny_checkpoint()
-    assert make_engine("auto", tiny)[0] == "numba in float32"
-    assert make_engine("auto", tiny, device="cpu", precision="int8")[0] == "numba in int8"
-    assert make_engine("reference", tiny)[0] == "reference in float32"
+    assert make_engine(tiny)[0] == "numba in float32"
+    assert make_engine(tiny, 1, EngineOptions(device="cpu", precision="int8"))[0] == "numba in int8"
+    assert make_engine(tiny, 1, EngineOptions("reference"))[0] == "reference in float32"
     with pytest.raises(InputError, match="the engine numba has no precision 'int4'; expected auto, float32"):
-        make_engine("auto", tiny, precision="int4")
+        make_engine(tiny, 1, EngineOptions(precision="int4"))
     with pytest.raises(InputError, match="the engine reference has no precision 'int8'; expected auto, float32"):
-        make_engine("reference", tiny, precision="int8")
+        make_engine(tiny, 1, EngineOptions("reference", precision="int8"))
     with pytest.raises(InputError, match="device cuda is wanted"):
-        make_engine("numba", tiny, device="cuda")
+        make_engine(tiny, 1, EngineOptions("numba", device="cuda"))
 
 
 def test_the_description_of_a_network_is_the_same_with_and_without_torch():
