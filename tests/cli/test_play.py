@@ -19,6 +19,7 @@ from wavegen.cli import keys, osc, play_screen
 from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
+from wavegen.generation import blocks
 from wavegen.generation.live import Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
@@ -41,7 +42,7 @@ class FakeOutput:
 @pytest.fixture(autouse=True)
 def _fake_card(monkeypatch):
     monkeypatch.setattr(command, "Card", FakeOutput)
-    monkeypatch.setattr(command, "TRIAL_S", 0.01)
+    monkeypatch.setattr(blocks, "TRIAL_S", 0.01)
 
 
 def play(*words):
