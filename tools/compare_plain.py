@@ -28,6 +28,7 @@ from wavegen.devices import choose_device
 from wavegen.evaluation.bits import label_rows
 from wavegen.recipe import Recipe
 from wavegen.training import loop as training
+from wavegen.training.optimizers import learning_rate
 
 TRIAL_STEPS = 12
 SETTLED = 2  # steps of the trial after which speed is taken
@@ -108,7 +109,7 @@ class Plain:
             began = time.monotonic()
             batch = self.windows.batch(step, settings.batch_size)
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate(settings, step)
+                group["lr"] = learning_rate(settings, step)
             codes, counted = (torch.from_numpy(array).to(self.device) for array in (batch.codes, batch.counted))
             logits = self.model(codes, [torch.from_numpy(batch.labels[name]).to(self.device) for name in self.labels])
             loss = F.cross_entropy(logits, codes, reduction="none")[counted].mean()

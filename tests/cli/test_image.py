@@ -61,17 +61,17 @@ def test_an_interrupted_run_resumes_to_the_same_bits(image_run, tmp_path, monkey
     class PowerCutError(Exception):
         pass
 
-    update = training.Run.update
+    update = training.update
 
-    def interrupted(self, batches):
-        if self.step == 25:
+    def interrupted(run, batches):
+        if run.state.step == 25:
             raise PowerCutError
-        return update(self, batches)
+        return update(run, batches)
 
-    monkeypatch.setattr(training.Run, "update", interrupted)
+    monkeypatch.setattr(training, "update", interrupted)
     with pytest.raises(PowerCutError):
         training.train(loaded, tmp_path / "run")
-    monkeypatch.setattr(training.Run, "update", update)
+    monkeypatch.setattr(training, "update", update)
     training.train(loaded, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (image_run / "model.safetensors").read_bytes()
 

@@ -159,12 +159,12 @@ def test_input_noise_changes_what_is_heard_and_nothing_else():
     opened = ramp_store(300, 500)
     plain, noisy = windows(opened).batch(3, 8), windows(opened, input_noise=3.0).batch(3, 8)
     np.testing.assert_array_equal(noisy.codes, plain.codes)
-    assert plain.heard is None
-    deviation = (noisy.heard - noisy.codes)[noisy.counted]
+    assert plain.inputs is None
+    deviation = (noisy.inputs - noisy.codes)[noisy.counted]
     assert 2.5 < deviation.std() < 3.5
     assert abs(deviation.mean()) < 0.5
-    assert 0 <= noisy.heard.min() <= noisy.heard.max() < 256
-    np.testing.assert_array_equal(windows(opened, input_noise=3.0).batch(3, 8).heard, noisy.heard)
+    assert 0 <= noisy.inputs.min() <= noisy.inputs.max() < 256
+    np.testing.assert_array_equal(windows(opened, input_noise=3.0).batch(3, 8).inputs, noisy.inputs)
 
 
 FEATURES = LogMel(8000, n_mels=6, hop=16, n_fft=64)

@@ -24,6 +24,12 @@ from wavegen.errors import InputError
 from wavegen.recipe import Recipe
 from wavegen.training import loop as training
 from wavegen.training import metrics
+from wavegen.training import run as setup
+from wavegen.training.batches import Tensors
+from wavegen.training.optimizers import learning_rate
+from wavegen.training.run import set_up
+from wavegen.training.scheduled_sampling import scheduled_sampling
+from wavegen.training.state import STATE_FILE, State
 
 
 def tiny(*overrides: str) -> Recipe:
@@ -34,27 +40,27 @@ def weights_of(folder: Path) -> bytes:
     return (folder / checkpoint.MODEL_FILE).read_bytes()
 
 
-def tensors_of(batch: Batch) -> training.Tensors:
+def tensors_of(batch: Batch) -> Tensors:
     codes = torch.tensor(batch.codes)
-    return training.Tensors(codes, codes, torch.tensor(batch.counted), {})
+    return Tensors(codes, codes, torch.tensor(batch.counted), {})
 
 
 @contextmanager
 def interrupted_in(*numbers: int) -> Iterator[list[int]]:
     """Press Ctrl-C in these steps, counted over all runs of the block; yields the steps as they are made."""
-    original, steps = training.Run.average_weights, []
+    original, steps = training.average_weights, []
 
-    def interrupt(self) -> None:
-        original(self)
-        steps.append(self.step)
+    def interrupt(state: State, decay: float) -> None:
+        original(state, decay)
+        steps.append(state.step)
         if len(steps) in numbers:
             os.kill(os.getpid(), signal.SIGINT)
 
-    training.Run.average_weights = interrupt  # type: ignore[method-assign]
+    training.average_weights = interrupt
     try:
         yield steps
     finally:
-        training.Run.average_weights = original  # type: ignore[method-assign]
+        training.average_weights = original
 
 
 def test_training_lowers_the_loss_and_writes_a_whole_run_folder(tiny_run):
@@ -76,12 +82,12 @@ def test_training_lowers_the_loss_and_writes_a_whole_run_folder(tiny_run):
 
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
     settings = tiny("training.steps=100", "training.warm_up=10").training
-    rates = [training.learning_rate(settings, step) for step in range(100)]
+    rates = [learning_rate(settings, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.002)
     assert max(rates) == rates[9]
     assert rates[50] == pytest.approx(0.02 * (0.02 + 0.98 * 0.5))
     assert rates[-1] == pytest.approx(0.02 * 0.02, rel=0.1)
-    assert training.learning_rate(tiny("training.warm_up=0").training, 0) == 0.02
+    assert learning_rate(tiny("training.warm_up=0").training, 0) == 0.02
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
@@ -128,15 +134,15 @@ def test_a_finished_run_knows_what_precisions_cost_it(tiny_run):
 def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path):
     training.train(tiny("training.steps=1", "training.accumulate=2"), tmp_path / "two")
     lines = metrics.read_metrics(tmp_path / "two")
-    run = training.Run(tiny(), tmp_path / "one", torch.device("cpu"))
+    run = set_up(tiny(), tmp_path / "one", torch.device("cpu"))
     halves = []
     for number in range(2):
         batch = run.windows.batch(number, 2)
-        halves.append(run.mean_bits(tensors_of(batch)))
+        halves.append(training.mean_bits(run, tensors_of(batch)))
     mean = torch.stack(halves).mean()
     assert lines[0]["bits"] == pytest.approx(mean.item(), abs=1e-4)
     mean.backward()
-    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in run.model.parameters() if p.grad is not None))
+    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in run.state.model.parameters() if p.grad is not None))
     assert lines[0]["gradient_norm"] == pytest.approx(norm, rel=1e-3)
 
 
@@ -163,7 +169,7 @@ def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch
         return broken
 
     monkeypatch.setattr(torch, "compile", fail)
-    monkeypatch.setattr(training, "has_compiler", lambda device: True)
+    monkeypatch.setattr(setup, "has_compiler", lambda device: True)
     training.train(tiny("training.steps=2", "training.compile=auto"), tmp_path / "auto")
     assert "so it trains uncompiled" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(InputError, match=r"torch\.compile fails on this network .* set training\.compile to false"):
@@ -171,12 +177,12 @@ def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_checkpoint(tmp_path, monkeypatch):
-    original = training.Run.mean_bits
+    original = training.mean_bits
 
-    def poisoned(self, tensors):
-        return original(self, tensors) * (math.nan if self.step == 14 else 1.0)
+    def poisoned(run, tensors):
+        return original(run, tensors) * (math.nan if run.state.step == 14 else 1.0)
 
-    monkeypatch.setattr(training.Run, "mean_bits", poisoned)
+    monkeypatch.setattr(training, "mean_bits", poisoned)
     with pytest.raises(InputError, match=r"loss is nan .* at step 15, in the batch sine-\d+ from sample"):
         training.train(tiny(), tmp_path / "run")
     kept = checkpoint.load(tmp_path / "run")
@@ -185,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_check
 
 
 def test_a_run_that_never_was_is_in_nobodys_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.Run, "mean_bits", lambda self, tensors: torch.tensor(math.nan, requires_grad=True))
+    monkeypatch.setattr(training, "mean_bits", lambda run, tensors: torch.tensor(math.nan, requires_grad=True))
     with pytest.raises(InputError, match=r"nothing was saved yet; lower training\.learning_rate and begin anew"):
         training.train(tiny(), tmp_path)
     monkeypatch.undo()
@@ -296,13 +302,13 @@ def test_a_log_is_read_up_to_what_is_none(tmp_path, line):
 
 
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):
-    run = training.Run(tiny(), tmp_path / "run", torch.device("cpu"))
+    run = set_up(tiny(), tmp_path / "run", torch.device("cpu"))
     batch = run.windows.batch(0, 4)
     tensors = tensors_of(batch)
-    tensors.counted[:, : run.model.receptive_field] = False
-    codes, before = tensors.codes, run.mean_bits(tensors)
-    logits = run.model(codes)[0][:, run.model.receptive_field :]
-    expected = run.model.head.bits(logits, codes[:, run.model.receptive_field :]).mean()
+    tensors.counted[:, : run.state.model.receptive_field] = False
+    codes, before = tensors.codes, training.mean_bits(run, tensors)
+    logits = run.state.model(codes)[0][:, run.state.model.receptive_field :]
+    expected = run.state.model.head.bits(logits, codes[:, run.state.model.receptive_field :]).mean()
     assert before.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -343,23 +349,25 @@ def test_hearing_other_codes_than_it_predicts_changes_training_and_resumes_exact
 
 
 def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
-    run = training.Run(tiny("training.scheduled_sampling=0.5"), tmp_path, torch.device("cpu"))
-    run.model.head_out.bias.data[7] = 100  # so that it would draw nothing else
+    run = set_up(tiny("training.scheduled_sampling=0.5"), tmp_path, torch.device("cpu"))
+    run.state.model.head_out.bias.data[7] = 100  # so that it would draw nothing else
     codes = torch.randint(8, 256, (4, 500))
     for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
-        run.step = step
-        tensors = training.Tensors(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
-        heard = run.let_hear_itself(tensors, 0).heard
-        assert abs((heard != codes).float().mean().item() - share) < 0.04
-        assert (heard[heard != codes] == 7).all()
+        run.state.step = step
+        tensors = Tensors(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
+        inputs = scheduled_sampling(run, tensors, 0).inputs
+        assert abs((inputs != codes).float().mean().item() - share) < 0.04
+        assert (inputs[inputs != codes] == 7).all()
 
 
 def test_every_parameter_has_one_optimizer(tmp_path):
     for name, n in (("muon", 2), ("adamw", 1)):
-        run = training.Run(tiny(f"training.optimizer={name}"), tmp_path / name, torch.device("cpu"))
-        held = [id(p) for optimizer in run.optimizers for group in optimizer.param_groups for p in group["params"]]
-        assert len(run.optimizers) == n
-        assert sorted(held) == sorted(id(parameter) for parameter in run.model.parameters())
+        run = set_up(tiny(f"training.optimizer={name}"), tmp_path / name, torch.device("cpu"))
+        held = [
+            id(p) for optimizer in run.state.optimizers for group in optimizer.param_groups for p in group["params"]
+        ]
+        assert len(run.state.optimizers) == n
+        assert sorted(held) == sorted(id(parameter) for parameter in run.state.model.parameters())
 
 
 @pytest.mark.exhaustive
@@ -368,7 +376,7 @@ def test_a_full_disk_stops_a_run_that_resumes_to_the_same_bits_once_there_is_spa
     words = ("train", tiny_recipe, "--out", folder, "--resume")
     result = run_on_full_disk(60_000, *words, stores=tmp_path / "stores")
     assert_one_sentence(result, "training.pt")
-    assert not (folder / training.STATE_FILE).exists()
+    assert not (folder / STATE_FILE).exists()
     with interrupted_in(7):
         training.train(tiny(), folder, resume=True)
     saved = weights_of(folder)

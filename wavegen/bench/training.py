@@ -15,7 +15,12 @@ from wavegen.devices import choose_device
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
 from wavegen.recipe import AudioData, Recipe, SineData
-from wavegen.training.loop import Prepared, Run, make_optimizers
+from wavegen.training.batches import Prepared
+from wavegen.training.folder import opened
+from wavegen.training.loop import update
+from wavegen.training.metrics import Metrics, Update
+from wavegen.training.optimizers import make_optimizers
+from wavegen.training.run import Run, set_up
 
 ROUNDS = 20  # unless somebody says otherwise
 MAX_BATCH = 32_000  # samples per step when training is timed
@@ -50,9 +55,11 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
     recipe = recipe.model_copy(update={"data": sine, "training": training})
     chosen = choose_device(device)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(recipe, Path(folder), chosen)
-        with run.logging(), run.feed() as batches:
-            contestants: dict[str, Callable[[], object]] = {"our training loop": lambda: run.update(batches)}
+        run = set_up(recipe, Path(folder), chosen)
+        with opened(run.folder, recipe, step=0) as log, run.feed() as batches:
+            contestants: dict[str, Callable[[], object]] = {
+                "our training loop": lambda: _logged_update(run, batches, log)
+            }
             for (name, forward), precision in itertools.product(FORMULATIONS.items(), (torch.float32, torch.bfloat16)):
                 title = f"{name}, {str(precision).removeprefix('torch.')}"
                 contestants[title] = _bare_step(recipe, run, forward, precision)
@@ -67,7 +74,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                         torch.cuda.synchronize()
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
-            waiting = _share_of_waiting(run, batches, rounds)
+            waiting = _share_of_waiting(run, batches, log, rounds)
     return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting, sine.sample_rate)
 
 
@@ -140,21 +147,19 @@ def _bare_step(
     return step
 
 
-def _share_of_waiting(run: Run, batches: Iterator[Prepared], n_steps: int) -> float:
+def _logged_update(run: Run, batches: Iterator[Prepared], log: Metrics) -> Update:
+    """A step of our training loop, all of it but validations, saves and samples."""
+    made = update(run, batches)
+    log.add(run.state.step, made, is_last=False)
+    return made
+
+
+def _share_of_waiting(run: Run, batches: Iterator[Prepared], log: Metrics, n_steps: int) -> float:
     """Let our loop run alone, and see which share of its time it waits for data."""
-    waited_s = 0.0
-
-    def timed() -> Iterator[Prepared]:
-        nonlocal waited_s
-        for prepared in batches:
-            waited_s += prepared.waited_s
-            yield prepared
-
-    feed = timed()
-    run.update(feed)  # the batches made while others were timed are gone after this
+    _logged_update(run, batches, log)  # the batches made while others were timed are gone after this
     waited_s, began = 0.0, time.perf_counter()
     for _ in range(n_steps):
-        run.update(feed)
+        waited_s += _logged_update(run, batches, log).waited_s
     return waited_s / (time.perf_counter() - began)
 
 

@@ -124,12 +124,12 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
 class Batch(NamedTuple):
     """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
 
-    `heard` is what the network gets in their place, or None where it gets the codes themselves. `frames` are the
+    `inputs` is what the network gets in their place, or None where it gets the codes themselves. `frames` are the
     feature frames that condition it (`Framer.frames`), or None.
     """
 
     codes: NDArray[np.int64]
-    heard: NDArray[np.int64] | None
+    inputs: NDArray[np.int64] | None
     counted: NDArray[np.bool_]
     labels: dict[str, NDArray[np.int64]]
     origins: list[str]
@@ -198,7 +198,7 @@ class Windows:
         rule = self._rule
         codes = np.full((size, rule.window), self._silence, dtype=np.int64)
         counted = np.zeros((size, rule.window), dtype=bool)
-        heard = codes.copy() if rule.input_noise else None
+        inputs = codes.copy() if rule.input_noise else None
         labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
         origins, stretches = [], []
         for row in range(size):
@@ -219,12 +219,12 @@ class Windows:
             for name, rows in self._rows.items():
                 unknown = len(rows)
                 labels[name][row] = unknown if is_hidden else rows.get(segment.labels.get(name, ""), unknown)
-            if heard is not None:
+            if inputs is not None:
                 noise = rule.input_noise * random.standard_normal(rule.window)
-                heard[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
+                inputs[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
             origins.append(f"{segment.name} from sample {offset}")
         frames = None if self._framer is None else self._framer.frames(stretches, rule.window)
-        return Batch(codes, heard, counted, labels, origins, frames)
+        return Batch(codes, inputs, counted, labels, origins, frames)
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""

@@ -2,14 +2,27 @@
 
 import importlib.util
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wavegen import files
 
 METRICS_FILE = "metrics.jsonl"
+LOG_EVERY = 10  # steps
+
+
+class Update(NamedTuple):
+    """What one step was: bits per code that it saw, the norm of its gradient, codes that it took, s that it waited for
+    them."""
+
+    bits: float
+    gradient_norm: float
+    learning_rate: float
+    n_samples: int
+    waited_s: float
 
 
 class Metrics:
@@ -17,6 +30,33 @@ class Metrics:
 
     def __init__(self, folder: Path, board: Any) -> None:
         self._path, self._board = folder / METRICS_FILE, board
+        self._bits: list[float] = []  # of the steps since the last line
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time until now out of the speed, which is that of training alone."""
+        self._began, self._n_samples, self._waited_s = time.monotonic(), 0, 0.0
+
+    def add(self, step: int, update: Update, is_last: bool) -> None:
+        """Note a step; every few steps, and after the last, their mean becomes a line."""
+        self._bits.append(update.bits)
+        self._n_samples += update.n_samples
+        self._waited_s += update.waited_s
+        if step % LOG_EVERY and not is_last:
+            return
+        elapsed_s = time.monotonic() - self._began
+        self.write(
+            {
+                "step": step,
+                "bits": round(sum(self._bits) / len(self._bits), 5),
+                "learning_rate": update.learning_rate,
+                "gradient_norm": round(update.gradient_norm, 5),
+                "samples_per_s": round(self._n_samples / elapsed_s),
+                "waiting": round(self._waited_s / elapsed_s, 5),
+            }
+        )
+        self._bits.clear()
+        self.restart_clock()
 
     def write(self, line: dict[str, Any]) -> None:
         """Add a line; it holds a `step`, and numbers by name."""

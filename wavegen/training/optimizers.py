@@ -1,10 +1,10 @@
-"""Muon: momentum whose updates are orthogonalised, for the matrices inside a network (Jordan et al., 2024).
+"""The optimisers of a run and their learning rate: Muon for the matrices inside a network, AdamW for everything else.
 
-A gradient of a matrix is mostly a few large directions. Muon replaces it by the nearest matrix with all singular values
-near 1, so rare directions are learnt as fast as common ones. What is no matrix between hidden channels (embeddings,
-biases, the last layer) is left to AdamW. `torch.optim.Muon` is the same for one plain matrix after the other; this one
-takes all of a shape at once and convolutions as well, which on a processor is the difference between 2 and 12 % of the
-time of a step.
+Muon is momentum whose updates are orthogonalised (Jordan et al., 2024). A gradient of a matrix is mostly a few large
+directions. Muon replaces it by the nearest matrix with all singular values near 1, so rare directions are learnt as
+fast as common ones. What is no matrix between hidden channels (embeddings, biases, the last layer) is left to AdamW.
+`torch.optim.Muon` is the same for one plain matrix after the other; this one takes all of a shape at once and
+convolutions as well, which on a processor is the difference between 2 and 12 % of the time of a step.
 """
 
 import math
@@ -14,9 +14,41 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from wavegen.models.build import Model
+from wavegen.recipe import Training
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values towards 1 fastest (Jordan et al.)
 N_ITERATIONS = 5
 RMS = 0.2  # of an update at learning rate 1, about that of AdamW, so both share one (Liu et al., arXiv:2502.16982)
+
+
+def learning_rate(settings: Training, step: int) -> float:
+    """Linear warm-up, then a cosine down to `final_learning_rate` of the peak at the last step."""
+    warm = min(1.0, (step + 1) / max(1, settings.warm_up))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    final = settings.final_learning_rate
+    return settings.learning_rate * warm * (final + (1 - final) * cosine)
+
+
+def make_optimizers(model: Model, settings: Training) -> list[torch.optim.Optimizer]:
+    """What the recipe asks for; between them they hold every parameter once."""
+    hidden = model.hidden_matrices() if settings.optimizer == "muon" else []
+    held = {id(parameter) for parameter in hidden}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in held]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, rate, betas=settings.betas, weight_decay=decay, foreach=True)
+    ]
+    if hidden:
+        optimizers.append(Muon(hidden, rate, settings.momentum, decay))
+    return optimizers
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
+    """Have the next update of all optimisers made with this learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
 
 
 class Muon(torch.optim.Optimizer):

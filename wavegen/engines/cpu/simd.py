@@ -80,7 +80,7 @@ def _unary(build: Callable[[Any, Any], Any], result: types.Type = vector) -> Any
     def operation(_typing: Any, a: Any) -> Any:
         if a != vector:
             return None
-        return result(vector), lambda _context, builder, _signature, arguments: build(builder, *arguments)
+        return result(vector), lambda _context, builder, _signature, given: build(builder, *given)
 
     return operation
 
@@ -92,7 +92,7 @@ def _binary(build: Callable[[Any, Any, Any], Any]) -> Any:
     def operation(_typing: Any, a: Any, b: Any) -> Any:
         if a != vector or b != vector:
             return None
-        return vector(vector, vector), lambda _context, builder, _signature, arguments: build(builder, *arguments)
+        return vector(vector, vector), lambda _context, builder, _signature, given: build(builder, *given)
 
     return operation
 
@@ -134,9 +134,9 @@ def _store(builder: Any, value: Any, pointer: Any, alignment: int) -> None:
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=alignment)
 
 
-def _call(builder: Any, name: str, result: ir.Type, *arguments: Any, flags: Sequence[str] = ()) -> Any:
-    kind = ir.FunctionType(result, [value.type for value in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments, fastmath=flags)
+def _call(builder: Any, name: str, result: ir.Type, *given: Any, flags: Sequence[str] = ()) -> Any:
+    kind = ir.FunctionType(result, [value.type for value in given])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given, fastmath=flags)
 
 
 @intrinsic
@@ -144,7 +144,7 @@ def splat(_typing: Any, value: Any) -> Any:
     """The same float32 in every lane."""
     if value != types.float32:
         return None
-    return vector(value), lambda _context, builder, _signature, arguments: _splat(builder, arguments[0], _VECTOR)
+    return vector(value), lambda _context, builder, _signature, given: _splat(builder, given[0], _VECTOR)
 
 
 @intrinsic
@@ -154,8 +154,8 @@ def pointer(_typing: Any, address: Any, kind: Any, offset: Any) -> Any:
         return None
     result = types.CPointer(kind.instance_type)
 
-    def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.gep(builder.inttoptr(arguments[0], context.get_value_type(result)), [arguments[2]])
+    def codegen(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.gep(builder.inttoptr(given[0], context.get_value_type(result)), [given[2]])
 
     return result(types.intp, kind, types.intp), codegen
 
@@ -166,8 +166,8 @@ def read(_typing: Any, base: Any, offset: Any) -> Any:
     if not _holds(base):
         return None
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_address(context, builder, signature.args[0], *arguments))
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.load(_address(context, builder, signature.args[0], *given))
 
     return base.dtype(base, types.intp), codegen
 
@@ -178,8 +178,8 @@ def write(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
     if not _holds(base):
         return None
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _address(context, builder, signature.args[0], *arguments[:2]))
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        builder.store(given[2], _address(context, builder, signature.args[0], *given[:2]))
         return context.get_dummy_value()
 
     return types.void(base, types.intp, base.dtype), codegen
@@ -191,8 +191,8 @@ def load(_typing: Any, base: Any, offset: Any) -> Any:
     if not _holds(base, types.float32):
         return None
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, _address(context, builder, signature.args[0], *arguments), _VECTOR, 4)
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _load(builder, _address(context, builder, signature.args[0], *given), _VECTOR, 4)
 
     return vector(base, types.intp), codegen
 
@@ -203,8 +203,8 @@ def store(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
     if not _holds(base, types.float32) or value != vector:
         return None
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _store(builder, arguments[2], _address(context, builder, signature.args[0], *arguments[:2]), 4)
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _store(builder, given[2], _address(context, builder, signature.args[0], *given[:2]), 4)
         return context.get_dummy_value()
 
     return types.void(base, types.intp, vector), codegen
@@ -216,10 +216,10 @@ def store_bytes(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
     if not _holds(base, types.uint8) or value != vector:
         return None
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rounded = builder.fadd(arguments[2], _constant(_VECTOR, float(MAGIC) + 128))
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        rounded = builder.fadd(given[2], _constant(_VECTOR, float(MAGIC) + 128))
         low = builder.trunc(builder.bitcast(rounded, _INTEGERS), _BYTES)
-        _store(builder, low, _address(context, builder, signature.args[0], *arguments[:2]), 1)
+        _store(builder, low, _address(context, builder, signature.args[0], *given[:2]), 1)
         return context.get_dummy_value()
 
     return types.void(base, types.intp, vector), codegen

@@ -1,0 +1,274 @@
+"""What a training run works with, set up from its recipe: the corpus, the network, windows, optimisers."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavegen import checkpoint
+from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
+from wavegen.codec import Codec, make_codec
+from wavegen.data import corpora, splits
+from wavegen.data.store import Store
+from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
+from wavegen.devices import has_compiler, multiplies_bfloat16
+from wavegen.errors import InputError
+from wavegen.evaluation.bits import make_framer
+from wavegen.models.build import Model, build, load_weights
+from wavegen.models.heads import LogisticMixture
+from wavegen.progress import say
+from wavegen.recipe import ImageData, Recipe
+from wavegen.training import state as saved_state
+from wavegen.training.batches import Prepared, Tensors, prefetch, to_tensors
+from wavegen.training.folder import check_free
+from wavegen.training.optimizers import make_optimizers
+from wavegen.training.state import State
+
+Loss = Callable[[Model, Tensors], Tensor]
+
+
+@dataclass
+class Run:
+    """What a run works with; of all this, steps change the `state` only.
+
+    `precision` is that of the products, as the recipe and the machine allow it. `description` is that of the model
+    file, without what is measured while it trains.
+    """
+
+    recipe: Recipe
+    folder: Path
+    device: torch.device
+    precision: torch.dtype
+    store: Store
+    segments: Mapping[str, Sequence[Segment]]
+    codec: Codec
+    description: Description
+    framer: Framer | None
+    windows: Windows
+    state: State
+    loss: Loss
+
+    @property
+    def unit(self) -> str:
+        """What a code is one of: a sample, or a dimension of an image."""
+        return self.store.item_format.unit
+
+    def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
+        """The batches from the present step on, the next one always in the making."""
+        settings = self.recipe.training
+        first = self.state.step * settings.accumulate
+        return closing(prefetch(lambda number: self.windows.batch(number, settings.batch_size), first, self.device))
+
+    def autocast(self) -> torch.autocast:
+        """Have products made in the run's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
+
+    def save(self) -> None:
+        """Write what is needed to go on, then the model that derives from it."""
+        self.state.save(self.folder, self.recipe, self.store, self.description.architecture.get("mean_unit", 1.0))
+        self.export()
+
+    def export(self) -> None:
+        """Write the model file."""
+        state = self.state
+        described = replace(self.description, step=state.step, bits=state.bits, precision_costs=state.precision_costs)
+        checkpoint.save(self.folder / MODEL_FILE, described, state.weights, self.recipe.to_yaml())
+
+
+def set_up(
+    recipe: Recipe, folder: Path, device: torch.device, resume: bool = False, start_from: Path | None = None
+) -> Run:
+    """Check the folder, open the corpus, build the network, and load what there is to go on from.
+
+    `resume` and `start_from` are those of `loop.train`.
+
+    Raises: InputError as `loop.train` does.
+    """
+    settings = recipe.training
+    saved = saved_state.read(folder, recipe) if resume else None
+    if saved is None:
+        check_free(folder, recipe)
+    source = None if start_from is None or saved is not None else checkpoint.load(start_from)
+
+    store = _open_corpus(recipe)
+    segments = splits.split(recipe.data, store.recordings)
+    label_values = splits.label_values(segments["train"])
+    codec = make_codec(recipe.data.codec, recipe.data.n_classes)
+
+    torch.manual_seed(settings.seed)
+    architecture = recipe.architecture({name: len(values) for name, values in label_values.items()})
+    if recipe.model.head == LogisticMixture.kind:
+        architecture["mean_unit"] = _mean_unit(saved, source, store, segments["train"], codec)
+    model = build(recipe.model.kind, architecture).to(device)
+    description = _describe(recipe, architecture, store, codec, label_values)
+    if source is not None:
+        _check_same_sound(source, description)
+        load_weights(model, source.weights, str(source.path))
+    averaged: Model = copy.deepcopy(model).requires_grad_(False).eval()
+    state = State(model, averaged, make_optimizers(model, settings))
+    if fault := checkpoint.fault(description, state.weights):
+        raise InputError(f"no model file can hold what this recipe describes: {fault}")
+
+    framer = make_framer(model, store, description.make_features())
+    windows = _make_windows(recipe, model.receptive_field, store, segments, codec, label_values, framer)
+    if saved is not None:
+        state.restore(saved, folder, store)
+    run = Run(
+        recipe=recipe,
+        folder=folder,
+        device=device,
+        precision=_precision(recipe, device),
+        store=store,
+        segments=segments,
+        codec=codec,
+        description=description,
+        framer=framer,
+        windows=windows,
+        state=state,
+        loss=mean_counted_bits,
+    )
+    if resume and saved is None:
+        say(f"{folder} holds no run to resume, so this one starts afresh")
+    _announce(run)
+    is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
+    if is_compiled and state.step < settings.steps:
+        run.loss = _compiled_loss(run)
+    return run
+
+
+def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
+    """Mean -log2 p(code) over the codes of a batch that count, the loss."""
+    parameters, _ = model(tensors.inputs, None, model.condition(tensors.labels, tensors.frames))
+    bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
+    return (bits * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _open_corpus(recipe: Recipe) -> Store:
+    store, report = corpora.open_corpus(recipe.data)
+    for line in report.lines() if report is not None else []:
+        say(line)
+    return store
+
+
+def _mean_unit(
+    saved: Mapping[str, Any] | None,
+    source: Checkpoint | None,
+    store: Store,
+    segments: Sequence[Segment],
+    codec: Codec,
+) -> float:
+    """The unit of a mixture's means: the one its weights were trained with, or that of the corpus."""
+    if saved is not None:
+        return float(saved.get("mean_unit", 1.0))  # 1: as it was before there was any
+    if source is not None:
+        return float(source.description.architecture.get("mean_unit", 1.0))
+    return rms_step(store, segments, codec)
+
+
+def _describe(
+    recipe: Recipe,
+    architecture: Mapping[str, Any],
+    store: Store,
+    codec: Codec,
+    label_values: Mapping[str, list[str]],
+) -> Description:
+    return Description(
+        kind=recipe.model.kind,
+        architecture=architecture,
+        codec=codec.kind,
+        n_classes=codec.n_classes,
+        **store.item_format.described,
+        labels=label_values,
+        features=recipe.features,
+        decoding=recipe.decoding.model_dump(),
+        corpus=store.corpus,
+        corpus_fingerprint=store.fingerprint,
+        credit=recipe.credit,
+        about=recipe.about,
+        label_dropout=recipe.training.label_dropout,
+    )
+
+
+def _check_same_sound(source: Checkpoint, description: Description) -> None:
+    """Raises: InputError if a model to start from was made for other codes, another rate or other labels."""
+    for name in ("sample_rate", "shape", "codec", "n_classes", "labels", "features"):
+        theirs, ours = getattr(source.description, name), getattr(description, name)
+        if theirs != ours:
+            raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")
+
+
+def _make_windows(
+    recipe: Recipe,
+    receptive_field: int,
+    store: Store,
+    segments: Mapping[str, Sequence[Segment]],
+    codec: Codec,
+    label_values: Mapping[str, Sequence[str]],
+    framer: Framer | None,
+) -> Windows:
+    """Raises: InputError if no window, or nothing of the validation split, would hold a code that counts."""
+    settings, data = recipe.training, recipe.data
+    context = 0 if isinstance(data, ImageData) else receptive_field  # an image has no context before it
+    rule = WindowRule(
+        recipe.window,
+        context,
+        settings.true_starts,
+        settings.true_ends,
+        settings.label_dropout,
+        settings.balance,
+        settings.input_noise,
+        settings.seed,
+        data.shape if isinstance(data, ImageData) and data.mirrored else None,
+    )
+    windows = Windows(store, segments["train"], codec, rule, label_values, framer)
+    if not any(segment.n_counted(context) for segment in segments["validation"]):
+        raise InputError(f"the validation split has no recording longer than the receptive field, {context} samples")
+    return windows
+
+
+def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    precision = recipe.training.precision
+    is_bfloat16 = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
+    return torch.bfloat16 if is_bfloat16 else torch.float32
+
+
+def _announce(run: Run) -> None:
+    n_parameters = sum(parameter.numel() for parameter in run.state.model.parameters())
+    field = run.state.model.receptive_field
+    n_samples = {name: sum(segment.n_samples for segment in part) for name, part in run.segments.items()}
+    item_format = run.store.item_format
+    amounts = ", ".join(f"{item_format.amount(n)} {name}" for name, n in n_samples.items())
+    precision = "bfloat16" if run.precision is torch.bfloat16 else "float32"
+    say(f"{run.store.corpus}, {item_format.title}: {amounts}")
+    say(
+        f"{n_parameters:,} parameters, receptive field {item_format.extent(field)}, {precision} on "
+        f"{run.device.type}, steps {run.state.step} to {run.recipe.training.steps}, into {run.folder}"
+    )
+
+
+def _compiled_loss(run: Run) -> Loss:
+    """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so.
+
+    Raises: InputError if it fails and the recipe insists.
+    """
+    settings, model = run.recipe.training, run.state.model
+    say("Compiling (usually about a minute; longer on a busy machine)")
+    loss: Loss = torch.compile(run.loss)
+    tensors = to_tensors(run.windows.batch(0, settings.batch_size), run.device)
+    try:
+        with run.autocast():
+            value = loss(model, tensors)
+        value.backward()
+    except Exception as error:  # torch documents none; its code generator fails on some shapes in its own ways
+        sentence = f"torch.compile fails on this network ({type(error).__name__})"
+        if settings.compile is True:
+            raise InputError(f"{sentence}; set training.compile to false") from error
+        say(f"{sentence}, so it trains uncompiled")
+        loss = run.loss
+    model.zero_grad()
+    return loss
