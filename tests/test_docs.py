@@ -135,4 +135,4 @@ def test_python_of_the_pages_runs(page, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     soundfile.write("hello.wav", np.zeros(200), 8000)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        exec(block.replace("seconds=5", "seconds=0.01").replace("stream(", "stream(seconds=0.01, "), {})
+        exec(block.replace("seconds=5", "seconds=0.01").replace(".stream(", ".stream(seconds=0.01, "), {})
