@@ -12,6 +12,7 @@ MODULES = (
     "wavegen.data.audio",
     "wavegen.features.log_mel",
     "wavegen.generation.blocks",
+    "wavegen.generation.scheduler",
     "wavegen.progress",
     "wavegen.recipe",
     "wavegen.sampling",
