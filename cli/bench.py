@@ -85,7 +85,7 @@ def _bench_generation(
     if as_json:
         _print_json(machine=generation.machine(where), speeds=[speed._asdict() for speed in speeds])
         return
-    multiply_adds = checkpoint.measure(timed).multiply_adds
+    multiply_adds = timed.description.architecture.multiply_adds
     title = f"{model or size + ' size'}, {multiply_adds:,} multiply-adds a sample, {PLACES[where]}"
     Console(markup=False).print(_generation_table(speeds, title, where))
     print(generation.machine(where))
@@ -147,7 +147,7 @@ def _bench_images(model: Path | None, n_images: list[int] | None, rounds: int | 
         _print_json(machine=generation.machine(), speeds=[speed._asdict() for speed in speeds])
         return
     height, width, n_colours = timed.description.shape
-    n_parameters = checkpoint.measure(timed).n_parameters
+    n_parameters = checkpoint.n_parameters(timed)
     title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
     Console(markup=False).print(_images_table(speeds, title))
 

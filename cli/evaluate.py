@@ -64,7 +64,6 @@ def evaluate(
     from wavegen.devices import choose_device
     from wavegen.evaluation.bits import bits_per_sample, drift, label_rows, make_framer, precision_costs
     from wavegen.models.build import from_checkpoint
-    from wavegen.models.wavenet import WaveNet
 
     loaded = checkpoint.load(model)
     described = loaded.description
@@ -104,7 +103,6 @@ def evaluate(
         recorded = np.stack([coder.codes(segment.start, n_free) for segment in examples])
         rows = label_rows(examples, described.labels, network.device)
         frames = None if framer is None else framer.frames([(segment, 0) for segment in examples], n_free)
-        assert isinstance(network, WaveNet)
         with bar("Running free", n_free) as running:
             decoding = described.make_decoding(guidance=1.0)
             found = drift(network, recorded, rows, decoding, N_BINS, bar=running, frames=frames)

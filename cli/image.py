@@ -25,7 +25,7 @@ from .options import Device, Model, Settings, check_out, named_after, parse_labe
 from .terminal import console, say
 
 if TYPE_CHECKING:
-    from wavegen.models.build import Model as Network
+    from wavegen.models.base import Model as Network
 
 app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
 

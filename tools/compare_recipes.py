@@ -60,7 +60,7 @@ def steps_within(
     minutes: float, path: Path, settings: Sequence[str], folder: Path, start_from: Path | None = None
 ) -> int:
     """How many steps of a recipe fit into some minutes, by a trial in a folder beside the run's."""
-    is_sound = recipe.load(path, settings).model.kind == "wavenet"
+    is_sound = recipe.load(path, settings).architecture({}).makes == "sound"
     short = [f"training.steps={TRIAL_STEPS}", *(["training.sample_seconds=0.01"] if is_sound else [])]
     trial = recipe.load(path, [*settings, *SHORT_RUN, *short])
     tried = folder.with_name(f"{folder.name}-trial")
@@ -72,7 +72,7 @@ def steps_within(
 
 
 def n_parameters(run: Path) -> int:
-    return checkpoint.measure(checkpoint.load(run)).n_parameters
+    return checkpoint.n_parameters(checkpoint.load(run))
 
 
 def test_bits(run: Path) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Head, LogisticMixtureHead
 from wavegen.errors import InputError
 
 MAX_TOP_K = 2**31 - 1
@@ -110,14 +111,14 @@ class Decoding:
         """Whether labels count for more, or less, than they learnt to."""
         return self.guidance != 1
 
-    def check_head(self, head: str) -> None:
-        """Raises: InputError for what a head of this kind does not have: a mixture lists no probabilities."""
-        if head == "categorical":
+    def check_head(self, head: Head) -> None:
+        """Raises: InputError for what needs a probability for each code, if the head lists none."""
+        if head.lists_probabilities:
             return
         if self.top_k is not None or self.top_p is not None:
-            raise InputError(f"top_k and top_p need a categorical head; this model has a {head} head")
+            raise InputError(f"top_k and top_p need a categorical head; this model has a {head.kind} head")
         if self.is_guided:
-            raise InputError(f"guidance needs a categorical head; this model has a {head} head")
+            raise InputError(f"guidance needs a categorical head; this model has a {head.kind} head")
 
 
 DECODING = tuple(one.name for one in fields(Decoding))
@@ -206,7 +207,7 @@ def draw_logistic_mixture(
     """
     each = [decoding] * len(parameters) if isinstance(decoding, Decoding) else list(decoding)
     for one in each:
-        one.check_head("logistic-mixture")
+        one.check_head(LogisticMixtureHead())
     logits, means, log_scales = np.split(np.asarray(parameters, dtype=np.float64), 3, axis=-1)
     per_code = 2 / (n_classes - 1)
     means = (means + 1) / per_code

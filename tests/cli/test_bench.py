@@ -86,6 +86,6 @@ def test_what_does_not_go_together_is_refused(timed, words, sentence):
 
 def test_the_large_size_has_40_layers():
     assert (
-        checkpoint.measure(subjects.sound_model(None, "large")).receptive_field
-        > checkpoint.measure(subjects.sound_model(None, "full")).receptive_field
+        subjects.sound_model(None, "large").description.architecture.receptive_field
+        > subjects.sound_model(None, "full").description.architecture.receptive_field
     )

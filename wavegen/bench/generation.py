@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavegen import checkpoint
 from wavegen.bench import rivals
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
@@ -67,7 +66,7 @@ def time_generation(
     torch.set_num_threads(1)
     try:
         found = []
-        multiply_adds = checkpoint.measure(model).multiply_adds
+        multiply_adds = model.description.architecture.multiply_adds
         contestants = cpu_contestants if device == "cpu" else gpu_contestants
         everyone = [(n, contestants(model, n)) for n in n_streams]
         for number, (n, each) in enumerate(everyone):

@@ -50,7 +50,7 @@ def image_model(model: Path | None) -> Checkpoint:
     if model is None:
         recipe = load(recipes.find("mnist"))
         assert isinstance(recipe.data, ImageData)
-        return with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
+        return with_random_weights(recipe.architecture({}))
     loaded = checkpoint.load(model)
     if not loaded.description.shape:
         raise InputError(f"{loaded.path} makes sound; leave out --image")

@@ -5,12 +5,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavegen.architectures import WaveNetArchitecture
 from wavegen.devices import choose_device
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
@@ -129,7 +130,7 @@ def _bare_step(
     recipe: Recipe, run: Run, forward: Callable[[WaveNet, Tensor], Tensor], precision: torch.dtype
 ) -> Callable[[], object]:
     """Forward, backward and the recipe's optimisers, with nothing of our loop around them."""
-    model = WaveNet(**run.description.architecture).to(run.device)
+    model = WaveNet(cast(WaveNetArchitecture, run.description.architecture)).to(run.device)
     optimizers = make_optimizers(model, recipe.training)
     batch = run.windows.batch(0, recipe.training.batch_size)
     codes = torch.from_numpy(batch.codes).to(run.device)

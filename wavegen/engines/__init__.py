@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Architecture
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Engine, VerticalStack, n_cores
 from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
 from wavegen.engines.options import EngineOptions
+from wavegen.engines.weights import why_not
 from wavegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,10 +101,10 @@ def _reference_vertical_stack(
     checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
 ) -> VerticalStack:
     from wavegen.engines.reference import ReferenceVerticalStack
-    from wavegen.models.pixelcnn import PixelCNN
+    from wavegen.models.base import ImageModel
 
     model = _network(checkpoint, device)
-    assert isinstance(model, PixelCNN)
+    assert isinstance(model, ImageModel)  # the image session has seen to it
     return ReferenceVerticalStack(model, n_streams, condition)
 
 
@@ -117,15 +119,16 @@ class Maker(NamedTuple):
     make: Callable[[Checkpoint, int, EngineOptions, bool], tuple[str, Engine]]
     make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], VerticalStack]
     n_at_once: Callable[[], int]
+    why_not: Callable[[Architecture], str | None] = lambda architecture: None  # why it cannot run a network, if so
 
 
 # Each imports what it needs when it is chosen, and not before.
 ENGINES = {
     "triton": Maker(
-        ("cuda",), ("float32", "float16", "bfloat16"), False, _triton, _reference_vertical_stack, lambda: 2048
+        ("cuda",), ("float32", "float16", "bfloat16"), False, _triton, _reference_vertical_stack, lambda: 2048, why_not
     ),
     "cuda-graph": Maker(("cuda",), ("float32",), False, _cuda_graph, _reference_vertical_stack, lambda: 256),
-    "numba": Maker(("cpu",), get_args(Precision), True, _numba, _numpy_vertical_stack, lambda: 8 * n_cores()),
+    "numba": Maker(("cpu",), get_args(Precision), True, _numba, _numpy_vertical_stack, lambda: 8 * n_cores(), why_not),
     "reference": Maker(("cpu", "cuda"), ("float32",), False, _reference, _reference_vertical_stack, lambda: 256),
 }
 
@@ -161,7 +164,7 @@ def make_engine(
     Raises: InputError for an unknown name or device, or what the engine cannot do: a device, a precision, threads.
     """
     options = options or EngineOptions()
-    name = _name(options)
+    name = _name(options, checkpoint)
     maker = ENGINES[name]
     if options.device not in ("auto", *maker.devices):
         where = "a GPU" if maker.devices == ("cuda",) else "the CPU"
@@ -187,15 +190,24 @@ def make_vertical_stack(
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_name(options)].make_vertical_stack(checkpoint, n_streams, options.device, condition)
+    return ENGINES[_name(options, checkpoint)].make_vertical_stack(checkpoint, n_streams, options.device, condition)
 
 
-def _name(options: EngineOptions) -> str:
+def _name(options: EngineOptions, checkpoint: Checkpoint | None = None) -> str:
+    """The engine that options name; of "auto" the fastest one that can run a model."""
+    name = options.name
     if options.device not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {options.device!r}; expected auto, cpu or cuda")
-    name = options.name
-    if name == "auto":  # what was not seen on a card yet is to be asked for
-        name = "reference" if options.device == "cuda" else "numba"
-    if name not in ENGINES:
+    if name not in ("auto", *ENGINES):
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
+    if name == "auto":  # what was not seen on a card yet is to be asked for
+        fastest = "reference" if options.device == "cuda" else "numba"
+        return "reference" if checkpoint is not None and _reason(fastest, checkpoint) is not None else fastest
+    if checkpoint is not None and (reason := _reason(name, checkpoint)) is not None:
+        raise InputError(f"the engine {name} cannot run this model: {reason}; leave it out to take the reference")
     return name
+
+
+def _reason(name: str, checkpoint: Checkpoint) -> str | None:
+    """Why an engine cannot run a model; None where it can."""
+    return ENGINES[name].why_not(checkpoint.description.architecture)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Head
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.sampling import Decoding, Decodings
@@ -81,7 +82,7 @@ def check_pairs(n_streams: int, is_guided: bool) -> None:
         raise InputError(f"{n_streams} streams are wanted of a guided engine; expected pairs of them")
 
 
-def decoding_per_stream(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
+def decoding_per_stream(decoding: Decodings, n_streams: int, head: Head, is_guided: bool) -> list[Decoding]:
     """The decoding of every stream.
 
     Raises: InputError if they are not as many as the streams, or one has what the head or the engine has not.

@@ -2,25 +2,23 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Framer, Segment, evenly_spaced
-from wavegen.engines.cpu.packing import REDUCED
 from wavegen.engines.reference import ReferenceEngine
-from wavegen.engines.rounded import in_precision
+from wavegen.engines.rounded import in_precision, precisions_of
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import LogMel
 from wavegen.generation.stream import ConditionAt, generate
-from wavegen.models.build import Model
-from wavegen.models.wavenet import WaveNet
+from wavegen.models.base import Model
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding
 
@@ -92,9 +90,8 @@ def bits_per_sample(
 
 def make_framer(model: Model, store: Store, features: LogMel | None) -> Framer | None:
     """What takes the feature frames that condition a model of the recordings of a store, or None if it has none."""
-    if features is None or not isinstance(model, WaveNet) or model.frame_network is None:
-        return None
-    return Framer(store, features, model.frame_network.look_ahead)
+    frames = model.architecture.frames
+    return None if features is None or frames is None else Framer(store, features, frames.look_ahead)
 
 
 def _side_by_side(ordered: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
@@ -122,8 +119,9 @@ def precision_costs(
     def bits(network: Model) -> float:
         return bits_per_sample(network, store, segments, codec, label_values, max_codes, framer=framer)
 
-    exact = bits(model)
-    for number, precision in enumerate(REDUCED, start=1):
+    precisions = precisions_of(model)
+    exact = bits(model) if precisions else 0.0
+    for number, precision in enumerate(precisions, start=1):
         rounded = in_precision(model, precision)
         costs[precision] = bits(rounded) - exact
         if bar is not None:
@@ -137,10 +135,10 @@ def bits_by_label(model: Model, codes: NDArray[np.int64]) -> NDArray[np.float64]
 
     Shapes: codes (n, T), each from its beginning -> (n, n_values).
     """
-    ((name, embedding),) = model.labels.items()
+    ((name, n_values),) = model.architecture.labels.items()
     given = torch.from_numpy(codes).to(model.device)
     found = []
-    for value in range(cast(nn.Embedding, embedding).num_embeddings - 1):  # the last row is "unknown"
+    for value in range(n_values):
         rows = torch.full((len(codes),), value, device=model.device)
         parameters, _ = model(given, None, model.condition({name: rows}))
         found.append(model.head.bits(parameters, given).double().sum(dim=1).cpu().numpy())
@@ -176,7 +174,7 @@ class Drift(NamedTuple):
 
 @torch.inference_mode()
 def drift(
-    model: WaveNet,
+    model: Model,
     recorded: NDArray[np.int64],
     labels: Mapping[str, Tensor],
     decoding: Decoding,

@@ -22,6 +22,7 @@ FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
+RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}  # of bands, samples and samples
 
 
 @dataclass(frozen=True)

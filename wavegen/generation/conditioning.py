@@ -7,12 +7,13 @@ engine sees only the sum that it adds to the layers' pre-activations and contain
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.checkpoint import Checkpoint, Description
+from wavegen.architectures import GatedArchitecture
+from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import SILENT
@@ -102,23 +103,17 @@ def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[n
     rows = [label_indices(description.labels, labels) for labels in streams]
     if not description.labels:
         return None
-    size, channels = description.architecture.get("label_channels", 16), condition_channels(description)
+    shape = cast(GatedArchitecture, description.architecture)  # of those that take labels
+    size, channels, n_conditions = shape.label_channels, shape.condition_channels, shape.n_conditions
     tables = {
         name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size)
         for name, values in description.labels.items()
     }
     embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
-    n_conditions = description.n_conditions
     project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
     each = [row @ project.T for row in embedded]  # one by one: a product of many differs in its last bits
     projected: NDArray[np.float32] = np.stack(each).reshape(len(streams), 1, n_conditions, channels)
     return projected
-
-
-def condition_channels(description: Description) -> int:
-    """Numbers that enter each layer: as nn/gated.py says."""
-    n_gate: int = description.architecture["gate_channels"]
-    return n_gate if description.architecture.get("activation", "gated") == "relu" else 2 * n_gate
 
 
 class FrameConditioner:
@@ -133,15 +128,13 @@ class FrameConditioner:
     """
 
     def __init__(self, checkpoint: Checkpoint, streams: Sequence[Labels], frames: NDArray[np.floating]) -> None:
-        shape = checkpoint.description.architecture
-        if frames.ndim != 3 or frames.shape[2] != shape.get("n_features", 0) or not frames.shape[1]:
-            raise InputError(
-                f"frames are {frames.shape}; expected (streams, frames, {shape.get('n_features', 0)}) for this model"
-            )
+        architecture = checkpoint.description.architecture
+        n_features = 0 if architecture.frames is None else architecture.frames.n_features
+        if frames.ndim != 3 or frames.shape[2] != n_features or not frames.shape[1] or architecture.frames is None:
+            raise InputError(f"frames are {frames.shape}; expected (streams, frames, {n_features}) for this model")
         self._frames = frames
-        self._look_ahead, self.hop = shape["look_ahead"], shape["hop"]
-        self._n_layers, channels = checkpoint.description.n_conditions, condition_channels(checkpoint.description)
-        hidden, n_features = shape["frame_channels"], shape["n_features"]
+        n_features, self.hop, hidden, self._look_ahead = architecture.frames
+        self._n_layers, channels = architecture.n_conditions, architecture.condition_channels
         shapes = {
             "around.weight": (2 * self._look_ahead + 1, hidden, n_features),
             "around.bias": (hidden,),

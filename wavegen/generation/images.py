@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
+from wavegen.architectures import FAMILIES
 from wavegen.checkpoint import Checkpoint
 from wavegen.data import images
 from wavegen.data.windows import pixel_table
@@ -34,8 +35,9 @@ class ImageSession:
 
     def __init__(self, model: Checkpoint, labels: Sequence[Labels], options: GenerationOptions | None = None) -> None:
         description = model.description
-        if description.kind != "pixelcnn":
-            raise InputError(f"{model.path} is a {description.kind}, which makes sound; expected a pixelcnn")
+        if description.architecture.makes != "images":
+            expected = " or ".join(family.kind for family in FAMILIES.values() if family.makes == "images")
+            raise InputError(f"{model.path} is a {description.kind}, which makes sound; expected a {expected}")
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
         options = options or GenerationOptions()

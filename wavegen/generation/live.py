@@ -158,7 +158,7 @@ class Live:
         self._streams.change(decoding=controls.decoding, seed=controls.seed)
         description = self.session.description
         logits = None
-        if description.head == "categorical":
+        if description.head.lists_probabilities:
             n_streams = len(self._streams.streams)
             logits = np.empty((n_streams, BLOCKSIZE, description.n_classes), dtype=np.float32)
         codes = self._streams.advance(BLOCKSIZE, logits=logits)

@@ -183,7 +183,7 @@ class Session(StreamMaker):
 
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
-        hop: int = self.description.architecture["hop"]
+        hop: int = self.description.features["hop"]
         pieces = ((self.stream(0, frames), n_samples) for frames, n_samples in sources)
         return self._decoded(generate_each(self._engine, pieces, hop=hop, bar=bar))
 
@@ -320,7 +320,7 @@ class LoadedModel:
             raise InputError(f"{n} streams are wanted; expected 1 or more")
         scheduler = Scheduler(
             lambda is_guided: make_engine(self._loaded, n, engine, is_guided)[1],
-            hop=description.architecture["hop"] if description.features else 1,
+            hop=description.features["hop"] if description.features else 1,
             blocksize=blocksize,
         )
         scheduler.prepare()
@@ -349,8 +349,8 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
 
 def _check_beam(options: GenerationOptions, description: Description) -> None:
     """Raises: InputError for what a beam search cannot do or would not heed."""
-    if description.head != "categorical":
-        raise InputError(f"beam search needs a categorical head; this model has a {description.head} head")
+    if not description.head.lists_probabilities:
+        raise InputError(f"beam search needs a categorical head; this model has a {description.head.kind} head")
     if options.n != 1:
         raise InputError(f"beam search makes one sound, and {options.n} are wanted; leave out one of the two")
     if description.features:

@@ -6,6 +6,7 @@ labels. So a run that was killed goes on to the same bits, on the same machine w
 run.py sets up what the loop works with, state.py writes what it changes, folder.py says what a run folder holds.
 """
 
+import logging
 import math
 import shlex
 import time
@@ -21,10 +22,11 @@ from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint
 from wavegen.devices import choose_device, keep_freed_memory
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import bits_per_sample, precision_costs
-from wavegen.progress import Bar, bar, say
+from wavegen.models.base import TrainingBatch
+from wavegen.progress import Bar, bar
 from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
-from wavegen.training.batches import Prepared, Tensors
+from wavegen.training.batches import Prepared
 from wavegen.training.folder import check_apart, full_disk_explained, opened
 from wavegen.training.interrupts import interrupts
 from wavegen.training.metrics import Metrics, Update
@@ -32,6 +34,8 @@ from wavegen.training.optimizers import learning_rate, set_learning_rate
 from wavegen.training.run import Run, set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
 from wavegen.training.state import STATE_FILE, State
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
@@ -67,7 +71,7 @@ def train(
             run.feed() as batches,
         ):
             _loop(run, batches, log, running, is_interrupted)
-    say(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
+    logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
 
 
 def _loop(
@@ -95,7 +99,7 @@ def _loop(
     if state.step < settings.steps:
         run.save()
         quoted = shlex.quote(str(folder / RECIPE_FILE)), shlex.quote(str(folder))
-        say(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
+        logger.info(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
     elif not preview.is_newest(folder, run.store):  # a kill between the last save and the last sample
         write_sample(run, log)
 
@@ -103,8 +107,7 @@ def _loop(
 def update(run: Run, batches: Iterator[Prepared]) -> Update:
     """One step: the gradient of some batches, the new weights, and their average."""
     settings, state = run.recipe.training, run.state
-    if run.recipe.model.dropout:
-        torch.manual_seed(settings.seed + state.step)  # so that a resumed run drops what this one would have
+    torch.manual_seed(settings.seed + state.step)  # so that a resumed run drops out what this one would have
     bits, n_samples, waited_s, origins = 0.0, 0, 0.0, []
     for number in range(settings.accumulate):
         prepared = next(batches)
@@ -132,7 +135,7 @@ def is_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def mean_bits(run: Run, tensors: Tensors) -> Tensor:
+def mean_bits(run: Run, tensors: TrainingBatch) -> Tensor:
     """Bits per counted code of a batch, the loss."""
     with run.autocast():
         return run.loss(run.state.model, tensors)
@@ -175,7 +178,7 @@ def validate(run: Run, log: Metrics) -> None:
     trained = [line["bits"] for line in recent if "bits" in line][-20:]
     speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
     mean = f"{np.mean(trained):.3f}" if trained else "?"
-    say(
+    logger.info(
         f"step {state.step}/{run.recipe.training.steps}  training {mean}  validation "
         f"{bits:.3f} bits per {run.unit}  {np.mean(speed or [0]):,.0f} {run.unit}s/s"
     )

@@ -31,7 +31,7 @@ VARIANTS = {
     "kernel of 3, labels": {"kernel_size": 3, "labels": {"speaker": 4}},
     "odd sizes, relu, no residual": {"activation": "relu", "residual": False, "residual_channels": 3},
     "wide": {"residual_channels": 20, "gate_channels": 17, "skip_channels": 40, "head_channels": 70},
-    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_unit": 0.25},
+    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_scale": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
 N = 8  # steps: more than the longest ring buffer
@@ -77,7 +77,7 @@ def test_logits_along_the_cached_path_are_those_of_the_reference(checkpoint):
 
 
 def test_the_same_draws_make_the_same_codes_in_pieces_too(checkpoint):
-    is_mixture = checkpoint.description.head == "logistic-mixture"
+    is_mixture = not checkpoint.description.head.lists_probabilities
     filters = [Decoding(1.3), Decoding(0.7)] if is_mixture else [Decoding(top_k=3), Decoding(0.8, top_p=0.6)]
     decoding = [Decoding(), Decoding(0), *filters]
     condition = condition_of(checkpoint, 4)

@@ -32,6 +32,7 @@ from wavegen.engines.cpu.simd import (
 )
 
 Array = NDArray[np.float32]
+CATEGORICAL, LOGISTIC_MIXTURE = 0, 1  # heads that the step draws from
 
 
 class Network(NamedTuple):
@@ -55,7 +56,8 @@ class Network(NamedTuple):
     n_layers: int
     n_taps: int
     n_classes: int
-    n_mixtures: int
+    head: int  # CATEGORICAL or LOGISTIC_MIXTURE
+    n_mixtures: int  # of LOGISTIC_MIXTURE
     n_parameters: int
     is_gated: bool
     is_residual: bool
@@ -274,7 +276,7 @@ def draw(
     top_k = pointer(call.top_k, np.int64, 0)
     for b in range(first, last):
         previous = read(newest, b)
-        if has_head_run and net.n_mixtures > 0 and previous >= 0:
+        if has_head_run and net.head == LOGISTIC_MIXTURE and previous >= 0:
             previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
             for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
                 write(out, index, read(out, index) + previous_value)
@@ -289,7 +291,7 @@ def draw(
             u = read(uniforms, at)
             if is_second:
                 drawn = read(codes, at - call.n)
-            elif net.n_mixtures > 0:
+            elif net.head == LOGISTIC_MIXTURE:
                 drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
             else:
                 drawn = draw_categorical(

@@ -60,7 +60,7 @@ class NumpyVerticalStack:
 
     def condition(self) -> NDArray[np.float32]:
         weights = self._weights
-        x = self._x if weights.place is None else self._x + weights.place[self._row]
+        x = self._x if weights.position is None else self._x + weights.position[self._row]
         n_streams, width, n_layers = len(x), weights.width, len(weights.dilations)
         seen = np.empty((n_streams, width, 1, n_layers, weights.convolution_bias.shape[1]), dtype=np.float32)
         for layer, ring in enumerate(self._rings):

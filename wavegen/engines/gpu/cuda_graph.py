@@ -17,8 +17,7 @@ from wavegen.engines.base import Condition
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.models.base import tensors_of
-from wavegen.models.build import Model
+from wavegen.models.base import Model, tensors_of
 from wavegen.nn.gated import interpolated
 
 WARM_UPS = 3  # steps before recording, in which libraries take the memory that they keep

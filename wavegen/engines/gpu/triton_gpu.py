@@ -174,7 +174,7 @@ class TritonEngine:
                 n,
                 self.n_streams,
                 N_CLASSES=weights.n_classes,
-                N_MIXTURES=weights.n_mixtures,
+                N_MIXTURES=weights.n_mixtures or 0,
                 LOG_PER_CODE=math.log(2 / (weights.n_classes - 1)),
                 N_GATE=weights.projection.shape[2],
                 L=len(weights.dilations),
@@ -209,7 +209,7 @@ def pack(weights: StackWeights, dtype: torch.dtype, device: torch.device) -> tup
     n_gate, halves = weights.projection.shape[2], 2 if weights.is_gated else 1
     R, G = _padded(n_residual), _padded(n_gate)
     S, A = _padded(len(weights.skip_bias), BLOCK), _padded(len(weights.hidden_bias), BLOCK)
-    parts = 3 if weights.n_mixtures else 1
+    parts = 1 if weights.n_mixtures is None else 3
     P = _padded(len(weights.out_bias) // parts)
     # One row more than the past is long, so that what is read in a step lies elsewhere than what is written.
     rows = [(n_taps - 1) * dilation + 1 for dilation in weights.dilations]
@@ -255,7 +255,7 @@ def _pad(array: NDArray, shape: Sequence[int]) -> Tensor:
 
 def _check_sizes(weights: StackWeights, n_bytes: int) -> None:
     """Raises: InputError for a network of which a program could not hold a tile."""
-    if not weights.n_mixtures and weights.n_classes > MAX_CLASSES:
+    if weights.n_mixtures is None and weights.n_classes > MAX_CLASSES:
         raise InputError(
             f"the engine triton draws from up to {MAX_CLASSES:,} classes, and this network has {weights.n_classes:,}; "
             "take the engine reference, or a logistic-mixture head"
