@@ -1,6 +1,7 @@
 # make demo       train a network on a sine and hear what it learnt
 # make test       lint and test
-# make test-all   the same with the tests that take minutes, and types checked
+# make test-all   the same with the tests that take minutes, types checked, and the pages built
+# make docs       the pages as a site, in build/site
 # make soak       play for minutes through a sound server (needs pulseaudio, pulseaudio-utils, libasound2-plugins)
 # Each makes its own virtual environment first; nothing else needs to be installed but Python 3.11 or newer.
 
@@ -11,7 +12,7 @@ LIBRARIES = $(VENV)/lib/python*/site-packages
 
 unexport PYTHONDONTWRITEBYTECODE  # modules are compiled when they are first imported, instead of all by pip
 
-.PHONY: demo lint test test-all soak clean
+.PHONY: demo lint test test-all docs soak clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("wavegen needs Python 3.11 or newer, found " + v + "; choose one with make PYTHON=python3.12")'
@@ -33,9 +34,12 @@ lint: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest
 
-test-all: lint
+test-all: lint docs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m ''
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 soak: $(VENV)/installed
 	$(BIN)/python -m tools.soak

@@ -12,17 +12,16 @@ from rich.table import Table
 from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.progress import bar
-from wavegen.recipes import find
 
 from .options import Device
 from .terminal import say
 
 if TYPE_CHECKING:
-    from wavegen.recipe import Recipe
+    from collections.abc import Sequence
 
-SIZES = {"small": "librispeech-small", "full": "librispeech", "large": "librispeech"}
-LARGE = ["model.n_blocks=4", "model.skip_channels=1024", "model.head_channels=512"]
+    from wavegen.bench import generation, images, training
 
+PLACES = {"cpu": "one core", "cuda": "a GPU"}
 AT_LEAST = {"cpu": "products\nalone", "cuda": "reading\nweights"}  # what bounds an engine, timed alone
 
 
@@ -59,55 +58,45 @@ def bench(
         wavegen bench --training --size small
         wavegen bench --image
     """
-    from wavegen.recipe import AudioData, load
-
-    if size not in SIZES:
-        raise InputError(f"unknown size {size!r}; expected one of {', '.join(SIZES)}")
-    recipe = load(find(SIZES[size]), LARGE if size == "large" else [])
     if image:
         if training or size != "full" or device == "cuda":
             raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
-        _images(model, streams or [1, 16], rounds or 20, as_json)
-        return
-    assert isinstance(recipe.data, AudioData)
-    rate = recipe.data.sample_rate
-    if training:
+        _bench_images(model, streams, rounds, as_json)
+    elif training:
         if model is not None:
             raise InputError(f"training is timed for a --size, and a model is given: {model}; leave out one of the two")
-        _training(recipe, size, rate, rounds or 20, device, as_json)
-        return
-    from wavegen.bench import generation
+        _bench_training(size, rounds, device, as_json)
+    else:
+        _bench_generation(model, size, streams, rounds, device, as_json)
+
+
+def _bench_generation(
+    model: Path | None, size: str, streams: list[int] | None, rounds: int | None, device: str, as_json: bool
+) -> None:
+    from wavegen.bench import generation, subjects
     from wavegen.devices import choose_device
-    from wavegen.models.build import with_random_weights
 
     where = "cpu" if device == "auto" else choose_device(device).type
-    timed = checkpoint.load(model) if model else with_random_weights(recipe.architecture({}), rate)
-    if timed.description.shape:
-        raise InputError(f"{model} draws images; expected --image to time it")
-    chosen = streams or ([1, 8] if where == "cpu" else [1, 16, 256, 2048])
-    n_rounds = rounds or (100 if where == "cpu" else 10)
-    place = "one core" if where == "cpu" else "a GPU"
-    say(f"Timing on {place}; kernels that are new here are compiled first")
-    with bar("Timing", n_rounds * len(chosen)) as running:
-        speeds = generation.time_generation(timed, chosen, n_rounds, running, where)
+    timed = subjects.sound_model(model, size)
+    n_streams, n_rounds = streams or generation.STREAMS[where], rounds or generation.ROUNDS[where]
+    say(f"Timing on {PLACES[where]}; kernels that are new here are compiled first")
+    with bar("Timing", n_rounds * len(n_streams)) as running:
+        speeds = generation.time_generation(timed, n_streams, n_rounds, running, where)
     if as_json:
-        figures = [speed._asdict() for speed in speeds]
-        print(json.dumps({"machine": generation.machine(where), "speeds": figures}, indent=1))
+        _print_json(machine=generation.machine(where), speeds=[speed._asdict() for speed in speeds])
         return
-    title = f"{model or size + ' size'}, {checkpoint.measure(timed).multiply_adds:,} multiply-adds a sample, {place}"
+    multiply_adds = timed.description.architecture.multiply_adds
+    title = f"{model or size + ' size'}, {multiply_adds:,} multiply-adds a sample, {PLACES[where]}"
+    Console(markup=False).print(_generation_table(speeds, title, where))
+    print(generation.machine(where))
+
+
+def _generation_table(speeds: "Sequence[generation.Speed]", title: str, where: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
-    for what in (
-        "streams",
-        "samples\na second",
-        "x real\ntime",
-        "GMAC/s",
-        "µs a\nsample",
-        AT_LEAST[where],
-        "share",
-        "MB",
-    ):
-        table.add_column(what, justify="right", no_wrap=True)
+    columns = ("streams", "samples\na second", "x real\ntime", "GMAC/s", "µs a\nsample", AT_LEAST[where], "share", "MB")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for speed in speeds:
         table.add_row(
             speed.name,
@@ -120,50 +109,50 @@ def bench(
             "" if speed.us_at_least is None else f"{speed.us_at_least / speed.us_per_sample:.0%}",
             "" if speed.n_bytes is None else f"{speed.n_bytes / 1e6:.1f}",
         )
-    Console(markup=False).print(table)
-    print(generation.machine(where))
+    return table
 
 
-def _training(recipe: "Recipe", size: str, rate: int, rounds: int, device: str, as_json: bool) -> None:
-    from wavegen.bench.training import time_training
+def _bench_training(size: str, rounds: int | None, device: str, as_json: bool) -> None:
+    from wavegen.bench import subjects, training
 
-    with bar("Timing", rounds) as running:
-        report = time_training(recipe, device, rounds, running)
+    recipe = subjects.recipe_of(size)
+    n_rounds = rounds or training.ROUNDS
+    with bar("Timing", n_rounds) as running:
+        report = training.time_training(recipe, device, n_rounds, running)
     if as_json:
-        timings = [timing._asdict() for timing in report.timings]
-        print(json.dumps({"timings": timings, "waiting": report.waiting}, indent=1))
+        _print_json(timings=[timing._asdict() for timing in report.timings], waiting=report.waiting)
         return
+    Console(markup=False).print(_training_table(report, size))
+    print(f"our training loop waited for data {report.waiting:.2%} of its time")
+
+
+def _training_table(report: "training.TrainingReport", size: str) -> Table:
+    rate = report.sample_rate
     table = Table("", "samples per second", "times real time", "of the best", title=f"{size} size, {rate} Hz")
     for timing in report.timings:
         speed = timing.samples_per_s
         table.add_row(timing.name, f"{speed:,.0f}", f"{speed / rate:.3g}", f"{timing.share_of_best:.1%}")
-    Console(markup=False).print(table)
-    print(f"our training loop waited for data {report.waiting:.2%} of its time")
+    return table
 
 
-def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool) -> None:
-    """Time a model that draws, or the network of the MNIST recipe."""
-    from wavegen.bench import generation, images
-    from wavegen.models.build import with_random_weights
-    from wavegen.recipe import ImageData, load
+def _bench_images(model: Path | None, n_images: list[int] | None, rounds: int | None, as_json: bool) -> None:
+    from wavegen.bench import generation, images, subjects
 
-    if model is None:
-        recipe = load(find("mnist"))
-        assert isinstance(recipe.data, ImageData)
-        timed = with_random_weights(recipe.architecture({}), shape=recipe.data.shape)
-    else:
-        timed = checkpoint.load(model)
-    if not timed.description.shape:
-        raise InputError(f"{timed.path} makes sound; leave out --image")
+    timed = subjects.image_model(model)
+    at_once, n_rounds = n_images or images.AT_ONCE, rounds or images.ROUNDS
     say("Timing on one core; kernels that are new here are compiled first")
-    with bar("Timing", rounds * len(n_images)) as running:
-        speeds = images.time_images(timed, n_images, rounds, running)
+    with bar("Timing", n_rounds * len(at_once)) as running:
+        speeds = images.time_images(timed, at_once, n_rounds, running)
     if as_json:
-        print(json.dumps({"machine": generation.machine(), "speeds": [speed._asdict() for speed in speeds]}, indent=1))
+        _print_json(machine=generation.machine(), speeds=[speed._asdict() for speed in speeds])
         return
     height, width, n_colours = timed.description.shape
-    n_parameters = checkpoint.measure(timed).n_parameters
+    n_parameters = checkpoint.n_parameters(timed)
     title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
+    Console(markup=False).print(_images_table(speeds, title))
+
+
+def _images_table(speeds: "Sequence[images.Speed]", title: str) -> Table:
     table = Table("", "images at once", "images per second", "ms an image", "times the naive way", title=title)
     for speed in speeds:
         table.add_row(
@@ -173,4 +162,8 @@ def _images(model: Path | None, n_images: list[int], rounds: int, as_json: bool)
             f"{speed.ms_per_image:,.3g}",
             f"{speed.times_naive:,.3g}",
         )
-    Console(markup=False).print(table)
+    return table
+
+
+def _print_json(**figures: object) -> None:
+    print(json.dumps(figures, indent=1))

@@ -72,7 +72,7 @@ def inspect(model: Model) -> None:
     """
     loaded = checkpoint.load(model)
     described = loaded.description
-    size = checkpoint.measure(loaded)
+    network = described.architecture
     table = Table("", "", title=str(loaded.path), show_header=False)
     if described.about:
         table.add_row("what comes out", described.about)
@@ -87,19 +87,20 @@ def inspect(model: Model) -> None:
     table.add_row(
         "format", f"{_audio_or_image_format(described)}, {described.codec} codec with {described.n_classes} classes"
     )
-    table.add_row("parameters", f"{size.n_parameters:,}")
+    table.add_row("parameters", f"{checkpoint.n_parameters(loaded):,}")
     if described.shape:
         n_codes = int(np.prod(described.shape))
-        table.add_row("receptive field", f"{size.receptive_field // int(np.prod(described.shape[1:]))} rows")
-        per = f"{size.multiply_adds:,} a code, {size.multiply_adds * n_codes / 1e9:.2f} G an image"
+        table.add_row("receptive field", f"{network.receptive_field // int(np.prod(described.shape[1:]))} rows")
+        per = f"{network.multiply_adds:,} a code, {network.multiply_adds * n_codes / 1e9:.2f} G an image"
     else:
         rate = described.sample_rate
-        table.add_row("receptive field", f"{size.receptive_field} samples, {1000 * size.receptive_field / rate:.1f} ms")
-        per = f"{size.multiply_adds:,} a sample, {size.multiply_adds * rate / 1e9:.2f} G a second of sound"
+        table.add_row(
+            "receptive field", f"{network.receptive_field} samples, {1000 * network.receptive_field / rate:.1f} ms"
+        )
+        per = f"{network.multiply_adds:,} a sample, {network.multiply_adds * rate / 1e9:.2f} G a second of sound"
     table.add_row("multiply-adds", per)
-    for name, value in described.architecture.items():
-        if name not in ("n_classes", "labels"):
-            table.add_row(name.replace("_", " "), str(value))
+    for name, value in network.shown().items():
+        table.add_row(name.replace("_", " "), str(value))
     for name, value in described.features.items():
         table.add_row(f"features, {name}", "half the sample rate" if value is None else str(value))
     for name, values in described.labels.items():

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks gain nothing from more, and wait for a busy core
 if shutil.which("nvidia-smi") is None:
@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from wavegen.architectures import FAMILIES, HEADS, WaveNetArchitecture, make_architecture
 from wavegen.checkpoint import Checkpoint, Description
 
 if TYPE_CHECKING:
@@ -86,6 +87,16 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy family and the toy head, known while a test runs."""
+    from tests.toy_family import TableArchitecture
+    from tests.toy_head import LaplaceHead
+
+    monkeypatch.setitem(FAMILIES, "table", TableArchitecture)
+    monkeypatch.setitem(HEADS, "laplace", LaplaceHead)
+
+
 TINY_SIZES = {
     "n_classes": 32,
     "n_blocks": 2,
@@ -104,7 +115,9 @@ def tiny_wavenet(**changes: object) -> "WaveNet":
     from wavegen.models.wavenet import WaveNet
 
     torch.manual_seed(0)
-    model = WaveNet(**{**TINY_SIZES, **changes})  # type: ignore[arg-type]
+    architecture = make_architecture("wavenet", {**TINY_SIZES, **changes})
+    assert isinstance(architecture, WaveNetArchitecture)
+    model = WaveNet(architecture)
     model.head_out.weight.data *= 20
     return model
 
@@ -112,19 +125,11 @@ def tiny_wavenet(**changes: object) -> "WaveNet":
 def tiny_checkpoint(**changes: object) -> Checkpoint:
     """The same network as a model file in memory, in float32."""
     model = tiny_wavenet(**changes)
-    architecture: dict[str, Any] = {**TINY_SIZES, "n_features": 0, "hop": 1, **changes}
-    codec = "linear" if architecture["n_classes"] == 65536 else "mu-law"
-    labels = {name: [str(value) for value in range(n)] for name, n in (changes.get("labels") or {}).items()}
-    features = {"n_mels": architecture["n_features"], "hop": architecture["hop"], "n_fft": 128}
-    description = Description(
-        "wavenet",
-        architecture,
-        codec,
-        architecture["n_classes"],
-        8000,
-        labels,
-        features=features if architecture["n_features"] else {},
-    )
+    frames, n_classes = model.architecture.frames, model.architecture.n_classes
+    codec = "linear" if n_classes == 65536 else "mu-law"
+    labels = {name: [str(value) for value in range(n)] for name, n in model.architecture.labels.items()}
+    features = {} if frames is None else {"n_mels": frames.n_features, "hop": frames.hop, "n_fft": 128}
+    description = Description(model.architecture, codec, n_classes, 8000, labels, features=features)
     weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("tiny.safetensors"))
 

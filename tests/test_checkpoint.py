@@ -1,33 +1,37 @@
 import json
 import pickle
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import wavegen
 from tests.conftest import tiny_checkpoint, tiny_wavenet
 from wavegen import checkpoint
+from wavegen.architectures import make_architecture
 from wavegen.checkpoint import Description
 from wavegen.errors import InputError
 from wavegen.features.log_mel import LogMel
 
 DESCRIPTION = Description(
-    kind="wavenet",
-    architecture={
-        "n_classes": 32,
-        "n_blocks": 1,
-        "layers_per_block": 1,
-        "kernel_size": 2,
-        "residual_channels": 4,
-        "gate_channels": 4,
-        "skip_channels": 4,
-        "head_channels": 4,
-        "labels": {"speaker": 2},
-    },
+    architecture=make_architecture(
+        "wavenet",
+        {
+            "n_classes": 32,
+            "n_blocks": 1,
+            "layers_per_block": 1,
+            "kernel_size": 2,
+            "residual_channels": 4,
+            "gate_channels": 4,
+            "skip_channels": 4,
+            "head_channels": 4,
+            "labels": {"speaker": 2},
+        },
+    ),
     codec="mu-law",
     n_classes=32,
     sample_rate=8000,
@@ -37,7 +41,7 @@ DESCRIPTION = Description(
     step=12,
 )
 
-ONE_LAYER = {"stack.blocks.0.conv.weight": np.zeros((2, 8, 4))}
+ONE_LAYER = {"stack.layers.0.conv.weight": np.zeros((2, 8, 4))}
 
 
 def test_a_description_gives_the_features_back():
@@ -128,27 +132,27 @@ def test_measured_sizes_are_those_of_the_network(changes):
     }  # fmt: skip
     model = tiny_wavenet(**architecture)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    description = Description("wavenet", architecture, "mu-law", 32, 8000)
-    size = checkpoint.measure(checkpoint.Checkpoint(description, weights, "", Path("x")))
-    assert size.receptive_field == model.receptive_field
-    assert size.n_parameters == sum(parameter.numel() for parameter in model.parameters())
+    description = Description(model.architecture, "mu-law", 32, 8000)
+    loaded = checkpoint.Checkpoint(description, weights, "", Path("x"))
+    assert model.architecture.receptive_field == model.stack.receptive_field
+    assert checkpoint.n_parameters(loaded) == sum(parameter.numel() for parameter in model.parameters())
     kernel = architecture["kernel_size"]
     layer = kernel * 6 * 2 * 5 + 5 * 6 + 5 * 7
-    assert size.multiply_adds == 6 * layer + 7 * 9 + 9 * 32
+    assert model.architecture.multiply_adds == 6 * layer + 7 * 9 + 9 * 32
 
 
 def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None = None) -> Path:
     """A copy of a model file with other things said in its description, or other tensors."""
-    loaded = checkpoint.load(model)
-    described = asdict(loaded.description)
+    with safe_open(checkpoint.find(model), "numpy") as file:
+        described = json.loads(file.metadata()["wavegen"])
     for name, value in changes.items():
         *sections, last = name.split(".")
         target = described
         for section in sections:
             target = target[section]
         target[last] = value
-    text = json.dumps({"format": 1, **described, "recipe": loaded.recipe})
-    save_file(loaded.weights if weights is None else weights, path, {"wavegen": text})
+    loaded = checkpoint.load(model).weights if weights is None else weights
+    save_file(loaded, path, {"wavegen": json.dumps(described)})
     return path
 
 
@@ -177,7 +181,10 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"about": 3}, "its about is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
         ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
-        ({"architecture.mean_unit": 0.0}, "mean_unit is 0.0, expected a number above 0"),
+        (
+            {"architecture.head": "logistic-mixture", "architecture.mean_scale": 0.0},
+            "mean_scale is 0.0, expected a number above 0",
+        ),
         ({"decoding": []}, "its decoding is []"),
         ({"decoding": {"heat": 1}}, "its decoding is"),
         ({"decoding": {"temperature": "hot"}}, "expected numbers"),

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import wavegen
-from tests.conftest import TINY_RECIPE
+from tests.conftest import write_recordings
 from wavegen import progress
 from wavegen.cli.main import app
 from wavegen.cli.terminal import library_on_stderr
@@ -19,25 +19,22 @@ USE = """
 import logging, sys
 from pathlib import Path
 import wavegen
+from wavegen import progress
+from wavegen.data import audio, corpora
 sys.stderr.isatty = lambda: True
-from wavegen import progress, recipe
-from wavegen.training import loop
 {asked}
-loop.train(recipe.parse(sys.argv[1], "tiny"), Path(sys.argv[2]))
-wavegen.load(sys.argv[2]).generate(seconds=0.01)
+corpora.prepare("folder", Path(sys.argv[1]), audio.SoundFormat(8000))
+wavegen.load("digits").generate(seconds=0.01)
+with audio.recording(Path(sys.argv[2]), 8000, 1):
+    pass
 logging.getLogger("wavegen.engines").warning("a warning")
 """
 
 
 def use_from_python(asked: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Train and generate as a Python program on a terminal would, after the lines `asked`."""
-    command = [
-        sys.executable,
-        "-c",
-        USE.format(asked=asked),
-        TINY_RECIPE.replace("steps: 30", "steps: 2\n  compile: false"),
-        str(folder),
-    ]
+    """Prepare, generate and record as a Python program on a terminal would, after the lines `asked`."""
+    code = USE.format(asked=asked)
+    command = [sys.executable, "-c", code, str(write_recordings(folder)), str(folder / "out.wav")]
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
@@ -48,11 +45,11 @@ def test_from_python_nothing_is_said_unless_asked(tmp_path):
 
 def test_from_python_logging_tells_and_bars_are_drawn_when_asked(tmp_path):
     told = use_from_python("logging.basicConfig(level=logging.INFO)", tmp_path / "told")
-    assert "INFO:wavegen" in told.stderr
+    assert "INFO:wavegen.data.audio:Wrote" in told.stderr
     assert "WARNING:wavegen.engines:a warning" in told.stderr
-    assert "Training" not in told.stderr
+    assert "Preparing" not in told.stderr
     drawn = use_from_python("progress.show_bars()", tmp_path / "drawn")
-    assert "Training" in drawn.stderr
+    assert "Preparing" in drawn.stderr
     assert "a warning" not in drawn.stderr
 
 

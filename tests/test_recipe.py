@@ -99,8 +99,8 @@ def test_broken_yaml_is_refused_with_its_line():
 
 
 def test_ends_need_whole_recordings():
-    changes = ["data={corpus: music, sample_rate: 8000}", "training.true_ends=true"]
-    with pytest.raises(InputError, match=r"training\.true_ends needs whole recordings, and data\.split is time"):
+    changes = ["data={corpus: music, sample_rate: 8000}", "training.learn_endings=true"]
+    with pytest.raises(InputError, match=r"training\.learn_endings needs whole recordings, and data\.split is time"):
         recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tools.compare_recipes import SHORT_RUN, folder_of, n_parameters, steps_within, test_bits
 from wavegen import recipe, recipes
+from wavegen.architectures import WaveNetArchitecture
 from wavegen.codec import make_codec
 from wavegen.data import corpora, splits
 from wavegen.data.windows import Coder, Segment, WindowRule, Windows
@@ -37,14 +38,13 @@ SETTLED = 2  # steps of the trial after which speed is taken
 class PlainWaveNet(nn.Module):
     """A WaveNet as most repositories have it: one-hot codes, padded convolutions over (B, channels, T), float32."""
 
-    def __init__(self, model: recipe.WaveNetModel, n_classes: int, n_labels: Sequence[int]) -> None:
+    def __init__(self, model: WaveNetArchitecture) -> None:
         super().__init__()
-        self.n_classes = n_classes
-        self.dilations = [2**layer for _ in range(model.n_blocks) for layer in range(model.layers_per_block)]
+        self.n_classes, self.dilations = model.n_classes, model.dilations
         kernel, residual, gate = model.kernel_size, model.residual_channels, model.gate_channels
-        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, model.label_channels) for n in n_labels)
-        label_channels = model.label_channels * len(n_labels)
-        self.first = nn.Conv1d(n_classes, residual, 1)
+        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, model.label_channels) for n in model.labels.values())
+        label_channels = model.label_channels * len(model.labels)
+        self.first = nn.Conv1d(model.n_classes, residual, 1)
         self.filters, self.gates, self.residuals, self.skips = (nn.ModuleList() for _ in range(4))
         self.label_filters, self.label_gates = nn.ModuleList(), nn.ModuleList()
         for dilation in self.dilations:
@@ -52,11 +52,11 @@ class PlainWaveNet(nn.Module):
             self.gates.append(nn.Conv1d(residual, gate, kernel, dilation=dilation))
             self.residuals.append(nn.Conv1d(gate, residual, 1))
             self.skips.append(nn.Conv1d(gate, model.skip_channels, 1))
-            if n_labels:
+            if model.labels:
                 self.label_filters.append(nn.Linear(label_channels, gate, bias=False))
                 self.label_gates.append(nn.Linear(label_channels, gate, bias=False))
         self.head_hidden = nn.Conv1d(model.skip_channels, model.head_channels, 1)
-        self.head_out = nn.Conv1d(model.head_channels, n_classes, 1)
+        self.head_out = nn.Conv1d(model.head_channels, model.n_classes, 1)
 
     def forward(self, codes: Tensor, labels: Sequence[Tensor]) -> Tensor:
         """Shapes: codes (B, T), labels (B,) each -> logits (B, n_classes, T), at t from the codes before t."""
@@ -90,12 +90,13 @@ class Plain:
         self.coder = Coder(store, self.codec)
         torch.manual_seed(self.settings.seed)
         self.device = choose_device("auto")
-        self.model = PlainWaveNet(settings.model, self.codec.n_classes, [len(v) for v in self.labels.values()])
-        self.model.to(self.device)
-        context = 1 + (settings.model.kernel_size - 1) * sum(self.model.dilations)
+        architecture = settings.architecture({name: len(values) for name, values in self.labels.items()})
+        assert isinstance(architecture, WaveNetArchitecture)  # `_check` has seen to it
+        self.model = PlainWaveNet(architecture).to(self.device)
+        context = architecture.receptive_field
         rule = WindowRule(
-            settings.window, context, self.settings.true_starts, self.settings.true_ends, self.settings.label_dropout,
-            self.settings.balance, self.settings.input_noise, self.settings.seed,
+            settings.window, context, self.settings.start_share, self.settings.learn_endings,
+            self.settings.label_dropout, self.settings.balance, self.settings.input_noise, self.settings.seed,
         )  # fmt: skip
         self.windows = Windows(store, self.segments["train"], self.codec, rule, self.labels)
 
@@ -138,16 +139,16 @@ class Plain:
 
 def _check(settings: Recipe) -> None:
     """Stop if a recipe wants what the plain network or its loop does not have."""
-    model, loop = settings.model, settings.training
-    assert isinstance(model, recipe.WaveNetModel), "the recipe is for images"
-    is_plain = model.head == "categorical" and model.activation == "gated" and model.residual and model.dilated
+    model, loop = settings.architecture({}), settings.training
+    assert isinstance(model, WaveNetArchitecture), "the recipe is for images"
+    is_plain = model.head.lists_probabilities and model.activation == "gated" and model.residual and model.dilated
     assert is_plain and not model.dropout and not settings.features, "the recipe's network is no plain WaveNet"
     is_usual = loop.accumulate == 1 and not loop.input_noise and not loop.scheduled_sampling
     assert is_usual, "the recipe's training is not the usual loop"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("setting", nargs="+")
     parser.add_argument("--minutes", type=float, default=5)

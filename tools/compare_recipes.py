@@ -1,6 +1,6 @@
 """Train variants of one recipe for the same time each, and compare their bits per sample on the test split.
 
-    python tools/compare_recipes.py librispeech-small --minutes 4 --out runs/ablations \
+    python -m tools.compare_recipes librispeech-small --minutes 4 --out runs/ablations \
         plain relu:model.activation=relu "no residual:model.residual=false" "no dilation:model.dilated=false"
 
 A variant is NAME:KEY=VALUE,KEY=VALUE. Each first trains for a moment, which tells how many steps fit into the minutes
@@ -28,7 +28,7 @@ SHORT_RUN = ("training.validate_every=1000000", "training.sample_every=1000000",
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("variant", nargs="+")
     parser.add_argument("--minutes", type=float, default=4)
@@ -60,7 +60,7 @@ def steps_within(
     minutes: float, path: Path, settings: Sequence[str], folder: Path, start_from: Path | None = None
 ) -> int:
     """How many steps of a recipe fit into some minutes, by a trial in a folder beside the run's."""
-    is_sound = recipe.load(path, settings).model.kind == "wavenet"
+    is_sound = recipe.load(path, settings).architecture({}).makes == "sound"
     short = [f"training.steps={TRIAL_STEPS}", *(["training.sample_seconds=0.01"] if is_sound else [])]
     trial = recipe.load(path, [*settings, *SHORT_RUN, *short])
     tried = folder.with_name(f"{folder.name}-trial")
@@ -72,7 +72,7 @@ def steps_within(
 
 
 def n_parameters(run: Path) -> int:
-    return checkpoint.measure(checkpoint.load(run)).n_parameters
+    return checkpoint.n_parameters(checkpoint.load(run))
 
 
 def test_bits(run: Path) -> float:

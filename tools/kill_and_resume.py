@@ -1,6 +1,6 @@
 """Train once in peace and once under kill -9 at random moments; the weights must come out byte for byte the same.
 
-    python tools/kill_and_resume.py --steps 300 --kills 10
+    python -m tools.kill_and_resume --steps 300 --kills 10
 
 After every kill the run folder must load. Exits with 0 if all holds.
 """
@@ -26,7 +26,7 @@ training: {steps: STEPS, batch_size: 2, window: 1000, learning_rate: 1.0e-2, val
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the moments of the kills")

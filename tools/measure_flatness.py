@@ -24,7 +24,7 @@ CHUNK = 100_000  # samples between two looks at the memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000_000)
     parser.add_argument("--precision", default="int8x8")
     arguments = parser.parse_args()

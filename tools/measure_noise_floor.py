@@ -1,6 +1,6 @@
 """Measure the noise floor of sounds: what is left in every frequency when the sound there is at its quietest.
 
-    python tools/measure_noise_floor.py recorded.wav 8bit.wav 16bit.wav
+    python -m tools.measure_noise_floor recorded.wav 8bit.wav 16bit.wav
 
 Short spectra (64 ms), but for those 40 dB below the level of the whole sound, where it pauses; in each frequency the
 level that only a tenth of them stays below; the mean of these levels over the frequencies above 100 Hz, in dB of a
@@ -31,7 +31,7 @@ def noise_floor_db(waveform: np.ndarray, rate: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sound", type=Path, nargs="+")
     for path in parser.parse_args().sound:
         waveform, rate = soundfile.read(path)

@@ -1,6 +1,6 @@
 """How true a generated tone is: its frequency in every half second, and what a sine fitted to each 50 ms leaves over.
 
-    python tools/measure_sine.py demo/sine.wav [--recipe recipes/sine.yaml]
+    python -m tools.measure_sine demo/sine.wav [--recipe recipes/sine.yaml]
 
 The same is measured on the recipe's training data, as recorded and as its codec can represent it.
 """

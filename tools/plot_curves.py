@@ -21,7 +21,7 @@ SMOOTHED = 15  # lines of a log, of which the mean is drawn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("run", nargs="+", type=Path)
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ QUIETER = b"-" * 60  # keys: a gain of 0.8 to the power of 60
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--busy-minutes", type=float, default=2)
     parser.add_argument("--precision", default="int8x8")

@@ -1,6 +1,6 @@
 """Prepare a thousand hours and train on them, watching how much memory that takes.
 
-    python tools/thousand_hours.py [--hours 1000] [--folder FOLDER]
+    python -m tools.thousand_hours [--hours 1000] [--folder FOLDER]
 
 The corpus is 100,000 names of a few recordings at 1 kHz (hard links, so that it takes no space); what is prepared from
 it, 7 GB, is real. Prints the resident size of both commands over time: memory of their own, and pages of the mapped
@@ -30,7 +30,7 @@ training: {steps: 3000, batch_size: 4, window: 2000, learning_rate: 5.0e-3, vali
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1000)
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     arguments = parser.parse_args()

@@ -29,6 +29,7 @@ def load(model: str | Path) -> "LoadedModel":
 
     Raises: wavegen.errors.InputError if there is none, or it is damaged; the sentence says which.
 
+    >>> import wavegen
     >>> digits = wavegen.load("digits")
     >>> digits.sample_rate, list(digits.labels)
     (8000, ['digit', 'speaker'])

@@ -7,58 +7,43 @@ the name `wavegen`: a JSON object with the number of the format, the fields of `
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from wavegen import files
+from wavegen import files, migrations
+from wavegen.architectures import Architecture, Head, make_architecture
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
-from wavegen.features.log_mel import LogMel
+from wavegen.features.log_mel import RANGES, LogMel
 from wavegen.sampling import DECODING, Decoding
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2  # 1: see migrations.py
 MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
 PRETRAINED = Path(__file__).parent / "pretrained"
-MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
-RANGES = {  # of the numbers in a description
-    "n_classes": (2, 65536),
-    "step": (0, 10**12),
-    "n_blocks": (1, 1000),
-    "layers_per_block": (1, 20),
-    "residual_channels": (1, 65536),
-    "gate_channels": (1, 65536),
-    "skip_channels": (1, 65536),
-    "head_channels": (1, 65536),
-}
-RANGES_OF_KIND = {
-    "wavenet": {"sample_rate": (1, 1_000_000), "kernel_size": (2, 1024)},
-    "pixelcnn": {"width": (1, 65536), "n_colours": (1, 3), "reach": (1, 99)},
-}
-
-FEATURE_RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}
+MAX_STEPS = 10**12
+SAMPLE_RATES = (1, 1_000_000)  # Hz
 
 
 @dataclass(frozen=True)
 class Description:
     """What a model file says about itself.
 
-    `architecture` holds the keyword arguments of the network's class, `labels` the values each label had in training,
-    `bits` the bits per sample by split, `step` the training step that the weights come from, `corpus_fingerprint` the
-    hash of the prepared corpus, by which `evaluate` knows that its splits are those of the training.
+    `architecture` holds the sizes of the network, `labels` the values each label had in training, `bits` the bits per
+    sample by split, `step` the training step that the weights come from, `corpus_fingerprint` the hash of the prepared
+    corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
     `features` holds the parameters of the frames that condition a vocoder (features.LogMel), empty for none.
     """
 
-    kind: str
-    architecture: Mapping[str, Any]
+    architecture: Architecture
     codec: str
     n_classes: int
     sample_rate: int = 0
@@ -76,15 +61,14 @@ class Description:
     features: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def n_conditions(self) -> int:
-        """Layers that labels reach: of a PixelCNN those of both stacks, `above` first."""
-        n_layers: int = self.architecture["n_blocks"] * self.architecture["layers_per_block"]
-        return 2 * n_layers if self.kind == "pixelcnn" else n_layers
+    def kind(self) -> str:
+        """The name of the network's family."""
+        return self.architecture.kind
 
     @property
-    def head(self) -> str:
-        """The kind of the network's head (models/heads.py)."""
-        return str(self.architecture.get("head", "categorical"))
+    def head(self) -> Head:
+        """What the network says of the next code."""
+        return self.architecture.head
 
     def make_codec(self) -> Codec:
         return make_codec(self.codec, self.n_classes)
@@ -129,7 +113,9 @@ class Checkpoint:
 
 def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
     """Write a model file; it appears whole or not at all."""
-    metadata = {"wavegen": json.dumps({"format": MODEL_FORMAT, **asdict(description), "recipe": recipe})}
+    facts = {one.name: getattr(description, one.name) for one in fields(Description) if one.name != "architecture"}
+    network = {"kind": description.kind, "architecture": description.architecture.values()}
+    metadata = {"wavegen": json.dumps({"format": MODEL_FORMAT, **network, **facts, "recipe": recipe})}
     contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     files.write(path, serialise(contiguous, metadata))
 
@@ -161,6 +147,10 @@ def load(model: Path) -> Checkpoint:
     """Read a model file, or the model of a run folder.
 
     Raises: InputError if it is missing, damaged, of another program, or of a newer format; the sentence says which.
+
+    >>> digits = load(Path("digits"))
+    >>> digits.description.sample_rate, digits.description.corpus
+    (8000, 'digits')
     """
     path = find(model)
     try:
@@ -180,155 +170,120 @@ def load(model: Path) -> Checkpoint:
                 f"{path} has model format {found}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
             )
         recipe = values.pop("recipe")
-        known = {one.name for one in fields(Description)}
-        description = Description(**{key: value for key, value in values.items() if key in known})
+        if found < MODEL_FORMAT:
+            values, weights = migrations.description_of_format_1(values), migrations.rename_tensors(weights)
+        facts = {one.name: values[one.name] for one in fields(Description) if one.name in values}
+        kind, sizes = values["kind"], facts.pop("architecture")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
     if not isinstance(recipe, str):
         raise InputError(f"{path} has damaged metadata; expected its recipe as text, found {type(recipe).__name__}")
-    if found_fault := fault(description, weights):
-        raise InputError(f"{path} describes what cannot be: {found_fault}")
+    try:
+        description = Description(make_architecture(kind, sizes), **facts)
+        validate(description, weights)
+    except InputError as error:
+        raise InputError(f"{path} describes what cannot be: {error}") from error
     return Checkpoint(description, weights, recipe, path)
 
 
-class Size(NamedTuple):
-    """How large a network is, and what a sample of it costs."""
-
-    n_parameters: int
-    receptive_field: int
-    multiply_adds: int
+def n_parameters(checkpoint: Checkpoint) -> int:
+    """Numbers that a network has learnt."""
+    return sum(weight.size for weight in checkpoint.weights.values())
 
 
-def measure(checkpoint: Checkpoint) -> Size:
-    """Sizes of a network: parameters, receptive field in codes, multiply-adds per generated code.
+def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Look at what a model file says, before anything of such sizes is made.
 
-    Every matrix costs one multiply-add per weight and code (those above an image's row, per pixel); embeddings are
-    looked up, and conditions are projected once per change, so neither counts.
+    Raises: InputError for what contradicts itself, or is more than a model may have.
     """
-    shape = checkpoint.description.architecture
-    per_block = 2 ** shape["layers_per_block"] - 1 if shape.get("dilated", True) else shape["layers_per_block"]
-    dilations = shape["n_blocks"] * per_block
-    is_image = checkpoint.description.kind == "pixelcnn"
-    matrices = {name: weight.size for name, weight in checkpoint.weights.items() if weight.ndim > 1}
-    free = (
-        "embed.",
-        "row.embed.",
-        "labels.",
-        "project_labels.",
-        "row_place",
-        "column_place",
-        "colour",
-        "frame_network.",
-    )
-    above = sum(size for name, size in matrices.items() if name.startswith(("above.", "enter.")))
-    by_code = sum(size for name, size in matrices.items() if not name.startswith((*free, "above.", "enter.")))
-    return Size(
-        n_parameters=sum(weight.size for weight in checkpoint.weights.values()),
-        receptive_field=(dilations + 2) * shape["width"] * shape["n_colours"]
-        if is_image
-        else 1 + (shape["kernel_size"] - 1) * dilations,
-        multiply_adds=by_code + above // shape.get("n_colours", 1),
-    )
+    architecture = description.architecture
+    _check_labels(description)
+    architecture.check()
+    if description.n_classes != architecture.n_classes:
+        raise InputError(f"the codec has n_classes {description.n_classes}, the network {architecture.n_classes}")
+    _check_format(description)
+    _check_texts_and_numbers(description)
+    _check_features(description)
+    architecture.check_tensors(weights)
+    for name, weight in weights.items():
+        if weight.dtype.kind != "f":
+            raise InputError(f"the tensor {name} holds {weight.dtype}, expected floating point numbers")
+        if not np.isfinite(weight).all():
+            raise InputError(f"the tensor {name} holds NaN or infinity")
 
 
-def fault(described: Description, weights: Mapping[str, NDArray[Any]]) -> str | None:
-    """What contradicts itself in a model file, or is more than one may hold, before anything of such sizes is made."""
-    shape = described.architecture
-    if not isinstance(shape, dict):
-        return f"its architecture is {type(shape).__name__}, expected a mapping"
-    if not isinstance(described.kind, str):
-        return "its kind is no text"
-    if described.kind not in RANGES_OF_KIND:
-        return f"unknown kind of model {described.kind!r}; this wavegen knows {', '.join(RANGES_OF_KIND)}"
-    if described.kind == "wavenet" and described.shape:
-        return f"it makes sound, and its shape is {described.shape}"
-    numbers = {**shape, "sample_rate": described.sample_rate, "step": described.step}
-    for name, (lowest, highest) in {**RANGES, **RANGES_OF_KIND[described.kind]}.items():
-        value = numbers.get(name)
-        if type(value) is not int or not lowest <= value <= highest:
-            return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
-    unit = shape.get("mean_unit", 1.0)
-    if not isinstance(unit, float) or not 0 < unit <= 1:
-        return f"mean_unit is {unit!r}, expected a number above 0 and at most 1"
-    if described.n_classes != shape["n_classes"]:
-        return f"the codec has n_classes {described.n_classes}, the network {shape['n_classes']}"
-    if not isinstance(described.shape, list):
-        return f"its shape is {described.shape!r}, expected height, width and colours"
-    width = shape.get("width", 1)
-    if described.kind == "pixelcnn" and described.shape[1:] != [width, shape["n_colours"]]:
-        return f"its shape is {described.shape}, and the network's rows have {width} x {shape['n_colours']} codes"
-    if described.kind == "pixelcnn" and not (type(described.shape[0]) is int and 0 < described.shape[0] <= 65536):
-        return f"the height of its images is {described.shape[0]!r}, expected an integer from 1 to 65,536"
-    if described.kind == "pixelcnn" and shape.get("height") not in (None, described.shape[0]):
-        return f"the network knows the places of images {shape['height']!r} high, and its shape is {described.shape}"
-    if described.kind == "pixelcnn" and "kernel_size" in shape:
-        return f"kernel_size is {shape['kernel_size']!r}, and the kernels of a pixelcnn are 2 rows of `reach` pixels"
-    remembered = (shape.get("kernel_size", 2) - 1) * shape["n_blocks"] * 2 ** shape["layers_per_block"] * width
-    if remembered * shape["residual_channels"] > MAX_REMEMBERED:
-        return f"a stream would have to remember {remembered:,} x {shape['residual_channels']:,} numbers"
-    for name in ("codec", "corpus", "corpus_fingerprint", "credit", "about"):
-        if not isinstance(getattr(described, name), str):
-            return f"its {name} is no text"
-    for name, what in (("bits", "split"), ("precision_costs", "precision")):
-        by_name = getattr(described, name)
-        if not isinstance(by_name, dict) or not all(isinstance(bits, int | float) for bits in by_name.values()):
-            return f"its {name} are no numbers by {what}"
-    if not isinstance(described.decoding, dict) or set(described.decoding) - set(DECODING):
-        return f"its decoding is {described.decoding}, expected {', '.join(DECODING)}"
-    can_be_none = {one.name for one in fields(Decoding) if one.default is None}
-    for name, value in described.decoding.items():
-        if type(value) not in (int, float) and not (value is None and name in can_be_none):
-            return f"its decoding is {described.decoding}, expected numbers"
-    if not (described.label_dropout is None or type(described.label_dropout) in (int, float)):
-        return f"its label_dropout is {described.label_dropout!r}, expected a number"
-    if of_features := _fault_of_features(described):
-        return of_features
-    labels = described.labels
+def _check_integer(name: str, value: Any, lowest: int, highest: int) -> None:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise InputError(f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}")
+
+
+def _check_labels(description: Description) -> None:
+    labels, known = description.labels, description.architecture.labels
     if not isinstance(labels, dict) or not all(
         isinstance(values, list) and all(isinstance(value, str) for value in values) for values in labels.values()
     ):
-        return "its labels are no lists of values by name"
-    if shape.get("labels", {}) != {name: len(values) for name, values in labels.items()}:
-        return f"the network has labels {shape.get('labels')}, the description {', '.join(labels) or 'none'}"
-    n_layers = described.n_conditions
-    n_found = sum(name.endswith(".conv.weight") for name in weights)
-    if n_found != n_layers:
-        return f"{shape['n_blocks']} x {shape['layers_per_block']} layers, but the weights of {n_found}"
-    for name, weight in weights.items():
-        if weight.dtype.kind != "f":
-            return f"the tensor {name} holds {weight.dtype}, expected floating point numbers"
-        if not np.isfinite(weight).all():
-            return f"the tensor {name} holds NaN or infinity"
-    return None
+        raise InputError("its labels are no lists of values by name")
+    if known != {name: len(values) for name, values in labels.items()}:
+        raise InputError(f"the network has labels {known}, the description {', '.join(labels) or 'none'}")
 
 
-def _fault_of_features(described: Description) -> str | None:
-    """What is wrong with the frames that condition it, if any do."""
-    features, shape = described.features, described.architecture
+def _check_format(description: Description) -> None:
+    """Whether the network makes what the description says: sound of a rate, or images of a shape."""
+    shape, architecture = description.shape, description.architecture
+    if not isinstance(shape, list):
+        raise InputError(f"its shape is {shape!r}, expected height, width and colours")
+    if architecture.makes == "sound":
+        _check_integer("sample_rate", description.sample_rate, *SAMPLE_RATES)
+        if shape:
+            raise InputError(f"it makes sound, and its shape is {shape}")
+    elif shape != architecture.shape:
+        raise InputError(f"its shape is {shape}, and the network's images have {architecture.shape}")
+
+
+def _check_texts_and_numbers(description: Description) -> None:
+    _check_integer("step", description.step, 0, MAX_STEPS)
+    for name in ("codec", "corpus", "corpus_fingerprint", "credit", "about"):
+        if not isinstance(getattr(description, name), str):
+            raise InputError(f"its {name} is no text")
+    for name, what in (("bits", "split"), ("precision_costs", "precision")):
+        by_name = getattr(description, name)
+        if not isinstance(by_name, dict) or not all(isinstance(bits, int | float) for bits in by_name.values()):
+            raise InputError(f"its {name} are no numbers by {what}")
+    decoding, dropout = description.decoding, description.label_dropout
+    if not isinstance(decoding, dict) or set(decoding) - set(DECODING):
+        raise InputError(f"its decoding is {decoding}, expected {', '.join(DECODING)}")
+    can_be_none = {one.name for one in fields(Decoding) if one.default is None}
+    for name, value in decoding.items():
+        if type(value) not in (int, float) and not (value is None and name in can_be_none):
+            raise InputError(f"its decoding is {decoding}, expected numbers")
+    if not (dropout is None or type(dropout) in (int, float)):
+        raise InputError(f"its label_dropout is {dropout!r}, expected a number")
+
+
+def _check_features(description: Description) -> None:
+    """Whether the frames that condition the network are those that it reads."""
+    features, frames = description.features, description.architecture.frames
     if not isinstance(features, dict):
-        return f"its features are {type(features).__name__}, expected a mapping"
-    n_features = shape.get("n_features", 0)
+        raise InputError(f"its features are {type(features).__name__}, expected a mapping")
     if not features:
-        return f"the network reads {n_features} features, the description has none" if n_features else None
-    for name, (lowest, highest) in FEATURE_RANGES.items():
-        value = features.get(name)
-        if type(value) is not int or not lowest <= value <= highest:
-            return f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}"
-    for name in ("frame_channels", "look_ahead"):
-        if type(shape.get(name)) is not int or not 0 <= shape[name] <= 65536:
-            return f"{name} is {shape.get(name)!r}, expected an integer from 0 to 65,536"
-    low, high, half = features.get("f_min", 0), features.get("f_max"), described.sample_rate / 2
+        if frames is not None:
+            raise InputError(f"the network reads {frames.n_features} features, the description has none")
+        return
+    for name, (lowest, highest) in RANGES.items():
+        _check_integer(name, features.get(name), lowest, highest)
+    low, high, half = features.get("f_min", 0), features.get("f_max"), description.sample_rate / 2
     high = half if high is None else high
     if not all(type(value) in (int, float) for value in (low, high)) or not 0 <= low < high <= half:
-        return f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}"
-    if (n_features, shape.get("hop")) != (features["n_mels"], features["hop"]):
-        return (
-            f"the network reads {n_features} features every {shape.get('hop')} samples, "
+        raise InputError(f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}")
+    if frames is None:
+        raise InputError(f"the description has {features['n_mels']} features, and the network reads none")
+    if (frames.n_features, frames.hop) != (features["n_mels"], features["hop"]):
+        raise InputError(
+            f"the network reads {frames.n_features} features every {frames.hop} samples, "
             f"the description says {features['n_mels']} every {features['hop']}"
         )
-    return None
 
 
 def _what_it_is(path: Path) -> str:

@@ -88,6 +88,13 @@ class MuLaw:
     (WaveNet, arXiv:1609.03499, section 2.2; after ITU-T G.711.)
 
     Raises: InputError if n_classes lies outside that range.
+
+    >>> codec = MuLaw(n_classes=256)
+    >>> codes = codec.encode([-1.0, 0.0, 0.01, 1.0])
+    >>> codes.tolist()
+    [0, 128, 157, 255]
+    >>> codec.decode(codes).round(2)
+    array([-1.  ,  0.  ,  0.01,  1.  ], dtype=float32)
     """
 
     n_classes: int

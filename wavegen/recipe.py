@@ -1,22 +1,49 @@
 """What a recipe is: one YAML file with everything needed to repeat a result.
 
-The models below are the schema, and their field descriptions the reference. Loading is strict: an unknown, missing or
+The classes below are the schema, and their field descriptions the reference; the keys of the section `model` are the
+fields of the families in architectures.py. Loading is strict: an unknown, missing or
 wrong key stops it with the file, the key, and the nearest known one.
 """
 
 import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import MISSING
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Union, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
+from wavegen import migrations
+from wavegen.architectures import (
+    FAMILIES,
+    HEADS,
+    Architecture,
+    CategoricalHead,
+    Head,
+    Sized,
+    make_architecture,
+    sized_fields,
+)
 from wavegen.errors import InputError
-from wavegen.features.log_mel import LogMel
+from wavegen.features.log_mel import RANGES, LogMel
 from wavegen.sampling import MAX_GUIDANCE
 
+logger = logging.getLogger(__name__)
+
 # Keys of the training section.
-SOUND_ONLY = ("window", "true_starts", "true_ends", "validation_seconds", "sample_seconds")
+SOUND_ONLY = ("window", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
 IMAGES_ONLY = ("validation_images",)
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
@@ -33,9 +60,11 @@ class Section(BaseModel):
 class LogMelFeatures(Section):
     """Log-mel frames (features.py) that condition the network: it learns to make the sound that they were taken of."""
 
-    n_mels: int = Field(80, ge=1, le=512, description="bands")
-    hop: int = Field(200, ge=1, le=65536, description="samples from a frame to the next")
-    n_fft: int = Field(1024, ge=16, le=65536, description="samples that a frame is made of")
+    n_mels: int = Field(80, ge=RANGES["n_mels"][0], le=RANGES["n_mels"][1], description="bands")
+    hop: int = Field(200, ge=RANGES["hop"][0], le=RANGES["hop"][1], description="samples from a frame to the next")
+    n_fft: int = Field(
+        1024, ge=RANGES["n_fft"][0], le=RANGES["n_fft"][1], description="samples that a frame is made of"
+    )
     f_min: float = Field(0, ge=0, description="Hz, where the lowest band begins")
     f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
 
@@ -202,53 +231,54 @@ Data = Annotated[
 
 
 class ModelSizes(Section):
-    """What every network has in common."""
+    """The network: the family, its sizes, and those of its head; `model_section` has the keys of one family."""
 
-    n_blocks: PositiveInt = Field(description="how often the dilations 1, 2, 4, ... repeat")
-    layers_per_block: int = Field(gt=0, le=20, description="dilations in a block; the last is 2^(this - 1)")
-    residual_channels: PositiveInt = Field(description="channels between the layers")
-    gate_channels: PositiveInt = Field(description="channels of the gated activation inside a layer")
-    skip_channels: PositiveInt = Field(description="channels of the sum over layers")
-    head_channels: PositiveInt = Field(description="channels of the hidden layer behind the sum")
-    activation: Literal["gated", "relu"] = Field("gated", description="tanh * sigmoid, or a plain ReLU")
-    dropout: Share = Field(0.0, description="share of a layer's activations that training zeroes, against overfitting")
-    label_channels: PositiveInt = Field(16, description="size of each label's embedding")
-    head: Literal["categorical", "logistic-mixture"] = Field(
-        "categorical",
-        description="what the network says of the next code: a probability for each, or a mixture of logistic "
-        "distributions, for so many classes that most are rarely seen (codec linear, n_classes 65536: 16-bit sound)",
+    kind: str
+    head: str
+
+
+def model_section(kind: str) -> type[ModelSizes]:
+    """The schema of a family's sizes, from its dataclass (architectures.py) and those of all heads."""
+    family: Any = FAMILIES[kind]
+    return _model_section(kind, family, tuple(HEADS.values()))
+
+
+@cache
+def _model_section(kind: str, family: Any, heads: tuple[Any, ...]) -> type[ModelSizes]:
+    """The families and heads of now, because a table may have grown since the last call."""
+    of_heads = {one.name: one for head in heads for one in sized_fields(head)}
+    stated = [one for one in (*sized_fields(family), *of_heads.values()) if not one.size.is_from_corpus]
+    keys: dict[str, Any] = {
+        "kind": (Literal[kind], ...),
+        **{one.name: _key(one) for one in stated},
+        "head": (
+            Literal[tuple(head.kind for head in heads)],
+            Field(
+                CategoricalHead.kind,
+                description="what the network says of the next code: a probability for each, or a mixture of logistic "
+                "distributions, for so many classes that most are rarely seen (codec linear, n_classes 65536: 16-bit "
+                "sound)",
+            ),
+        ),
+    }
+    section: type[ModelSizes] = create_model(
+        f"{family.__name__}Sizes", __base__=ModelSizes, __doc__=family.__doc__, **keys
     )
-    n_mixtures: PositiveInt = Field(10, description="distributions in the mixture")
+    return section
 
 
-class WaveNetModel(ModelSizes):
-    """Sizes of a WaveNet (models/wavenet.py), which makes sound."""
+def _key(one: Sized) -> Any:
+    """A field of a dataclass as pydantic has it: the type, and the default with bounds and description."""
 
-    kind: Literal["wavenet"]
-    kernel_size: int = Field(2, ge=2, description="taps of each convolution")
-    residual: bool = Field(True, description="false: layers without the connection around them")
-    dilated: bool = Field(True, description="false: every dilation is 1")
-    frame_channels: PositiveInt = Field(64, description="channels of the network over data.features")
-    look_ahead: int = Field(2, ge=0, le=64, description="frames of data.features that it sees to either side of one")
+    def check_odd(value: int) -> int:
+        if one.size.odd is not None and value % 2 == 0:
+            raise ValueError(f"model.{one.name} is {value}; expected an odd number: {one.size.odd}")
+        return value
 
-
-class PixelCNNModel(ModelSizes):
-    """Sizes of a PixelCNN (models/pixelcnn.py), which draws images."""
-
-    kind: Literal["pixelcnn"]
-    reach: int = Field(3, ge=1, description="pixels of the row above that a layer sees, an odd number")
-
-    places: bool = Field(False, description="a pixel's row and column are inputs: for images that are all framed alike")
-
-    @field_validator("reach")
-    @classmethod
-    def _is_odd(cls, reach: int) -> int:
-        if reach % 2 == 0:
-            raise ValueError(f"model.reach is {reach}; expected an odd number: the pixel above, as many on each side")
-        return reach
-
-
-MODELS: dict[str, type[ModelSizes]] = {"wavenet": WaveNetModel, "pixelcnn": PixelCNNModel}
+    default: Any = ... if one.default is MISSING else one.default
+    bounds: dict[str, Any] = one.size.bounds
+    annotation = one.type if one.size.odd is None else Annotated[one.type, AfterValidator(check_odd)]
+    return annotation, Field(default, description=one.size.meaning, **bounds)
 
 
 class Training(Section):
@@ -260,14 +290,14 @@ class Training(Section):
     window: PositiveInt | None = Field(
         None, description="samples per window; must exceed the receptive field (an image is always a window of its own)"
     )
-    true_starts: float = Field(
+    start_share: float = Field(
         0.1,
         ge=0,
         le=1,
         description="share of windows that begin where a recording begins, with nothing before; the others begin "
         "with a receptive field of context that counts for nothing",
     )
-    true_ends: bool = Field(
+    learn_endings: bool = Field(
         False,
         description="silence follows the end of a recording, as far as the window reaches, and counts: so the network "
         "learns to end words, calls or notes",
@@ -337,10 +367,10 @@ class DecodingDefaults(Section):
 
 
 class Recipe(Section):
-    """Everything needed to repeat a result, and nothing else."""
+    """Everything needed to repeat a result, and nothing else. `recipe_schema` knows the keys of every family."""
 
     data: Data = Field(description="the corpus; see above")
-    model: WaveNetModel | PixelCNNModel = Field(discriminator="kind", description="the network; see above")
+    model: SerializeAsAny[ModelSizes] = Field(description="the network; see above")
     training: Training = Field(description="the training; see above")
     decoding: DecodingDefaults = Field(DecodingDefaults(), description="how codes are drawn; see above")
     about: str = Field("", description="what comes out, in one line; travels with the model")
@@ -349,9 +379,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _head_fits_codes(self) -> "Recipe":
         n = self.data.n_classes
-        if n > MAX_CATEGORICAL and self.model.head == "categorical":
+        if n > MAX_CATEGORICAL and self.head.lists_probabilities:
+            others = " or ".join(head.kind for head in HEADS.values() if not head.lists_probabilities)
             raise ValueError(
-                f"data.n_classes is {n:,}; beyond {MAX_CATEGORICAL:,} take model.head: logistic-mixture, "
+                f"data.n_classes is {n:,}; beyond {MAX_CATEGORICAL:,} take model.head: {others}, "
                 "because a probability for each would not fit into memory"
             )
         if n > MAX_CATEGORICAL and self.data.codec != "linear":
@@ -363,9 +394,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
         is_sound = isinstance(self.data, AudioData)
-        wanted = "wavenet" if is_sound else "pixelcnn"
-        if self.model.kind != wanted:
-            raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {wanted}")
+        fitting = [family.kind for family in FAMILIES.values() if (family.makes == "sound") == is_sound]
+        if self.model.kind not in fitting:
+            needed = " or ".join(fitting)
+            raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {needed}")
+        if self.features and not FAMILIES[self.model.kind].reads_frames:
+            raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
         if is_sound and self.training.window is None:
             raise ValueError("the key 'training.window' is missing")
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
@@ -373,26 +407,31 @@ class Recipe(Section):
                 raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
         if self.decoding.guidance != 1:
             has_labels = getattr(self.data, "labels", None) or getattr(self.data, "labels_from_folders", None)
-            if not has_labels or not self.training.label_dropout or self.model.head != "categorical":
+            if not has_labels or not self.training.label_dropout or not self.head.lists_probabilities:
                 raise ValueError(
                     f"decoding.guidance is {self.decoding.guidance:g}; but for 1 it needs labels, "
                     "training.label_dropout above 0, and model.head: categorical"
                 )
-        if self.training.true_ends and getattr(self.data, "split", "") == "time":
-            raise ValueError("training.true_ends needs whole recordings, and data.split is time; leave it out")
+        if self.training.learn_endings and getattr(self.data, "split", "") == "time":
+            raise ValueError("training.learn_endings needs whole recordings, and data.split is time; leave it out")
         return self
 
-    def architecture(self, labels: dict[str, int]) -> dict[str, Any]:
-        """The keyword arguments of the network's class; `labels` are their numbers of values."""
-        sizes = {**self.model.model_dump(exclude={"kind"}), "n_classes": self.data.n_classes, "labels": labels}
+    @property
+    def head(self) -> type[Head]:
+        """What the network says of the next code."""
+        return HEADS[self.model.head]
+
+    def architecture(self, labels: Mapping[str, int], mean_scale: float = 1.0) -> Architecture:
+        """The sizes of the network; `labels` are their numbers of values, and `mean_scale` is for a relative head."""
+        facts: dict[str, Any] = {"n_classes": self.data.n_classes, "mean_scale": mean_scale}
         if isinstance(self.data, ImageData):
-            height, width, n_colours = self.data.shape
-            sizes.update(width=width, n_colours=n_colours, height=height if sizes.pop("places") else None)
-        elif self.data.features is None:
-            del sizes["frame_channels"], sizes["look_ahead"]
-        else:
-            sizes.update(n_features=self.data.features.n_mels, hop=self.data.features.hop)
-        return sizes
+            facts.update(zip(("height", "width", "n_colours"), self.data.shape, strict=True))
+        elif self.data.features is not None:
+            facts.update(n_features=self.data.features.n_mels, hop=self.data.features.hop)
+        known = {**self.model.model_dump(exclude={"kind", "head"}), **facts}
+        sizes = [*sized_fields(FAMILIES[self.model.kind]), *sized_fields(self.head)]
+        chosen = {one.name: known[one.name] for one in sizes if one.name in known}
+        return make_architecture(self.model.kind, {**chosen, "head": self.model.head, "labels": dict(labels)})
 
     @property
     def features(self) -> dict[str, Any]:
@@ -420,6 +459,18 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def recipe_schema() -> type[Recipe]:
+    """The schema of a whole recipe, with the families and heads that there are."""
+    return _recipe_schema(tuple(map(model_section, FAMILIES)))
+
+
+@cache
+def _recipe_schema(sections: tuple[Any, ...]) -> type[Recipe]:
+    choice: Any = Union[sections]  # noqa: UP007 - of what is known only now
+    model: Any = (Annotated[choice, Field(discriminator="kind", description="the network; see above")], ...)
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, model=model)
+
+
 class _StrictLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice, where PyYAML silently keeps the last."""
 
@@ -435,6 +486,11 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file and apply `--set` overrides such as "training.steps=100".
 
     Raises: InputError naming the file, the key and the nearest known key, or where the YAML breaks.
+
+    >>> from wavegen import recipes
+    >>> sine = load(recipes.find("sine"), ["training.steps=100"])
+    >>> sine.data.sample_rate, sine.training.steps
+    (16000, 100)
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -450,8 +506,10 @@ def parse(text: str, name: str, overrides: list[str] | None = None) -> Recipe:
         raise InputError(f"{name} holds {type(values).__name__}; expected a mapping with data, model and training")
     for override in overrides or []:
         _override(values, override)
+    for remark in migrations.rename_recipe_keys(values):
+        logger.info(f"{name}: {remark}")
     try:
-        return Recipe.model_validate(values)
+        return recipe_schema().model_validate(values)
     except ValidationError as error:
         raise InputError(f"{name}: {_explain(error)}") from error
 
@@ -485,7 +543,7 @@ def _explain(error: ValidationError) -> str:
     """The first fault of a recipe as one sentence."""
     fault = error.errors()[0]
     location = [str(part) for part in fault["loc"]]
-    is_chosen = len(location) > 1 and location[0] in ("data", "model") and location[1] in (*CORPORA, *MODELS)
+    is_chosen = len(location) > 1 and location[0] in ("data", "model") and location[1] in (*CORPORA, *FAMILIES)
     path = location[:1] + location[2:] if is_chosen else location  # pydantic names what was chosen as a level
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
@@ -496,7 +554,7 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"the key {key!r} is missing"
     if fault["type"].startswith("union_tag"):
-        tag, known = ("kind", list(MODELS)) if key == "model" else ("corpus", list(CORPORA))
+        tag, known = ("kind", list(FAMILIES)) if key == "model" else ("corpus", list(CORPORA))
         found = (
             f"{key}.{tag} is {fault['ctx']['tag']!r}" if "tag" in fault["ctx"] else f"the key '{key}.{tag}' is missing"
         )
@@ -508,9 +566,13 @@ def _explain(error: ValidationError) -> str:
 
 def _section_at(location: list[str]) -> type[BaseModel]:
     """The schema at a location such as ["data", "sine"] or ["training"]."""
-    section: type[BaseModel] = Recipe
+    section: type[BaseModel] = recipe_schema()
     for part in location:
-        annotation = CORPORA.get(part) or MODELS.get(part) or section.model_fields[part].annotation
+        annotation = (
+            CORPORA.get(part)
+            or (model_section(part) if part in FAMILIES else None)
+            or section.model_fields[part].annotation
+        )
         for choice in (annotation, *get_args(annotation)):  # an optional section is a union with None
             if isinstance(choice, type) and issubclass(choice, BaseModel):
                 section = choice
@@ -523,8 +585,8 @@ def sections() -> dict[str, type[BaseModel]]:
     return {
         **corpora,
         "data.features": LogMelFeatures,
-        **{f"model, kind: {name}": section for name, section in MODELS.items()},
+        **{f"model, kind: {kind}": model_section(kind) for kind in FAMILIES},
         "training": Training,
         "decoding": DecodingDefaults,
-        "the whole": Recipe,
+        "the whole": recipe_schema(),
     }

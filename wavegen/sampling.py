@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Head, LogisticMixtureHead
 from wavegen.errors import InputError
 
 MAX_TOP_K = 2**31 - 1
@@ -46,6 +47,11 @@ def uniform_rows(seed: int, stream: int, step: int, n: int, n_draws: int) -> NDA
     block size, the batch, the engine or what was drawn before.
 
     Raises: InputError if seed or stream lies outside [0, 2**64).
+
+    >>> uniforms(seed=0, stream=0, step=0, n=3).shape
+    (3,)
+    >>> bool((uniforms(0, 0, step=0, n=100)[40:] == uniforms(0, 0, step=40, n=60)).all())
+    True
     """
     check_seed(seed)
     check_seed(stream, "stream")
@@ -105,14 +111,14 @@ class Decoding:
         """Whether labels count for more, or less, than they learnt to."""
         return self.guidance != 1
 
-    def check_head(self, head: str) -> None:
-        """Raises: InputError for what a head of this kind does not have: a mixture lists no probabilities."""
-        if head == "categorical":
+    def check_head(self, head: Head) -> None:
+        """Raises: InputError for what needs a probability for each code, if the head lists none."""
+        if head.lists_probabilities:
             return
         if self.top_k is not None or self.top_p is not None:
-            raise InputError(f"top_k and top_p need a categorical head; this model has a {head} head")
+            raise InputError(f"top_k and top_p need a categorical head; this model has a {head.kind} head")
         if self.is_guided:
-            raise InputError(f"guidance needs a categorical head; this model has a {head} head")
+            raise InputError(f"guidance needs a categorical head; this model has a {head.kind} head")
 
 
 DECODING = tuple(one.name for one in fields(Decoding))
@@ -123,6 +129,12 @@ def probabilities(logits: NDArray[np.floating], decoding: Decoding) -> NDArray[n
     """The distribution that a draw follows, in float64.
 
     Shapes: logits (..., n_classes) -> (..., n_classes), each sum 1.
+
+    >>> logits = np.log([0.5, 0.25, 0.15, 0.1])
+    >>> probabilities(logits, Decoding(temperature=0.5)).round(3).tolist()
+    [0.725, 0.181, 0.065, 0.029]
+    >>> probabilities(logits, Decoding(top_p=0.7)).round(3).tolist()
+    [0.667, 0.333, 0.0, 0.0]
     """
     scaled = np.asarray(logits, dtype=np.float64)
     if decoding.temperature == 0:
@@ -195,7 +207,7 @@ def draw_logistic_mixture(
     """
     each = [decoding] * len(parameters) if isinstance(decoding, Decoding) else list(decoding)
     for one in each:
-        one.check_head("logistic-mixture")
+        one.check_head(LogisticMixtureHead())
     logits, means, log_scales = np.split(np.asarray(parameters, dtype=np.float64), 3, axis=-1)
     per_code = 2 / (n_classes - 1)
     means = (means + 1) / per_code

@@ -25,6 +25,7 @@ from wavegen.cli.render import write_each
 from wavegen.cli.terminal import library_on_stderr
 from wavegen.doctor import machine
 from wavegen.engines import ENGINES, n_at_once
+from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 from wavegen.progress import bar
 
@@ -123,7 +124,7 @@ def test_more_sounds_than_the_engine_makes_at_once_are_made_in_turn(tiny_run, tm
 
 def test_those_at_once_are_about_equally_many_each_time(monkeypatch):
     monkeypatch.setitem(ENGINES, "reference", ENGINES["reference"]._replace(n_at_once=lambda: 16))
-    assert [n_at_once("reference", "auto", n) for n in (0, 1, 16, 17, 100)] == [1, 1, 16, 9, 15]
+    assert [n_at_once(EngineOptions("reference"), n) for n in (0, 1, 16, 17, 100)] == [1, 1, 16, 9, 15]
 
 
 def test_ctrl_c_keeps_the_sounds_that_are_complete(tmp_path, capsys):

@@ -3,7 +3,7 @@ import pytest
 
 from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
-from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, rms_step
+from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, excerpt, rms_step
 from wavegen.errors import InputError
 from wavegen.features.log_mel import SILENT, LogMel
 
@@ -25,8 +25,8 @@ def windows(opened: store.Store, segments: list[Segment] | None = None, labels=N
     values = {
         "window": 50,
         "context": CONTEXT,
-        "true_starts": 0.3,
-        "true_ends": False,
+        "start_share": 0.3,
+        "learn_endings": False,
         "label_dropout": 0.0,
         "balance": False,
         "input_noise": 0.0,
@@ -82,23 +82,23 @@ def test_a_window_counts_from_the_start_of_a_recording_or_behind_its_context():
             assert counted[:CONTEXT].any() == (int(offset) == 0)
 
 
-@pytest.mark.parametrize("true_ends", [False, True])
-def test_silence_behind_a_recording_counts_if_that_is_asked_for(true_ends):
-    batch = windows(ramp_store(30), true_ends=true_ends).batch(0, 2)
+@pytest.mark.parametrize("learn_endings", [False, True])
+def test_silence_behind_a_recording_counts_if_that_is_asked_for(learn_endings):
+    batch = windows(ramp_store(30), learn_endings=learn_endings).batch(0, 2)
     assert (batch.codes[:, 30:] == CODEC.silence).all()
     assert batch.counted[:, :30].all()
-    assert (batch.counted[:, 30:] == true_ends).all()
+    assert (batch.counted[:, 30:] == learn_endings).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_share_of_true_starts_is_the_one_asked_for(share):
-    made = windows(ramp_store(5000, 5000), true_starts=share)
+def test_the_share_of_start_share_is_the_one_asked_for(share):
+    made = windows(ramp_store(5000, 5000), start_share=share)
     starts = [origin.endswith(" sample 0") for step in range(100) for origin in made.batch(step, 4).origins]
     assert abs(np.mean(starts) - share) < 0.08  # 400 draws: three standard deviations of a fair coin
 
 
 def test_samples_are_chosen_evenly_from_long_and_short_recordings():
-    made = windows(ramp_store(1000, 9000), true_starts=0.0)
+    made = windows(ramp_store(1000, 9000), start_share=0.0)
     names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
     assert abs(np.mean([name.endswith("0001") for name in names]) - 0.9) < 0.03
 
@@ -106,7 +106,7 @@ def test_samples_are_chosen_evenly_from_long_and_short_recordings():
 def test_balanced_windows_come_from_every_group_equally_often():
     opened = ramp_store(1000, 8000, 1000)
     segments = [s._replace(group=group) for s, group in zip(segments_of(opened), ("a", "b", "b"), strict=True)]
-    made = windows(opened, segments, true_starts=0.1, balance=True)
+    made = windows(opened, segments, start_share=0.1, balance=True)
     names = [origin.split()[0] for step in range(250) for origin in made.batch(step, 4).origins]
     assert abs(np.mean([name.endswith("0000") for name in names]) - 0.5) < 0.05
 
@@ -198,3 +198,17 @@ def test_windows_with_frames_begin_at_a_frame():
     np.testing.assert_array_equal(batch.frames, framer.frames(chosen, 50))
     coder = Coder(opened, CODEC)
     np.testing.assert_array_equal(batch.codes[3], coder.codes(chosen[3][0].start + chosen[3][1], 50))
+
+
+def test_an_excerpt_takes_whole_recordings_evenly_or_the_beginning_of_a_long_one():
+    def make(n: int, at_start: bool = True) -> Segment:
+        return Segment(f"{n}", 0, n, {}, at_start)
+
+    many = [make(100) for _ in range(50)]
+    assert len(excerpt(many, 1000, 10)) == 10
+    assert sum(s.n_samples for s in excerpt(many, 1000, 10)) == 1000
+    (long,) = excerpt([make(10_000)], 1000, 10)
+    assert long.n_samples <= 10_000
+    assert len(excerpt([make(5, False), make(100, False)], 1000, 10)) == 1
+    assert len(excerpt(many, 10, 10)) == 1
+    assert excerpt([], 10, 10) == []

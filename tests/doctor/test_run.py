@@ -100,7 +100,7 @@ def test_a_network_that_has_learnt_nothing_is_found(broken):
 
 def test_a_layer_without_gradient_is_found(broken):
     def cut_off(weights):
-        weights["stack.blocks.2.project.weight"][:] = 0
+        weights["stack.layers.2.project.weight"][:] = 0
         weights["skip.weight"][:, 16:24] = 0
 
     found = diagnose(broken(cut_off))["gradients"]
@@ -111,7 +111,7 @@ def test_a_layer_without_gradient_is_found(broken):
 def test_gates_that_are_stuck_are_found(broken):
     def stick(weights):
         for layer in range(2):
-            weights[f"stack.blocks.{layer}.conv.bias"][8:] = -30  # of the gates
+            weights[f"stack.layers.{layer}.conv.bias"][8:] = -30  # of the gates
 
     found = diagnose(broken(stick))["dead gates"]
     assert found.ok is False

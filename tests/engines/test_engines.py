@@ -22,7 +22,7 @@ VARIANTS = {
     "wide": {"residual_channels": 40, "gate_channels": 33, "skip_channels": 150, "head_channels": 70},
     "200 classes": {"n_classes": 200, "dilated": False},
     "labels": {"labels": {"speaker": 9}},
-    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_unit": 0.25},
+    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_scale": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
 # How far logits may be from the reference's, which computes in float64. The tiny networks' logits reach about 30.

@@ -49,4 +49,4 @@ def test_a_beam_continues_what_it_has_heard(float64):
 def test_the_python_call_searches(tiny_run):
     model = wavegen.load(tiny_run)
     greedy = model.generate(0.005, temperature=0, precision="float32").samples
-    np.testing.assert_array_equal(model.generate(0.005, beam=1).samples, greedy)
+    np.testing.assert_array_equal(model.generate(0.005, beam=1, precision="float32").samples, greedy)

@@ -8,10 +8,12 @@ import pytest
 
 from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 from wavegen.generation.conditioning import condition_of, guidance_pairs
 from wavegen.generation.live import BLOCKSIZE, SILENCE, Live
-from wavegen.generation.session import GenerationOptions, Session
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 from wavegen.sampling import Decoding, uniforms
 
 
@@ -61,7 +63,7 @@ def test_guidance_acts_from_the_next_block_on_where_it_was_begun_with():
     np.testing.assert_array_equal(next(blocks), next(alone))
     playing.change(guidance=1.0)
     assert (next(blocks) != next(alone)).any()
-    with pytest.raises(InputError, match="expected to have begun with some"):
+    with pytest.raises(InputError, match="guidance is off"):
         live(GenerationOptions(seed=3), labels={"who": 2}).change(guidance=2.0)
 
 
@@ -72,7 +74,7 @@ def test_a_label_changes_under_guidance_as_if_it_had_been_so():
     made = [next(blocks)]
     playing.change(labels={"who": "1"})
     made.append(next(blocks))
-    engine, decoding = make_engine("reference", checkpoint, is_guided=True)[1], Decoding(guidance=2.0)
+    engine, decoding = make_engine(checkpoint, 1, EngineOptions("reference"), is_guided=True)[1], Decoding(guidance=2.0)
     draws = uniforms(3, 0, 0, 2 * BLOCKSIZE)[None]
     expected = []
     for number, value in enumerate("01"):

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from wavegen.architectures import CategoricalHead, LogisticMixtureHead, make_architecture
 from wavegen.errors import InputError
 from wavegen.models.heads import Categorical, LogisticMixture, make_head
 from wavegen.sampling import Decoding, draw_logistic_mixture, uniforms
+
+
+def mixture(n_classes: int, n_mixtures: int) -> LogisticMixture:
+    return LogisticMixture(LogisticMixtureHead(n_mixtures=n_mixtures), n_classes)
 
 
 def random_parameters(n_mixtures: int = 10, dtype: torch.dtype = torch.float64, spread: float = 1.0) -> torch.Tensor:
@@ -19,7 +24,7 @@ def random_parameters(n_mixtures: int = 10, dtype: torch.dtype = torch.float64, 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
 @pytest.mark.parametrize("n_classes", [2, 256, 65536])
 def test_the_probabilities_of_all_codes_sum_to_one(n_classes, dtype, tolerance):
-    head = LogisticMixture(n_classes, 10)
+    head = mixture(n_classes, 10)
     parameters = random_parameters(dtype=dtype)
     every = head.log_probabilities(parameters[:, None], torch.arange(n_classes).expand(4, -1))
     assert every.dtype == dtype
@@ -27,7 +32,7 @@ def test_the_probabilities_of_all_codes_sum_to_one(n_classes, dtype, tolerance):
 
 
 def test_far_away_codes_and_extreme_parameters_stay_finite():
-    head = LogisticMixture(65536, 3)
+    head = mixture(65536, 3)
     for log_scale in (-1e4, -12.0, 1e4):
         for mean in (-50.0, -1.0, 0.0, 1.0, 50.0):
             parameters = torch.tensor([[0.0, 30.0, -30.0] + 3 * [mean] + 3 * [log_scale]], requires_grad=True)
@@ -39,7 +44,7 @@ def test_far_away_codes_and_extreme_parameters_stay_finite():
 
 
 def test_one_component_is_the_difference_of_two_sigmoids():
-    head = LogisticMixture(256, 1)
+    head = mixture(256, 1)
     mean, scale = 0.1, 0.05
     parameters = torch.tensor([[0.0, mean, math.log(scale)]], dtype=torch.float64)
     code, step = 140, 2 / 255
@@ -51,7 +56,7 @@ def test_one_component_is_the_difference_of_two_sigmoids():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_draws_follow_the_probabilities(temperature):
-    head, n = LogisticMixture(32, 3), 40_000
+    head, n = mixture(32, 3), 40_000
     parameters = np.tile(random_parameters(3, spread=0.3)[0].numpy(), (n, 1))
     decoding = Decoding(temperature)
     drawn = head.draw(parameters, uniforms(0, 0, 0, n), decoding)
@@ -69,7 +74,7 @@ def test_greedy_takes_the_mean_of_the_highest_peak():
 
 
 def test_streams_may_differ_in_temperature_and_extreme_draws_stay_codes():
-    head = LogisticMixture(65536, 2)
+    head = mixture(65536, 2)
     parameters = np.array(2 * [[0.0, 0.0, 0.0, 0.0, 5.0, 5.0]])
     codes = head.draw(parameters, np.array([0.0, 1 - 2**-53]), [Decoding(0.0), Decoding(1.0)])
     assert codes[0] in (32767, 32768)
@@ -78,14 +83,14 @@ def test_streams_may_differ_in_temperature_and_extreme_draws_stay_codes():
 
 
 def test_filters_are_refused_where_they_cannot_work():
-    head = LogisticMixture(256, 2)
+    head = mixture(256, 2)
     for decoding in (Decoding(top_k=3), Decoding(top_p=0.9)):
         with pytest.raises(InputError, match="top_k and top_p need a categorical head"):
             head.draw(np.zeros((1, 6)), np.zeros(1), decoding)
 
 
 def test_means_are_relative_to_the_code_heard_last_and_to_zero_before_any():
-    head = LogisticMixture(65536, 2)
+    head = mixture(65536, 2)
     parameters = torch.tensor([[0.0, 0.0, 0.01, -0.01, -5.0, -5.0]], dtype=torch.float64).repeat(3, 1)
     placed = head.shift_by_previous(parameters, torch.tensor([0, 65535, 0]), torch.tensor([True, True, False]))
     expected = [[-0.99, -1.01], [1.01, 0.99], [0.01, -0.01]]
@@ -94,11 +99,11 @@ def test_means_are_relative_to_the_code_heard_last_and_to_zero_before_any():
 
 
 def test_heads_begin_near_ignorance_and_are_found_by_name():
-    head = make_head("logistic-mixture", 65536, 10)
+    head = make_head(LogisticMixtureHead(), 65536)
     linear = torch.nn.Linear(32, head.n_parameters)
-    head.start(linear.weight, linear.bias)
+    head.init_output_layer(linear.weight, linear.bias)
     bits = head.bits(linear(torch.randn(100, 32)), torch.randint(30000, 35000, (100,))).mean()
     assert bits < 16.5
-    assert isinstance(make_head("categorical", 16, 1), Categorical)
+    assert isinstance(make_head(CategoricalHead(), 16), Categorical)
     with pytest.raises(InputError, match="unknown head 'gaussian'; expected one of categorical, logistic-mixture"):
-        make_head("gaussian", 16, 1)
+        make_architecture("wavenet", {"head": "gaussian"})

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from wavegen.architectures import make_architecture
 from wavegen.models.pixelcnn import PixelCNN
 
 SIZES = {
@@ -19,12 +20,13 @@ HEIGHT, WIDTH = 5, 4
 
 def tiny_pixelcnn(n_colours=1, **changes):
     torch.manual_seed(0)
-    model = PixelCNN(**{**SIZES, "width": WIDTH, "n_colours": n_colours, **changes})
+    sizes = {**SIZES, "height": HEIGHT, "width": WIDTH, "n_colours": n_colours, **changes}
+    model = PixelCNN(make_architecture("pixelcnn", sizes))
     model.row.head_out.weight.data *= 20
     model.colour.data.normal_()
-    if model.height is not None:
-        model.row_place.data.normal_()
-        model.column_place.data.normal_()
+    if model.architecture.position_embedding:
+        model.row_position.data.normal_()
+        model.column_position.data.normal_()
     return model
 
 
@@ -35,7 +37,7 @@ def random_images(n, n_colours=1, n_classes=11):
 @pytest.mark.parametrize("n_colours", [1, 3])
 @pytest.mark.parametrize("activation", ["gated", "relu"])
 def test_a_code_depends_on_every_earlier_one_and_on_no_other(float64, n_colours, activation):
-    model = tiny_pixelcnn(n_colours, activation=activation, n_blocks=4, reach=5)
+    model = tiny_pixelcnn(n_colours, activation=activation, n_blocks=4, kernel_width=5)
     codes = random_images(2, n_colours)
     before, _ = model(codes)
     for place in range(codes.shape[1]):
@@ -70,10 +72,10 @@ def test_later_codes_have_exactly_no_gradient(float64):
         assert not colour[0, 3:].any()
 
 
-@pytest.mark.parametrize("height", [None, HEIGHT])
+@pytest.mark.parametrize("position_embedding", [False, True])
 @pytest.mark.parametrize("n_colours", [1, 3])
-def test_rows_can_come_in_any_chunks(float64, n_colours, height):
-    model = tiny_pixelcnn(n_colours, labels={"digit": 3}, height=height)
+def test_rows_can_come_in_any_chunks(float64, n_colours, position_embedding):
+    model = tiny_pixelcnn(n_colours, labels={"digit": 3}, position_embedding=position_embedding)
     codes = random_images(2, n_colours)
     condition = model.condition({"digit": torch.tensor([0, 3])})
     whole, _ = model(codes, None, condition)
@@ -92,7 +94,7 @@ def test_a_row_is_seen_before_it_is_drawn_and_told_afterwards(float64):
     for number in range(HEIGHT):
         seen, state = model.look_above(torch.zeros_like(rows[:, :1]), state)
         torch.testing.assert_close(seen[:, 0], whole[:, number], rtol=0, atol=1e-12)
-        state = model.observe(state, rows[:, number : number + 1])
+        state = model.observe(state, rows[:, number])
 
 
 def test_labels_reach_both_stacks(float64):
@@ -101,34 +103,26 @@ def test_labels_reach_both_stacks(float64):
     one, other = (model(codes, None, model.condition({"digit": torch.tensor([digit])}))[0] for digit in (0, 1))
     assert (one != other).any(dim=-1).all()
     condition = model.condition({"digit": torch.tensor([0])})
-    for part in (slice(None, model.n_layers), slice(model.n_layers, None)):
+    n_layers = len(model.architecture.dilations)
+    for part in (slice(None, n_layers), slice(n_layers, None)):
         changed = condition.clone()
         changed[:, :, part] += 0.1
         assert (model(codes, None, changed)[0] != one).any()
 
 
-def test_places_are_told_apart_beyond_the_receptive_field(float64):
+def test_positions_are_told_apart_beyond_the_receptive_field(float64):
     blank = torch.zeros((1, 20 * WIDTH), dtype=torch.int64)
-    for height, is_told in ((None, False), (20, True)):
-        logits, _ = tiny_pixelcnn(height=height)(blank)
+    for is_told in (False, True):
+        logits, _ = tiny_pixelcnn(height=20, position_embedding=is_told)(blank)
         rows = logits.unflatten(1, (20, WIDTH))[0, 10:]  # of which the receptive field of 8 rows sees no edge
         assert (rows[0] != rows[1:]).any() == is_told
 
 
-def test_more_rows_than_it_knows_places_are_refused(float64):
-    model = tiny_pixelcnn(height=HEIGHT)
+def test_more_rows_than_it_knows_positions_are_refused(float64):
+    model = tiny_pixelcnn(position_embedding=True)
     _, state = model(random_images(1))
     with pytest.raises(ValueError, match="6 rows; expected at most the height of 5"):
         model(random_images(1)[:, :WIDTH], state)
-
-
-@pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])
-def test_probabilities_of_all_values_sum_to_one(float64, head):
-    model = tiny_pixelcnn(3, head=head, n_mixtures=3, n_classes=256)
-    logits, _ = model(random_images(2, 3, 256))
-    every = torch.arange(256).expand(*logits.shape[:2], 256)
-    bits = model.head.bits(logits[:, :, None].expand(-1, -1, 256, -1), every)
-    torch.testing.assert_close((2**-bits).sum(dim=-1), torch.ones(logits.shape[:2]), rtol=0, atol=1e-9)
 
 
 def test_dropout_is_for_training_only():
@@ -140,10 +134,10 @@ def test_dropout_is_for_training_only():
 
 
 def test_an_optimiser_gets_every_matrix_between_hidden_channels():
-    model = tiny_pixelcnn(3, labels={"digit": 3}, height=HEIGHT)
+    model = tiny_pixelcnn(3, labels={"digit": 3}, position_embedding=True)
     hidden = {id(parameter) for parameter in model.hidden_matrices()}
     left = {name for name, parameter in model.named_parameters() if id(parameter) not in hidden and parameter.ndim > 1}
     assert left == {
         "row.embed.weight", "row.head_out.weight", "embed.0.weight", "embed.1.weight", "embed.2.weight", "colour",
-        "labels.digit.weight", "project_labels.weight", "row_place", "column_place",
+        "labels.digit.weight", "project_labels.weight", "row_position", "column_position",
     }  # fmt: skip

@@ -21,11 +21,11 @@ from wavegen import checkpoint, files, recipe
 from wavegen.data.windows import Batch
 from wavegen.devices import has_compiler
 from wavegen.errors import InputError
+from wavegen.models.base import TrainingBatch
 from wavegen.recipe import Recipe
 from wavegen.training import loop as training
 from wavegen.training import metrics
 from wavegen.training import run as setup
-from wavegen.training.batches import Tensors
 from wavegen.training.optimizers import learning_rate
 from wavegen.training.run import set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
@@ -40,9 +40,9 @@ def weights_of(folder: Path) -> bytes:
     return (folder / checkpoint.MODEL_FILE).read_bytes()
 
 
-def tensors_of(batch: Batch) -> Tensors:
+def tensors_of(batch: Batch) -> TrainingBatch:
     codes = torch.tensor(batch.codes)
-    return Tensors(codes, codes, torch.tensor(batch.counted), {})
+    return TrainingBatch(codes, codes, torch.tensor(batch.counted), {})
 
 
 @contextmanager
@@ -321,12 +321,12 @@ def test_16_bit_sound_is_trained_saved_and_generated(tmp_path):
     assert bits[-1] < bits[0] - 1
     samples, _ = wavegen.load(tmp_path / "run").generate(0.05, seed=0)
     assert len(np.unique(samples)) > 300  # far more values than 8 bits have
-    unit = checkpoint.load(tmp_path / "run").description.architecture["mean_unit"]
+    unit = checkpoint.load(tmp_path / "run").description.head.mean_scale
     assert 0 < unit < 1
     training.train(tiny(*settings, "data.amplitude=0.01"), tmp_path / "quiet")
-    assert checkpoint.load(tmp_path / "quiet").description.architecture["mean_unit"] < unit
+    assert checkpoint.load(tmp_path / "quiet").description.head.mean_scale < unit
     training.train(tiny(*settings, "data.amplitude=0.01"), tmp_path / "on", start_from=tmp_path / "run")
-    assert checkpoint.load(tmp_path / "on").description.architecture["mean_unit"] == unit
+    assert checkpoint.load(tmp_path / "on").description.head.mean_scale == unit
     with pytest.raises(InputError, match="top_k and top_p need a categorical head; this model has a logistic-mixture"):
         wavegen.load(tmp_path / "run").generate(0.01, top_k=3)
     with pytest.raises(InputError, match="beam search needs a categorical head"):
@@ -354,7 +354,7 @@ def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
     codes = torch.randint(8, 256, (4, 500))
     for step, share in ((0, 0.0), (15, 0.25), (30, 0.5)):
         run.state.step = step
-        tensors = Tensors(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
+        tensors = TrainingBatch(codes, codes, torch.ones_like(codes, dtype=torch.bool), {})
         inputs = scheduled_sampling(run, tensors, 0).inputs
         assert abs((inputs != codes).float().mean().item() - share) < 0.04
         assert (inputs[inputs != codes] == 7).all()

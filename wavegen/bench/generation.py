@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavegen import checkpoint
 from wavegen.bench import rivals
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
@@ -28,6 +27,8 @@ logger = logging.getLogger(__name__)
 # How long a contestant runs before it is the next one's turn: short, as a shared machine takes breaks; but long enough
 # on a card that what a call costs, over all its steps, is little.
 ROUND_S = {"cpu": 0.002, "cuda": 0.1}
+STREAMS = {"cpu": (1, 8), "cuda": (1, 16, 256, 2048)}  # what is timed unless somebody says otherwise
+ROUNDS = {"cpu": 100, "cuda": 10}
 K = TypeVar("K", bound=Hashable)
 QUICKEST = 0.1  # the share of the rounds whose slowest counts: what others take from a shared machine only ever adds
 
@@ -65,7 +66,7 @@ def time_generation(
     torch.set_num_threads(1)
     try:
         found = []
-        multiply_adds = checkpoint.measure(model).multiply_adds
+        multiply_adds = model.description.architecture.multiply_adds
         contestants = cpu_contestants if device == "cpu" else gpu_contestants
         everyone = [(n, contestants(model, n)) for n in n_streams]
         for number, (n, each) in enumerate(everyone):

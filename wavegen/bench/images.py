@@ -11,9 +11,12 @@ from wavegen.bench.generation import interleave
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
 from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 
+AT_ONCE = (1, 16)  # what is timed unless somebody says otherwise
+ROUNDS = 20
 NAIVE = "one PyTorch forward pass per code"
 
 
@@ -52,7 +55,7 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
     found: dict[str, Callable[[int], object]] = {}
     for precision in PRECISIONS:
         if missing_instructions(precision) is None:
-            session = ImageSession(model, [{}] * n, engine="numba", precision=precision, n_threads=1)
+            session = ImageSession(model, [{}] * n, GenerationOptions(engine="numba", precision=precision, n_threads=1))
             found[f"numba, {precision}"] = _drawing(session)
     network = from_checkpoint(model).eval()
     codes = torch.zeros((n, int(np.prod(model.description.shape))), dtype=torch.int64)

@@ -173,5 +173,10 @@ def step_graph(weights: StackWeights, n_streams: int, onnx: Any) -> bytes:
 
 def check(weights: StackWeights) -> None:
     """Raises: InputError for a network that the rivals are not written for."""
-    if weights.n_mixtures or not weights.is_gated or not weights.is_residual or weights.convolution.shape[1] < 2:
+    if (
+        weights.n_mixtures is not None
+        or not weights.is_gated
+        or not weights.is_residual
+        or weights.convolution.shape[1] < 2
+    ):
         raise InputError("the rivals know gated residual blocks with a kernel of 2 or more and a categorical head only")

@@ -5,12 +5,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavegen.architectures import WaveNetArchitecture
 from wavegen.devices import choose_device
 from wavegen.models.wavenet import WaveNet
 from wavegen.progress import Bar
@@ -22,6 +23,7 @@ from wavegen.training.metrics import Metrics, Update
 from wavegen.training.optimizers import make_optimizers
 from wavegen.training.run import Run, set_up
 
+ROUNDS = 20  # unless somebody says otherwise
 MAX_BATCH = 32_000  # samples per step when training is timed
 
 
@@ -34,10 +36,11 @@ class Timing(NamedTuple):
 
 
 class TrainingReport(NamedTuple):
-    """The formulations, and the share of its time that our loop waited for data."""
+    """The formulations, and the share of its time that our loop waited for data; the recipe's rate is in Hz."""
 
     timings: list[Timing]
     waiting: float
+    sample_rate: int
 
 
 def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> TrainingReport:
@@ -73,7 +76,7 @@ def time_training(recipe: Recipe, device: str, rounds: int, bar: Bar) -> Trainin
                     seconds[name].append(time.perf_counter() - began)
                 bar.update(number + 1)
             waiting = _share_of_waiting(run, batches, log, rounds)
-    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting)
+    return TrainingReport(_rank(seconds, recipe.training.batch_size * recipe.window), waiting, sine.sample_rate)
 
 
 def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ def _bare_step(
     recipe: Recipe, run: Run, forward: Callable[[WaveNet, Tensor], Tensor], precision: torch.dtype
 ) -> Callable[[], object]:
     """Forward, backward and the recipe's optimisers, with nothing of our loop around them."""
-    model = WaveNet(**run.description.architecture).to(run.device)
+    model = WaveNet(cast(WaveNetArchitecture, run.description.architecture)).to(run.device)
     optimizers = make_optimizers(model, recipe.training)
     batch = run.windows.batch(0, recipe.training.batch_size)
     codes = torch.from_numpy(batch.codes).to(run.device)

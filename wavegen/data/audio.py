@@ -183,6 +183,10 @@ def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
     """A whole recording as a waveform (T,) in [-1, 1], mono, at the given rate.
 
     Raises: InputError naming the file and what is wrong with it.
+
+    >>> write(Path("hello.wav"), np.zeros((44100, 2), dtype=np.float32), sample_rate=44100)
+    >>> read(Path("hello.wav"), sample_rate=16000).shape
+    (16000,)
     """
     try:
         blocks = list(decode(path, sample_rate, Facts()))

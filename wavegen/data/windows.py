@@ -159,8 +159,8 @@ class WindowRule:
 
     window: int
     context: int
-    true_starts: float
-    true_ends: bool
+    start_share: float
+    learn_endings: bool
     label_dropout: float
     balance: bool
     input_noise: float
@@ -174,7 +174,7 @@ class Windows:
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
     to be seen. With `context` equal to the receptive field, every counted code is predicted from its full past. A
-    recording shorter than the window is padded with silence, which counts with `true_ends` only. Every second of
+    recording shorter than the window is padded with silence, which counts with `learn_endings` only. Every second of
     sound is equally likely to be heard, or, with `balance`, every group of recordings, however much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
@@ -227,7 +227,7 @@ class Windows:
             if rule.mirrored_shape is not None and random.random() < 0.5:
                 codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
-            counted[row, 0 if is_start else rule.context : rule.window if rule.true_ends else n] = True
+            counted[row, 0 if is_start else rule.context : rule.window if rule.learn_endings else n] = True
             is_hidden = random.random() < rule.label_dropout
             for name, rows in self._rows.items():
                 unknown = len(rows)
@@ -242,7 +242,7 @@ class Windows:
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""
         group = self._groups[random.integers(len(self._groups))]
-        if group.starting and random.random() < self._rule.true_starts:
+        if group.starting and random.random() < self._rule.start_share:
             return group.starting[random.integers(len(group.starting))], 0
         position = random.integers(group.ends[-1])
         segment = group.segments[int(np.searchsorted(group.ends, position, side="right"))]

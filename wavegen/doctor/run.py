@@ -18,16 +18,16 @@ from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.doctor.machine import Finding
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import label_rows, make_framer
 from wavegen.evaluation.drift import for_engine, surprise
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import generate
-from wavegen.models.build import Model, from_checkpoint
-from wavegen.models.pixelcnn import PixelCNN
-from wavegen.models.wavenet import WaveNet
-from wavegen.nn.gated import GatedLayer
+from wavegen.models.base import Model
+from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 from wavegen.training import metrics
 
@@ -52,6 +52,7 @@ LEAK = 1e-3  # change of a logit by a code that it must not know
 VANISHED = 1e-4  # gradient of a layer relative to the median layer's
 DEAD = 1e-3  # standard deviation of a gated activation, which lies in (-1, 1)
 MAX_DEAD = 0.1  # share of such channels
+NO_LAYERS = "not looked at: this kind of network has no gated layers"
 
 
 class Examples(NamedTuple):
@@ -198,11 +199,11 @@ def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Ex
     unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
     made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
     if described.shape:
-        rows = ImageSession(loaded, labels, {"guidance": 1.0}).rows(seed=0)
+        rows = ImageSession(loaded, labels, GenerationOptions(guidance=1.0)).rows(seed=0)
         return made._replace(codes=np.concatenate(list(rows), axis=1))
     with torch.inference_mode():
         condition = for_engine(_condition(model, made))
-    _, engine = make_engine("auto", loaded, len(labels), precision="float32")
+    _, engine = make_engine(loaded, len(labels), EngineOptions(precision="float32"))
     blocks = list(generate(engine, n, seed=0, decoding=decoding, condition=condition))
     return made._replace(codes=np.concatenate(blocks, axis=1))
 
@@ -281,31 +282,38 @@ def _leak(model: Model, examples: Examples) -> Finding:
 
 def _gradients(model: Model, examples: Examples) -> Finding:
     """Whether the loss reaches every layer."""
+    layers = model.gated_layers()
+    if not layers:
+        return Finding("gradients", None, NO_LAYERS)
     codes = torch.from_numpy(examples.codes).to(model.device)
     logits, _ = model(codes, None, _condition(model, examples))
     model.head.bits(logits, codes).mean().backward()
-    blocks = _blocks(model)
-    sizes = np.array([0.0 if (g := b.conv.weight.grad) is None else float(g.square().mean().sqrt()) for b in blocks])
+    sizes = np.array(
+        [0.0 if (g := layer.conv.weight.grad) is None else float(g.square().mean().sqrt()) for layer in layers]
+    )
     model.zero_grad()
     vanished = np.flatnonzero(sizes <= VANISHED * np.median(sizes))
     if not np.isfinite(sizes).all():
         return _bad("gradients", "they are not finite", "begin anew with a lower training.learning_rate")
     if len(vanished):
-        detail = f"none reaches layer {', '.join(map(str, vanished[:8]))} of {len(blocks)}"
+        detail = f"none reaches layer {', '.join(map(str, vanished[:8]))} of {len(layers)}"
         return _bad("gradients", detail, "keep model.residual, take fewer layers, or begin anew")
     spread = f"within a factor {sizes.max() / sizes.min():.0f} of each other"
-    return Finding("gradients", True, f"reach all {len(blocks)} layers, {spread}")
+    return Finding("gradients", True, f"reach all {len(layers)} layers, {spread}")
 
 
 def _gates(model: Model, examples: Examples) -> Finding:
     """Whether gated activations say anything."""
+    layers = model.gated_layers()
+    if not layers:
+        return Finding("dead gates", None, NO_LAYERS)
     deviations: list[Tensor] = []
 
     def note(_: object, __: object, made: tuple[Tensor, Tensor, Tensor]) -> None:
         z = made[1]
         deviations.append(z.reshape(-1, z.shape[-1]).std(dim=0))
 
-    hooks = [block.register_forward_hook(note) for block in _blocks(model)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     with torch.inference_mode():
         model(torch.from_numpy(examples.codes).to(model.device), None, _condition(model, examples))
     for hook in hooks:
@@ -321,15 +329,9 @@ def _bad(what: str, detail: str, remedy: str) -> Finding:
     return Finding(what, False, f"{detail}; {remedy}")
 
 
-def _blocks(model: Model) -> list[GatedLayer]:
-    row = model.row if isinstance(model, PixelCNN) else model
-    above = model.above.layers if isinstance(model, PixelCNN) else []
-    return [*above, *row.stack.layers]
-
-
 def _condition(model: Model, examples: Examples) -> Any:
     frames = None if examples.frames is None else torch.from_numpy(examples.frames).to(model.device)
-    return model.condition(examples.rows, frames if isinstance(model, WaveNet) else None)
+    return model.condition(examples.rows, frames)
 
 
 def _bits(model: Model, examples: Examples) -> float:

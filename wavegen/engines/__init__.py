@@ -5,170 +5,209 @@ A new engine is a new file and one line in `ENGINES`.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Architecture
 from wavegen.checkpoint import Checkpoint
-from wavegen.engines.base import Above, Engine, n_cores
+from wavegen.engines.base import Engine, VerticalStack, n_cores
+from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
+from wavegen.engines.options import EngineOptions
+from wavegen.engines.weights import why_not
 from wavegen.errors import InputError
+
+if TYPE_CHECKING:
+    from wavegen.engines.weights import StackWeights, VerticalWeights
+    from wavegen.models.build import Model
 
 LabelCondition = NDArray[np.float32] | None
 
+_of_checkpoints = OncePer()  # weights as engines read them, of each model file in memory
 
-def _numba(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
-) -> tuple[str, Engine]:
-    from wavegen.engines.cpu.engine import NumbaEngine, choose_precision
+
+def _stack_weights(checkpoint: Checkpoint) -> "StackWeights":
     from wavegen.engines.weights import stack_weights
+
+    return _of_checkpoints.get(checkpoint, "stack", lambda: stack_weights(checkpoint))
+
+
+def _vertical_weights(checkpoint: Checkpoint) -> "VerticalWeights":
+    from wavegen.engines.weights import vertical_weights
+
+    return _of_checkpoints.get(checkpoint, "vertical stack", lambda: vertical_weights(checkpoint))
+
+
+def _network(checkpoint: Checkpoint, device: str) -> "Model":
+    import torch
+
+    from wavegen.devices import choose_device
+    from wavegen.models.build import from_checkpoint
+
+    where = choose_device(device)
+    key = ("torch", where, torch.get_default_dtype())
+    return _of_checkpoints.get(checkpoint, key, lambda: from_checkpoint(checkpoint).to(where))
+
+
+def _numba(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, is_guided: bool) -> tuple[str, Engine]:
+    from wavegen.engines.cpu.engine import NumbaEngine, choose_precision
 
     costs = checkpoint.description.precision_costs
-    chosen = choose_precision(costs) if precision == "auto" else cast(Precision, precision)
-    return chosen, NumbaEngine(stack_weights(checkpoint), n_streams, chosen, n_threads, is_guided)
+    chosen = choose_precision(costs) if options.precision == "auto" else cast(Precision, options.precision)
+    return chosen, NumbaEngine(_stack_weights(checkpoint), n_streams, chosen, options.n_threads, is_guided)
 
 
-def _triton(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
-) -> tuple[str, Engine]:
-    from wavegen.engines.weights import stack_weights
-
+def _triton(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, is_guided: bool) -> tuple[str, Engine]:
     try:
         from wavegen.engines.gpu.triton_gpu import TritonEngine
     except ImportError as error:
         raise InputError(
             f"the engine triton needs Triton ({error}): pip install triton, or take the engine cuda-graph"
         ) from error
+    precision = options.precision
     if precision == "auto":
         precision = "float16" if checkpoint.description.precision_costs.get("float16", 1) < MAX_COST else "float32"
-    return precision, TritonEngine(stack_weights(checkpoint), n_streams, precision, is_guided)
+    return precision, TritonEngine(_stack_weights(checkpoint), n_streams, precision, is_guided)
 
 
-def _cuda_graph(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
-) -> tuple[str, Engine]:
+def _cuda_graph(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, is_guided: bool) -> tuple[str, Engine]:
     import torch
 
     from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
-    from wavegen.models.build import from_checkpoint
 
     if not torch.cuda.is_available():
         raise InputError("the engine cuda-graph runs on a GPU, and torch finds none; leave it out to take the CPU's")
-    return "float32", CudaGraphEngine(
-        from_checkpoint(checkpoint).to(torch.device("cuda")), n_streams, is_guided=is_guided
-    )
+    return "float32", CudaGraphEngine(_network(checkpoint, "cuda"), n_streams, is_guided=is_guided)
 
 
-def _reference(
-    checkpoint: Checkpoint, n_streams: int, device: str, precision: str, n_threads: int | None, is_guided: bool
-) -> tuple[str, Engine]:
-    from wavegen.devices import choose_device
+def _reference(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, is_guided: bool) -> tuple[str, Engine]:
     from wavegen.engines.reference import ReferenceEngine
-    from wavegen.models.build import from_checkpoint
 
-    return "float32", ReferenceEngine(from_checkpoint(checkpoint).to(choose_device(device)), n_streams, is_guided)
+    return "float32", ReferenceEngine(_network(checkpoint, options.device), n_streams, is_guided)
 
 
-def _numpy_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
+def _numpy_vertical_stack(
+    checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> VerticalStack:
     from wavegen.engines.cpu.vertical_stack import NumpyVerticalStack
-    from wavegen.engines.weights import vertical_weights
 
-    return NumpyVerticalStack(vertical_weights(checkpoint), n_streams, condition)
+    return NumpyVerticalStack(_vertical_weights(checkpoint), n_streams, condition)
 
 
-def _reference_vertical_stack(checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition) -> Above:
-    from wavegen.devices import choose_device
+def _reference_vertical_stack(
+    checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> VerticalStack:
     from wavegen.engines.reference import ReferenceVerticalStack
-    from wavegen.models.build import from_checkpoint
-    from wavegen.models.pixelcnn import PixelCNN
+    from wavegen.models.base import ImageModel
 
-    model = from_checkpoint(checkpoint)
-    assert isinstance(model, PixelCNN)
-    return ReferenceVerticalStack(model.to(choose_device(device)), n_streams, condition)
+    model = _network(checkpoint, device)
+    assert isinstance(model, ImageModel)  # the image session has seen to it
+    return ReferenceVerticalStack(model, n_streams, condition)
 
 
 class Maker(NamedTuple):
     """How an engine is made, what goes with it for the rows above those of an image, and how many sounds it is given
     at once where many are wanted: streams that share each weight that is read. More would take more memory, and guided
-    ones take twice."""
+    ones take twice. `has_threads`: whether it heeds `EngineOptions.n_threads`."""
 
     devices: tuple[str, ...]
     precisions: tuple[str, ...]
-    make: Callable[[Checkpoint, int, str, str, int | None, bool], tuple[str, Engine]]
-    make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], Above]
+    has_threads: bool
+    make: Callable[[Checkpoint, int, EngineOptions, bool], tuple[str, Engine]]
+    make_vertical_stack: Callable[[Checkpoint, int, str, LabelCondition], VerticalStack]
     n_at_once: Callable[[], int]
+    why_not: Callable[[Architecture], str | None] = lambda architecture: None  # why it cannot run a network, if so
 
 
 # Each imports what it needs when it is chosen, and not before.
 ENGINES = {
-    "triton": Maker(("cuda",), ("float32", "float16", "bfloat16"), _triton, _reference_vertical_stack, lambda: 2048),
-    "cuda-graph": Maker(("cuda",), ("float32",), _cuda_graph, _reference_vertical_stack, lambda: 256),
-    "numba": Maker(("cpu",), get_args(Precision), _numba, _numpy_vertical_stack, lambda: 8 * n_cores()),
-    "reference": Maker(("cpu", "cuda"), ("float32",), _reference, _reference_vertical_stack, lambda: 256),
+    "triton": Maker(
+        ("cuda",), ("float32", "float16", "bfloat16"), False, _triton, _reference_vertical_stack, lambda: 2048, why_not
+    ),
+    "cuda-graph": Maker(("cuda",), ("float32",), False, _cuda_graph, _reference_vertical_stack, lambda: 256),
+    "numba": Maker(("cpu",), get_args(Precision), True, _numba, _numpy_vertical_stack, lambda: 8 * n_cores(), why_not),
+    "reference": Maker(("cpu", "cuda"), ("float32",), False, _reference, _reference_vertical_stack, lambda: 256),
 }
 
 
-def n_at_once(name: str, device: str, n_sounds: int) -> int:
+def most_at_once(options: EngineOptions) -> int:
+    """How many sounds an engine is to make at once, at most.
+
+    Raises: as `make_engine`.
+    """
+    return ENGINES[_name(options)].n_at_once()
+
+
+def n_at_once(options: EngineOptions, n_sounds: int) -> int:
     """How many of some sounds an engine is to make at once: about equally many each time.
 
     Raises: as `make_engine`.
     """
-    n_times = max(1, math.ceil(n_sounds / ENGINES[_chosen(name, device)].n_at_once()))
+    n_times = max(1, math.ceil(n_sounds / most_at_once(options)))
     return max(1, math.ceil(n_sounds / n_times))
 
 
 def make_engine(
-    name: str,
-    checkpoint: Checkpoint,
-    n_streams: int = 1,
-    device: str = "auto",
-    precision: str = "auto",
-    n_threads: int | None = None,
-    is_guided: bool = False,
+    checkpoint: Checkpoint, n_streams: int = 1, options: EngineOptions | None = None, is_guided: bool = False
 ) -> tuple[str, Engine]:
-    """Build an engine by name; returns a title for people as well. "auto" is numba, and reference for device cuda.
+    """Build an engine; returns a title for people as well.
 
-    Of a PixelCNN it makes the rows; `make_vertical_stack` makes what they are conditioned on.
+    Of a PixelCNN it makes the rows; `make_vertical_stack` makes what they are conditioned on. Engines of one model in
+    memory share their weights, which are laid out for each precision once in a process.
 
-    `precision` and `n_threads` of the CPU engine: see numba_cpu.NumbaEngine; `precision` of the GPU's:
-    triton_gpu.TritonEngine; the other two compute in float32. Precision "auto" is the fastest that was measured to cost
-    the model next to nothing, unguided. One that `is_guided` heeds a decoding's guidance; it takes twice the work,
-    and conditions for two streams each (guided.py).
+    One that `is_guided` heeds a decoding's guidance; it takes twice the work, and conditions for two streams each
+    (guided.py).
 
-    Raises: InputError for an unknown name or device, or a name that does not go with the device or the precision.
+    Raises: InputError for an unknown name or device, or what the engine cannot do: a device, a precision, threads.
     """
-    name = _chosen(name, device)
+    options = options or EngineOptions()
+    name = _name(options, checkpoint)
     maker = ENGINES[name]
-    if device not in ("auto", *maker.devices):
+    if options.device not in ("auto", *maker.devices):
         where = "a GPU" if maker.devices == ("cuda",) else "the CPU"
-        raise InputError(f"the engine {name} runs on {where}, and device {device} is wanted; leave out one of the two")
-    if precision not in ("auto", *maker.precisions):
         raise InputError(
-            f"the engine {name} has no precision {precision!r}; expected auto, {', '.join(maker.precisions)}"
+            f"the engine {name} runs on {where}, and device {options.device} is wanted; leave out one of the two"
         )
-    chosen, engine = maker.make(
-        checkpoint, 2 * n_streams if is_guided else n_streams, device, precision, n_threads, is_guided
-    )
+    if options.precision not in ("auto", *maker.precisions):
+        raise InputError(
+            f"the engine {name} has no precision {options.precision!r}; expected auto, {', '.join(maker.precisions)}"
+        )
+    if options.n_threads is not None and not maker.has_threads:
+        raise InputError(f"the engine {name} does not choose its threads, and n_threads is {options.n_threads}")
+    if options.n_threads is not None and options.n_threads < 1:
+        raise InputError(f"n_threads is {options.n_threads}; expected 1 or more")
+    chosen, engine = maker.make(checkpoint, 2 * n_streams if is_guided else n_streams, options, is_guided)
     return f"{name} in {chosen}", GuidedEngine(engine) if is_guided else engine
 
 
 def make_vertical_stack(
-    name: str, checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
-) -> Above:
-    """What goes with an engine of that name for images; `condition` (conditioning.py) is that of their labels.
+    checkpoint: Checkpoint, n_streams: int, options: EngineOptions, condition: LabelCondition
+) -> VerticalStack:
+    """What goes with an engine for images; `condition` (conditioning.py) is that of their labels.
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_chosen(name, device)].make_vertical_stack(checkpoint, n_streams, device, condition)
+    return ENGINES[_name(options, checkpoint)].make_vertical_stack(checkpoint, n_streams, options.device, condition)
 
 
-def _chosen(name: str, device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}; expected auto, cpu or cuda")
-    if name == "auto":  # what was not seen on a card yet is to be asked for
-        name = "reference" if device == "cuda" else "numba"
-    if name not in ENGINES:
+def _name(options: EngineOptions, checkpoint: Checkpoint | None = None) -> str:
+    """The engine that options name; of "auto" the fastest one that can run a model."""
+    name = options.name
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {options.device!r}; expected auto, cpu or cuda")
+    if name not in ("auto", *ENGINES):
         raise InputError(f"unknown engine {name!r}; this wavegen has auto, {', '.join(ENGINES)}")
+    if name == "auto":  # what was not seen on a card yet is to be asked for
+        fastest = "reference" if options.device == "cuda" else "numba"
+        return "reference" if checkpoint is not None and _reason(fastest, checkpoint) is not None else fastest
+    if checkpoint is not None and (reason := _reason(name, checkpoint)) is not None:
+        raise InputError(f"the engine {name} cannot run this model: {reason}; leave it out to take the reference")
     return name
+
+
+def _reason(name: str, checkpoint: Checkpoint) -> str | None:
+    """Why an engine cannot run a model; None where it can."""
+    return ENGINES[name].why_not(checkpoint.description.architecture)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import Head
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.sampling import Decoding, Decodings
@@ -56,7 +57,7 @@ class Engine(Protocol):
         ...
 
 
-class Above(Protocol):
+class VerticalStack(Protocol):
     """What a PixelCNN knows of the rows above, for B images that grow together, row by row.
 
     Axes: B images, S codes in a row.
@@ -66,12 +67,12 @@ class Above(Protocol):
         """Put every image at its first row."""
         ...
 
-    def look(self) -> NDArray[np.float32]:
+    def condition(self) -> NDArray[np.float32]:
         """The condition (B, S, n_layers, channels) under which an engine makes the next row."""
         ...
 
-    def observe(self, row: NDArray[np.int64]) -> None:
-        """Take the row (B, S) that was made."""
+    def feed(self, row: NDArray[np.int64]) -> None:
+        """Take the codes (B, S) of the row that `condition` was for."""
         ...
 
 
@@ -81,7 +82,7 @@ def check_pairs(n_streams: int, is_guided: bool) -> None:
         raise InputError(f"{n_streams} streams are wanted of a guided engine; expected pairs of them")
 
 
-def decoding_per_stream(decoding: Decodings, n_streams: int, head: str, is_guided: bool) -> list[Decoding]:
+def decoding_per_stream(decoding: Decodings, n_streams: int, head: Head, is_guided: bool) -> list[Decoding]:
     """The decoding of every stream.
 
     Raises: InputError if they are not as many as the streams, or one has what the head or the engine has not.

@@ -13,7 +13,7 @@ from wavegen.sampling import Decoding, Decodings
 class GuidedEngine:
     """An engine (engines/base.py) of B streams on one of 2 * B, which was made for guidance (`sampling.Decoding`).
 
-    Stream i is streams 2 * i, with its labels, and 2 * i + 1, without; both hear the same codes. Conditions come for
+    Stream i is streams 2 * i, with its labels, and 2 * i + 1, without; both are fed the same codes. Conditions come for
     both, (2 * B, ...), in that order (`conditioning.guidance_pairs`).
     """
 
@@ -33,12 +33,12 @@ class GuidedEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding if isinstance(decoding, Decoding) else [one for one in decoding for _ in range(2)]
-        given = None if codes is None else _twice(codes)
-        found = None if logits is None else np.empty((2 * len(logits), *logits.shape[1:]), dtype=np.float32)
-        made = self._pairs.advance(_twice(uniforms), each, given, condition, found)
-        if logits is not None and found is not None:
-            logits[:] = found[::2]
-        return made[::2]
+        of_pairs = None if logits is None else np.empty((2 * len(logits), *logits.shape[1:]), dtype=np.float32)
+        pairs = None if codes is None else _twice(codes)
+        pairs = self._pairs.advance(_twice(uniforms), each, pairs, condition, of_pairs)
+        if logits is not None and of_pairs is not None:
+            logits[:] = of_pairs[::2]
+        return pairs[::2]
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         """As the network has them with its labels: guidance belongs to a decoding, which only `advance` is given."""

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.models.base import map_state, tensors_of
-from wavegen.models.build import Model
-from wavegen.models.pixelcnn import PixelCNN, PixelCNNState
+from wavegen.models.base import ImageModel, Model, map_state, tensors_of
 from wavegen.sampling import Decodings, guide
 
 CHUNK = 4096  # steps of given codes that run at once
@@ -26,12 +24,11 @@ class ReferenceEngine:
     """
 
     def __init__(self, model: Model, n_streams: int = 1, is_guided: bool = False) -> None:
-        model = model.row if isinstance(model, PixelCNN) else model
-        self._model = model.eval()
+        self._model = model.stepped.eval()
         self.n_streams = n_streams
         check_pairs(n_streams, is_guided)
         self._is_guided = is_guided
-        self._device, self._dtype = model.device, model.head_out.weight.dtype
+        self._device, self._dtype = model.device, model.dtype
         self.start()
 
     @torch.inference_mode()
@@ -54,28 +51,28 @@ class ReferenceEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         n = uniforms.shape[1]
-        made = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
-        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, made, condition)
-        each = decoding_per_stream(decoding, self.n_streams, self._model.head.kind, self._is_guided)
-        given = (made >= 0).all(axis=0)
-        n_given = n if given.all() else int(given.argmin())
+        codes = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
+        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, codes, condition)
+        each = decoding_per_stream(decoding, self.n_streams, self._model.architecture.head, self._is_guided)
+        is_given = (codes >= 0).all(axis=0)
+        n_given = n if is_given.all() else int(is_given.argmin())
         for first in range(0, n_given, CHUNK):
             last = min(first + CHUNK, n_given)
-            chunk = self._run(made[:, first:last], _part(condition, first, last))
+            chunk = self._run(codes[:, first:last], _part(condition, first, last))
             if logits is not None:
                 logits[:, first:last] = guide(chunk, each) if self._is_guided else chunk
         for step in range(n_given, n):
             # The entry at a step depends on earlier codes only, so any code will do until the draw is made.
-            held = np.maximum(made[:, step : step + 1], 0)
-            parameters = self._run(held, _part(condition, step, step + 1))[:, 0]
+            anything = np.maximum(codes[:, step : step + 1], 0)
+            parameters = self._run(anything, _part(condition, step, step + 1))[:, 0]
             if self._is_guided:
                 parameters = guide(parameters, each)
             if logits is not None:
                 logits[:, step] = parameters
             drawn = self._model.head.draw(parameters, uniforms[:, step], decoding)
-            made[:, step] = np.where(made[:, step] < 0, drawn, made[:, step])
-            self._state = self._model.observe(self._state, self._tensor(made[:, step : step + 1]))
-        return made
+            codes[:, step] = np.where(codes[:, step] < 0, drawn, codes[:, step])
+            self._state = self._model.observe(self._state, self._tensor(codes[:, step : step + 1]))
+        return codes
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
@@ -112,27 +109,24 @@ class ReferenceEngine:
 class ReferenceVerticalStack:
     """The rows above (engines/base.py) by the torch model, a row at a time. `condition` is that of the labels."""
 
-    def __init__(self, model: PixelCNN, n_streams: int, condition: NDArray[np.float32] | None) -> None:
+    def __init__(self, model: ImageModel, n_streams: int, condition: NDArray[np.float32] | None) -> None:
         self._model = model.eval()
         self._rows = torch.zeros((n_streams, 1, model.row_length), dtype=torch.int64, device=model.device)
-        self._condition = (
-            None if condition is None else torch.from_numpy(condition).to(model.device, model.row.head_out.weight.dtype)
-        )
+        self._label_condition = None if condition is None else torch.from_numpy(condition).to(model.device, model.dtype)
         self.start()
 
     def start(self) -> None:
-        self._state: PixelCNNState | None = None
+        self._state: Any = None
 
     @torch.inference_mode()
-    def look(self) -> NDArray[np.float32]:
-        seen, self._state = self._model.look_above(self._rows, self._state, self._condition)
-        found: NDArray[np.float32] = seen[:, 0].cpu().numpy()
-        return found
+    def condition(self) -> NDArray[np.float32]:
+        seen, self._state = self._model.look_above(self._rows, self._state, self._label_condition)
+        condition: NDArray[np.float32] = seen[:, 0].cpu().numpy()
+        return condition
 
     @torch.inference_mode()
-    def observe(self, row: NDArray[np.int64]) -> None:
-        assert self._state is not None  # `look` comes first
-        self._state = self._model.observe(self._state, torch.from_numpy(row[:, None]).to(self._rows.device))
+    def feed(self, row: NDArray[np.int64]) -> None:
+        self._state = self._model.observe(self._state, torch.from_numpy(row).to(self._rows.device))
 
 
 def _part(condition: Condition | None, first: int, last: int) -> Condition | None:

@@ -5,14 +5,20 @@ training, on any CPU.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from wavegen.engines.cpu.packing import Precision, round_columns, split_residual
-from wavegen.models.build import Model
-from wavegen.models.pixelcnn import PixelCNN
+from wavegen.engines.cpu.packing import REDUCED, Precision, round_columns, split_residual
+from wavegen.engines.weights import why_not
+from wavegen.models.base import Model
 from wavegen.models.wavenet import WaveNet
+
+
+def precisions_of(model: Model) -> tuple[Precision, ...]:
+    """The reduced precisions of the CPU engine that a model has: none if compiled engines do not run it."""
+    return REDUCED if why_not(model.architecture) is None else ()
 
 
 @torch.no_grad()
@@ -22,19 +28,17 @@ def in_precision(model: Model, precision: Precision) -> Model:
     Of a PixelCNN that is the row alone: what is above it is computed in float32.
     """
     model = copy.deepcopy(model)
-    if isinstance(model, PixelCNN):
-        model.row = _round_stack(model.row, precision)
-        return model
-    return _round_stack(model, precision)
+    _round_stack(cast(WaveNet, model.stepped), precision)  # what compiled engines step is a WaveNet
+    return model
 
 
-def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
+def _round_stack(model: WaveNet, precision: Precision) -> None:
     """Round a network in place."""
-    is_gated = all(block.activation == "gated" for block in model.stack.layers)
-    for block in model.stack.layers:
-        _round(block.conv.weight, precision)
-        _round(block.project.weight, precision)
-    # A ReLU block's z has a scale of its own, so its part of the skip matrix is a matrix of its own.
+    is_gated = all(layer.activation == "gated" for layer in model.stack.layers)
+    for layer in model.stack.layers:
+        _round(layer.conv.weight, precision)
+        _round(layer.project.weight, precision)
+    # A ReLU layer's z has a scale of its own, so its part of the skip matrix is a matrix of its own.
     n_parts = 1 if is_gated else len(model.stack.layers)
     for part in model.skip.weight.chunk(n_parts, dim=1):
         _round(part, precision)
@@ -44,17 +48,16 @@ def _round_stack(model: WaveNet, precision: Precision) -> WaveNet:
         _round(part, precision)
     model.head_out.weight.copy_(parts.sum(dim=0))
     if precision == "int8x8":
-        for block in model.stack.layers:
-            block.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
-            block.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
+        for layer in model.stack.layers:
+            layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
+            layer.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
         model.skip.register_forward_pre_hook(
             lambda _module, given: (
                 torch.cat([_gated_as_bytes(z, is_gated) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),
             )
         )
-        for layer in (model.head_hidden, model.head_out):
-            layer.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
-    return model
+        for output in (model.head_hidden, model.head_out):
+            output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
 
 
 def _round(weight: Tensor, precision: Precision) -> None:

@@ -1,33 +1,43 @@
 """A network as plain arrays, which is all that an engine needs to know of it. numpy only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import (
+    FAMILIES,
+    Architecture,
+    CategoricalHead,
+    Head,
+    LogisticMixtureHead,
+    PixelCNNArchitecture,
+    WaveNetArchitecture,
+    find,
+)
 from wavegen.checkpoint import Checkpoint
 from wavegen.codec import coarse_and_place
 from wavegen.errors import InputError
 
 Array = NDArray[np.float32]
-KINDS = ("wavenet", "pixelcnn")  # as in models/build.py, which needs torch
-HEADS = ("categorical", "logistic-mixture")  # as in models/heads.py, which needs torch
+HEADS = (CategoricalHead, LogisticMixtureHead)  # those that compiled engines draw from
 
 
 @dataclass(frozen=True)
 class StackWeights:
     """The tensors of a WaveNet (models/wavenet.py) in float32, layers stacked.
 
-    L layers, k taps, R residual, G gate, S skip and A head channels, H = 2 G (filter, then gate) or G for ReLU blocks,
-    P parameters of the head. A matrix is (out, in). `n_mixtures` is 0 for a categorical head.
+    L layers, k taps, R residual, G gate, S skip and A head channels, H = 2 G (filter, then gate) or G for ReLU layers,
+    P parameters of the head. A matrix is (out, in).
     """
 
     dilations: tuple[int, ...]
     is_gated: bool
     is_residual: bool
     n_classes: int
-    n_mixtures: int
+    head: Head
     embedding: Array  # (n_classes, R)
     convolution: Array  # (L, k, H, R), the oldest tap first
     convolution_bias: Array  # (L, H)
@@ -41,50 +51,34 @@ class StackWeights:
     out_bias: Array  # (P,)
 
     @property
-    def head(self) -> str:
-        """The kind of it (models/heads.py)."""
-        return "logistic-mixture" if self.n_mixtures else "categorical"
+    def n_mixtures(self) -> int | None:
+        """Distributions in the mixture, or None where the head is none."""
+        return self.head.n_mixtures if isinstance(self.head, LogisticMixtureHead) else None
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What a model file says of a WaveNet: the arguments of models/wavenet.py, which explains them."""
-
-    n_classes: int
-    n_blocks: int
-    layers_per_block: int
-    residual_channels: int
-    gate_channels: int
-    skip_channels: int
-    head_channels: int
-    kernel_size: int = 2
-    activation: str = "gated"
-    residual: bool = True
-    dilated: bool = True
-    labels: Mapping[str, int] | None = None
-    label_channels: int = 16
-    head: str = "categorical"
-    n_mixtures: int = 10
-    mean_unit: float = 1.0
-    dropout: float = 0.0
-    n_features: int = 0
-    hop: int = 1
-    frame_channels: int = 64
-    look_ahead: int = 2
+def why_not(architecture: Architecture) -> str | None:
+    """Why compiled engines cannot run a network; None where they can."""
+    if architecture.engine_weights is None:
+        runnable = [family.kind for family in FAMILIES.values() if family.engine_weights is not None]
+        return f"it is a {architecture.kind}, and they run {' and '.join(runnable)}"
+    if not isinstance(architecture.head, HEADS):
+        drawn = " and ".join(head.kind for head in HEADS)
+        return f"it has a {architecture.head.kind} head, and they draw from {drawn}"
+    return None
 
 
 @dataclass(frozen=True)
 class VerticalWeights:
     """The tensors of a PixelCNN (models/pixelcnn.py) outside its row, in float32, layers stacked; letters as above.
 
-    C colours, and J pixels of the row above that a layer sees. `place` is None for a network that knows of none.
+    C colours, and J pixels of the row above that a layer sees. `position` is None for a network without its embedding.
     """
 
     width: int
     dilations: tuple[int, ...]
     is_gated: bool
     embedding: Array  # (C, n_classes, R)
-    place: Array | None  # (height, width, R)
+    position: Array | None  # (height, width, R)
     convolution: Array  # (L, 2, J, H, R), the row above first
     convolution_bias: Array  # (L, H)
     projection: Array  # (L, R, G)
@@ -99,92 +93,89 @@ def vertical_weights(checkpoint: Checkpoint) -> VerticalWeights:
 
     Raises: as `stack_weights`.
     """
-    sizes = checkpoint.description.architecture
-    shape, source = _architecture(checkpoint), _Source(checkpoint)
-    R, G, J, C = shape.residual_channels, shape.gate_channels, sizes["reach"], sizes["n_colours"]
-    is_gated, dilations = shape.activation == "gated", _dilations(shape)
-    H = 2 * G if is_gated else G
-    layers = [(f"above.blocks.{index}", f"enter.{index}") for index in range(len(dilations))]
+    shape, source = cast(PixelCNNArchitecture, checkpoint.description.architecture), _Source(checkpoint)
+    R, G, J, C = shape.residual_channels, shape.gate_channels, shape.kernel_width, shape.n_colours
+    H = shape.condition_channels
+    layers = [(f"vertical.layers.{index}", f"enter.{index}") for index in range(len(shape.dilations))]
     return VerticalWeights(
-        width=sizes["width"],
-        dilations=dilations,
-        is_gated=is_gated,
+        width=shape.width,
+        dilations=shape.dilations,
+        is_gated=shape.activation == "gated",
         embedding=np.stack([source.take(f"embed.{colour}.weight", shape.n_classes, R) for colour in range(C)]),
-        place=_place(source, sizes.get("height"), sizes["width"], R),
-        convolution=np.stack([source.take(f"{above}.conv.weight", 2, J, H, R) for above, _ in layers]),
-        convolution_bias=np.stack([source.take(f"{above}.conv.bias", H) for above, _ in layers]),
-        projection=np.stack([source.take(f"{above}.project.weight", R, G) for above, _ in layers]),
-        projection_bias=np.stack([source.take(f"{above}.project.bias", R) for above, _ in layers]),
+        position=_position(source, shape),
+        convolution=np.stack([source.take(f"{layer}.conv.weight", 2, J, H, R) for layer, _ in layers]),
+        convolution_bias=np.stack([source.take(f"{layer}.conv.bias", H) for layer, _ in layers]),
+        projection=np.stack([source.take(f"{layer}.project.weight", R, G) for layer, _ in layers]),
+        projection_bias=np.stack([source.take(f"{layer}.project.bias", R) for layer, _ in layers]),
         entering=np.stack([source.take(f"{enter}.weight", H, G) for _, enter in layers]),
         entering_bias=np.stack([source.take(f"{enter}.bias", H) for _, enter in layers]),
-        colour=source.take("colour", C, len(dilations), H),
+        colour=source.take("colour", C, len(layers), H),
     )
 
 
-def _place(source: "_Source", height: int | None, width: int, channels: int) -> Array | None:
-    """What a network adds at each place of an image."""
-    if height is None:
+def _position(source: "_Source", shape: PixelCNNArchitecture) -> Array | None:
+    """What a network adds at each position of an image."""
+    if not shape.position_embedding:
         return None
-    return source.take("row_place", height, 1, channels) + source.take("column_place", width, channels)
+    row = source.take("row_position", shape.height, 1, shape.residual_channels)
+    return row + source.take("column_position", shape.width, shape.residual_channels)
 
 
 def stack_weights(checkpoint: Checkpoint) -> StackWeights:
-    """The arrays of a WaveNet's model file, or of the row of a PixelCNN's.
+    """The arrays of a WaveNet's model file, or of the row of a PixelCNN's: what compiled engines step.
 
-    Raises: InputError for a network that is not known here, or naming the first tensor that is missing or of another
-    shape than the architecture says.
+    Raises: InputError for a network that they do not run (`why_not`), or naming the first tensor that is missing or of
+    another shape than the architecture says.
     """
-    shape = _architecture(checkpoint)
-    source = _Source(checkpoint, "row." if checkpoint.description.kind == "pixelcnn" else "")
+    architecture = checkpoint.description.architecture
+    if (reason := why_not(architecture)) is not None:
+        raise InputError(f"compiled engines do not run this network: {reason}; take the engine reference")
+    assert architecture.engine_weights is not None  # `why_not` has seen to it
+    make: Callable[[Checkpoint], StackWeights] = find(architecture.engine_weights)
+    return make(checkpoint)
+
+
+def wavenet_weights(checkpoint: Checkpoint) -> StackWeights:
+    """`stack_weights` of a WaveNet."""
+    return _stack(cast(WaveNetArchitecture, checkpoint.description.architecture), _Source(checkpoint))
+
+
+def row_weights(checkpoint: Checkpoint) -> StackWeights:
+    """`stack_weights` of a PixelCNN."""
+    return _stack(cast(PixelCNNArchitecture, checkpoint.description.architecture).row, _Source(checkpoint, "row."))
+
+
+def _stack(shape: WaveNetArchitecture, source: "_Source") -> StackWeights:
     R, G, S, A = shape.residual_channels, shape.gate_channels, shape.skip_channels, shape.head_channels
-    k, is_gated = shape.kernel_size, shape.activation == "gated"
-    H = 2 * G if is_gated else G
-    n_mixtures = 0 if shape.head == "categorical" else shape.n_mixtures
-    P = 3 * n_mixtures or shape.n_classes
-    units = np.ones(P, dtype=np.float32)
-    units[n_mixtures : 2 * n_mixtures] = shape.mean_unit
-    dilations = _dilations(shape)
-    layers = [f"stack.blocks.{index}" for index in range(len(dilations))]
+    k, H, P = shape.kernel_size, shape.condition_channels, shape.n_parameters_of_head
+    layers = [f"stack.layers.{index}" for index in range(len(shape.dilations))]
+    scales = _output_scales(shape.head, P)
     return StackWeights(
-        dilations=dilations,
-        is_gated=is_gated,
+        dilations=shape.dilations,
+        is_gated=shape.activation == "gated",
         is_residual=shape.residual,
         n_classes=shape.n_classes,
-        n_mixtures=n_mixtures,
+        head=shape.head,
         embedding=_embedding(source, shape.n_classes, R),
         convolution=np.stack([source.take(f"{layer}.conv.weight", k, H, R) for layer in layers]),
         convolution_bias=np.stack([source.take(f"{layer}.conv.bias", H) for layer in layers]),
         projection=np.stack([source.take(f"{layer}.project.weight", R, G) for layer in layers]),
         projection_bias=np.stack([source.take(f"{layer}.project.bias", R) for layer in layers]),
-        skip=source.take("skip.weight", S, len(dilations) * G),
+        skip=source.take("skip.weight", S, len(layers) * G),
         skip_bias=source.take("skip.bias", S),
         hidden=source.take("head_hidden.weight", A, S),
         hidden_bias=source.take("head_hidden.bias", A),
-        out=source.take("head_out.weight", P, A) * units[:, None],
-        out_bias=source.take("head_out.bias", P) * units,
+        out=source.take("head_out.weight", P, A) * scales[:, None],
+        out_bias=source.take("head_out.bias", P) * scales,
     )
 
 
-def _architecture(checkpoint: Checkpoint) -> Architecture:
-    """Raises: InputError for a kind of network or a head that is not known here."""
-    described = checkpoint.description
-    if described.kind not in KINDS:
-        raise InputError(f"unknown kind of model {described.kind!r}; this wavegen knows {', '.join(KINDS)}")
-    beside_the_row = ("width", "height", "n_colours", "reach") if described.kind == "pixelcnn" else ()
-    try:
-        shape = Architecture(
-            **{name: value for name, value in described.architecture.items() if name not in beside_the_row}
-        )
-    except TypeError as error:
-        raise InputError(f"the description of the {described.kind} does not fit this wavegen: {error}") from error
-    if shape.head not in HEADS:
-        raise InputError(f"unknown head {shape.head!r}; expected one of {', '.join(HEADS)}")
-    return shape
-
-
-def _dilations(shape: Architecture) -> tuple[int, ...]:
-    block = [2**i if shape.dilated else 1 for i in range(shape.layers_per_block)]
-    return tuple(block * shape.n_blocks)
+def _output_scales(head: Head, n_parameters: int) -> Array:
+    """What each output of a network is multiplied with: the means of a mixture with their scale, (P,)."""
+    scales = np.ones(n_parameters, dtype=np.float32)
+    if isinstance(head, LogisticMixtureHead):
+        scales[head.n_mixtures : 2 * head.n_mixtures] = head.mean_scale
+    return scales
 
 
 class _Source:

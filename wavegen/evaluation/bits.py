@@ -10,13 +10,11 @@ from torch import Tensor
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Framer, Segment, excerpt
-from wavegen.engines.cpu.packing import REDUCED
-from wavegen.engines.rounded import in_precision
+from wavegen.engines.rounded import in_precision, precisions_of
 from wavegen.errors import InputError
-from wavegen.evaluation.chunks import Condition, Part, bits_of_codes, codes_at_once, side_by_side
+from wavegen.evaluation.chunks import Part, bits_of_codes, codes_at_once, side_by_side
 from wavegen.features.log_mel import LogMel
-from wavegen.models.build import Model
-from wavegen.models.wavenet import WaveNet
+from wavegen.models.base import Condition, Model
 from wavegen.progress import Bar
 
 COST_CODES = 320_000  # on which precisions are compared: 20 s at 16 kHz
@@ -76,7 +74,7 @@ def _parts(
     labels = label_rows(group, label_values, model.device)
     fixed = model.condition(labels) if framer is None else None
 
-    def part(first: int, n: int) -> tuple[Tensor, Condition]:
+    def part(first: int, n: int) -> tuple[Tensor, Condition | None]:
         codes = np.full((len(group), n), silence, dtype=np.int64)
         for row, segment in enumerate(group):
             n_left = max(0, min(n, segment.n_samples - first))
@@ -101,9 +99,8 @@ def _counted(group: Sequence[Segment], first: int, n: int, context: int) -> NDAr
 
 def make_framer(model: Model, store: Store, features: LogMel | None) -> Framer | None:
     """What takes the feature frames that condition a model of the recordings of a store, or None if it has none."""
-    if features is None or not isinstance(model, WaveNet) or model.frame_network is None:
-        return None
-    return Framer(store, features, model.frame_network.look_ahead)
+    frames = model.architecture.frames
+    return None if features is None or frames is None else Framer(store, features, frames.look_ahead)
 
 
 def precision_costs(
@@ -122,8 +119,9 @@ def precision_costs(
     def bits(network: Model) -> float:
         return bits_per_sample(network, store, segments, codec, label_values, max_codes, framer=framer)
 
-    exact = bits(model)
-    for number, precision in enumerate(REDUCED, start=1):
+    precisions = precisions_of(model)
+    exact = bits(model) if precisions else 0.0
+    for number, precision in enumerate(precisions, start=1):
         rounded = in_precision(model, precision)
         costs[precision] = bits(rounded) - exact
         if bar is not None:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.data.windows import Segment
-from wavegen.models.build import Model
+from wavegen.models.base import Condition, Model
 
 BUDGET = 512 << 20  # bytes that one forward pass may take
 STREAMS = 8  # recordings side by side, if they are long; of short ones more
 MIN_CHUNK = 256  # codes of a recording, below which fewer recordings side by side are faster
 
-Condition = Any  # what `model.condition` makes
-Part = Callable[[int, int], tuple[Tensor, Condition]]
+Part = Callable[[int, int], tuple[Tensor, Condition | None]]
 
 
 def bytes_per_code(model: Model) -> int:
@@ -28,17 +27,17 @@ def bytes_per_code(model: Model) -> int:
     Twice what all layers make, in float32: the skip connections keep every layer's activations until they are joined,
     and a sum of two is a third. The head's probabilities are made in some more copies.
     """
-    made = sum(
-        module.weight.shape[-1 if isinstance(module, nn.Embedding) else -2]
-        for module in model.modules()
-        if isinstance(getattr(module, "weight", None), Tensor) and module.weight.ndim > 1
-    )
+    made = 0
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim > 1:
+            made += weight.shape[-1 if isinstance(module, nn.Embedding) else -2]
     return 4 * (2 * made + 3 * model.head.n_parameters)
 
 
-def codes_at_once(model: Model, budget: int = BUDGET) -> int:
+def codes_at_once(model: Model) -> int:
     """How many codes, of all recordings together, a forward pass may take."""
-    return max(1, budget // bytes_per_code(model))
+    return max(1, BUDGET // bytes_per_code(model))
 
 
 def chunk_length(n_codes: int, n_streams: int, unit: int) -> int:
@@ -59,9 +58,7 @@ def side_by_side(ordered: Sequence[Segment], n_codes: int) -> Iterator[Sequence[
 
 
 @torch.inference_mode()
-def bits_of_codes(
-    model: Model, n_streams: int, length: int, part: Part, hop: int = 1, budget: int = BUDGET
-) -> Iterator[tuple[int, Tensor]]:
+def bits_of_codes(model: Model, n_streams: int, length: int, part: Part, hop: int = 1) -> Iterator[tuple[int, Tensor]]:
     """-log2 p(code) of recordings (or images) side by side, each from its beginning, a chunk at a time.
 
     `part(first, n)` gives the codes (n_streams, n) from position `first` on, on the model's device, and what conditions
@@ -69,7 +66,7 @@ def bits_of_codes(
 
     Yields: the position of a chunk's first code, and the bits (n_streams, n).
     """
-    chunk = chunk_length(codes_at_once(model, budget), n_streams, math.lcm(model.row_length, hop))
+    chunk = chunk_length(codes_at_once(model), n_streams, math.lcm(model.row_length, hop))
     state: Any = None
     for first in range(0, length, chunk):
         codes, condition = part(first, min(chunk, length - first))
@@ -77,7 +74,7 @@ def bits_of_codes(
         yield first, bits
 
 
-def _bits_of_chunk(model: Model, codes: Tensor, state: Any, condition: Condition) -> tuple[Tensor, Any]:
+def _bits_of_chunk(model: Model, codes: Tensor, state: Any, condition: Condition | None) -> tuple[Tensor, Any]:
     """A function of its own, so that its tensors are freed before the next chunk's are made."""
     parameters, state = model(codes, state, condition)
     return model.head.bits(parameters, codes), state

@@ -1,18 +1,17 @@
 """What a model with one label takes images (or recordings) for, by Bayes' rule, every value equally probable before."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment
 from wavegen.evaluation.chunks import Part, bits_of_codes, codes_at_once
-from wavegen.models.build import Model
+from wavegen.models.base import Model
 from wavegen.progress import Bar
 
 IMAGES_AT_ONCE = 32  # under each label; more are no faster
@@ -67,9 +66,8 @@ def bits_by_label(model: Model, codes: NDArray[np.int64]) -> NDArray[np.float64]
 
     Shapes: codes (n, T), each from its beginning -> (n, n_values).
     """
-    ((name, embedding),) = model.labels.items()
+    ((name, n_values),) = model.architecture.labels.items()
     n, length = codes.shape
-    n_values = cast(nn.Embedding, embedding).num_embeddings - 1  # the last row is "unknown"
     bits = np.zeros((n, n_values))
     for value in range(n_values):
         part = _under(model, codes, {name: torch.full((n,), value, device=model.device)})

@@ -17,7 +17,7 @@ from wavegen.evaluation.bits import label_rows
 from wavegen.evaluation.chunks import bits_of_codes
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.generation.stream import ConditionAt, generate
-from wavegen.models.build import Model
+from wavegen.models.base import Condition, Model
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding
 
@@ -104,15 +104,13 @@ def long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
 
 
 @torch.inference_mode()
-def surprise(
-    model: Model, codes: NDArray[np.int64], condition: Tensor | FrameCondition[Tensor] | None
-) -> NDArray[np.float64]:
+def surprise(model: Model, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.float64]:
     """Mean -log2 p(code) over some sounds (or images), each predicted from the beginning of time.
 
     Shapes: codes (B, T) -> (T,).
     """
 
-    def part(first: int, n: int) -> tuple[Tensor, Tensor | FrameCondition[Tensor] | None]:
+    def part(first: int, n: int) -> tuple[Tensor, Condition | None]:
         now = condition.part(first, n) if isinstance(condition, FrameCondition) else condition
         return torch.from_numpy(codes[:, first : first + n]).to(model.device), now
 
@@ -120,7 +118,7 @@ def surprise(
     return np.concatenate([bits.mean(dim=0).double().cpu().numpy() for _, bits in chunks])
 
 
-def for_engine(condition: Tensor | FrameCondition[Tensor] | None) -> NDArray[np.float32] | ConditionAt | None:
+def for_engine(condition: Condition | None) -> NDArray[np.float32] | ConditionAt | None:
     """A condition as `generate` takes it."""
     if isinstance(condition, FrameCondition):
         return FrameCondition(condition.values.cpu().numpy(), condition.hop).part

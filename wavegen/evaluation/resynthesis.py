@@ -73,7 +73,7 @@ def measure(
     frames = np.stack([features.frames(waveform) for waveform in recorded])
     n = recorded.shape[1]
     codec, decoding = model.description.make_codec(), model.description.make_decoding(guidance=1.0)
-    _, engine = make_engine("auto", model, len(recorded))
+    _, engine = make_engine(model, len(recorded))
     n_made = 0
 
     def distance(made: NDArray[np.floating]) -> Distance:

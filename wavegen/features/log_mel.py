@@ -22,6 +22,7 @@ FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
+RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}  # of bands, samples and samples
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class LogMel:
     """The parameters of the frames, which a recipe and a model file hold: see `recipe.LogMelFeatures` for each.
 
     Raises: InputError if frames would leave samples out, bands lie beyond half the rate, or one has no bin of the STFT.
+
+    >>> log_mel = LogMel(sample_rate=16000, n_mels=80, hop=200)
+    >>> log_mel.frames(np.zeros(16000)).shape  # 80 frames a second
+    (80, 80)
     """
 
     sample_rate: int

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wavegen.engines.base import Engine
 from wavegen.errors import InputError
-from wavegen.generation.stream import hear
+from wavegen.generation.stream import Stream, StreamGroup
 from wavegen.sampling import Decoding, probabilities
 
 MAX_STEPS = 1 << 20  # candidates are kept whole until the end
@@ -35,24 +35,24 @@ def beam_search(
     width = engine.n_streams
     if n_samples > MAX_STEPS:
         raise InputError(f"beam search over {n_samples:,} samples is too long; expected at most {MAX_STEPS:,}")
-    engine.start()
-    if prime is not None:
-        hear(engine, prime, condition)
+    group = StreamGroup(engine, [Stream(prime=prime) for _ in range(width)], condition)
+    group.prime()
     decoding = Decoding(temperature)
     score = np.full(width, -np.inf)
     score[0] = 0.0  # all candidates are alike at first, so only one may continue
     candidates = np.zeros((width, 0), dtype=np.int64)
     for _ in range(n_samples):
-        before = engine.snapshot()
-        parameters = engine.logits(np.zeros((width, 1), dtype=np.int64), condition)[:, 0]
-        with np.errstate(divide="ignore"):
-            total = score[:, None] + np.log(probabilities(parameters, decoding))
-        best = np.argsort(-total, axis=None, kind="stable")[:width]
-        parents, codes = np.unravel_index(best, total.shape)
+        with group.turn() as network:
+            before = network.snapshot()
+            parameters = network.logits(np.zeros((width, 1), dtype=np.int64), condition)[:, 0]
+            with np.errstate(divide="ignore"):
+                total = score[:, None] + np.log(probabilities(parameters, decoding))
+            best = np.argsort(-total, axis=None, kind="stable")[:width]
+            parents, codes = np.unravel_index(best, total.shape)
+            network.restore(before, list(parents))
+            network.advance(np.zeros((width, 1)), decoding, codes[:, None], condition)
         score = total[parents, codes]
         score -= score[0]
-        engine.restore(before, list(parents))
-        engine.advance(np.zeros((width, 1)), decoding, codes[:, None], condition)
         candidates = np.concatenate([candidates[parents], codes[:, None]], axis=1)
         agreed = _n_agreed(candidates)
         if agreed:

@@ -7,12 +7,13 @@ engine sees only the sum that it adds to the layers' pre-activations and contain
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.checkpoint import Checkpoint, Description
+from wavegen.architectures import GatedArchitecture
+from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.features.log_mel import SILENT
@@ -23,20 +24,20 @@ Labels = Mapping[str, str | None]  # values by name; None is "unknown"
 CHUNK = 32  # frames that are projected at a time
 
 
-def label_indices(known: Mapping[str, Sequence[str]], given: Labels) -> dict[str, int]:
+def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[str, int]:
     """Turn label values into the rows of their embeddings; a label that is None or left out becomes "unknown".
 
     `known` holds the values each label had in training; row `len(values)` is the one trained for "unknown".
 
     Raises: InputError if the model has no such label or the label no such value; it names those that exist.
     """
-    for name in given:
+    for name in labels:
         if name not in known:
-            labels = f"its labels are {', '.join(known)}" if known else "it has no labels"
-            raise InputError(f"the model has no label {name!r}; {labels}")
+            names = f"its labels are {', '.join(known)}" if known else "it has no labels"
+            raise InputError(f"the model has no label {name!r}; {names}")
     indices = {}
     for name, values in known.items():
-        value = given.get(name)
+        value = labels.get(name)
         if value is None:
             indices[name] = len(values)
         elif value in values:
@@ -47,37 +48,37 @@ def label_indices(known: Mapping[str, Sequence[str]], given: Labels) -> dict[str
     return indices
 
 
-def known_labels(known: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> dict[str, str | None]:
+def known_labels(known: Mapping[str, Sequence[str]], labels: Mapping[str, str]) -> dict[str, str | None]:
     """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
-    return {name: given[name] if given.get(name) in values else None for name, values in known.items()}
+    return {name: labels[name] if labels.get(name) in values else None for name, values in known.items()}
 
 
 def decoding_for(
     checkpoint: Checkpoint,
     streams: Sequence[Labels],
-    wanted: Mapping[str, float | int | None],
+    overrides: Mapping[str, float | int | None],
     labels_follow: bool = False,
 ) -> Decoding:
-    """How a model is to draw streams of some labels: by its own defaults, but for what is wanted and not None.
+    """How a model is to draw streams of some labels: by its own defaults, but for overrides that are not None.
 
     A model's own guidance is for labels; where none are given, nor follow, it is left out.
 
     Raises: InputError for what the head does not have, or guidance that could have no effect.
     """
-    described = checkpoint.description
-    decoding = described.make_decoding(**wanted)
-    decoding.check_head(described.head)
+    description = checkpoint.description
+    decoding = description.make_decoding(**overrides)
+    decoding.check_head(description.head)
     if not decoding.is_guided:
         return decoding
     is_given = any(value is not None for labels in streams for value in labels.values())
-    has_labels = bool(described.labels) and (labels_follow or is_given)
-    if not has_labels and wanted.get("guidance") is None:
+    has_labels = bool(description.labels) and (labels_follow or is_given)
+    if not has_labels and overrides.get("guidance") is None:
         return replace(decoding, guidance=1.0)
-    if not described.labels:
+    if not description.labels:
         raise InputError(f"guidance makes labels count for more, and {checkpoint.path} has none")
     if not has_labels:
         raise InputError(f"guidance is {decoding.guidance:g}, and no label is given that it could make count for more")
-    if described.label_dropout == 0:
+    if description.label_dropout == 0:
         raise InputError(
             f"guidance compares with no labels, and {checkpoint.path} was never trained so; "
             "expected a recipe with training.label_dropout above 0"
@@ -98,31 +99,25 @@ def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[n
 
     Raises: InputError for a label or a value that the model does not know, or tensors that do not fit it.
     """
-    described = checkpoint.description
-    rows = [label_indices(described.labels, labels) for labels in streams]
-    if not described.labels:
+    description = checkpoint.description
+    rows = [label_indices(description.labels, labels) for labels in streams]
+    if not description.labels:
         return None
-    size, channels = described.architecture.get("label_channels", 16), condition_channels(described)
+    shape = cast(GatedArchitecture, description.architecture)  # of those that take labels
+    size, channels, n_conditions = shape.label_channels, shape.condition_channels, shape.n_conditions
     tables = {
         name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size)
-        for name, values in described.labels.items()
+        for name, values in description.labels.items()
     }
     embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
-    n_conditions = described.n_conditions
     project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
     each = [row @ project.T for row in embedded]  # one by one: a product of many differs in its last bits
     projected: NDArray[np.float32] = np.stack(each).reshape(len(streams), 1, n_conditions, channels)
     return projected
 
 
-def condition_channels(described: Description) -> int:
-    """Numbers that enter each layer: as nn/gated.py says."""
-    n_gate: int = described.architecture["gate_channels"]
-    return n_gate if described.architecture.get("activation", "gated") == "relu" else 2 * n_gate
-
-
 class FrameConditioner:
-    """The condition that feature frames and labels make, for whatever steps it is wanted.
+    """The condition that feature frames and labels make, of any steps.
 
     Frames are projected in chunks that do not depend on the calls, so that neither does a bit of the result; only the
     newest chunks are kept. Beyond the last frame there is silence.
@@ -133,15 +128,13 @@ class FrameConditioner:
     """
 
     def __init__(self, checkpoint: Checkpoint, streams: Sequence[Labels], frames: NDArray[np.floating]) -> None:
-        shape = checkpoint.description.architecture
-        if frames.ndim != 3 or frames.shape[2] != shape.get("n_features", 0) or not frames.shape[1]:
-            raise InputError(
-                f"frames are {frames.shape}; expected (streams, frames, {shape.get('n_features', 0)}) for this model"
-            )
+        architecture = checkpoint.description.architecture
+        n_features = 0 if architecture.frames is None else architecture.frames.n_features
+        if frames.ndim != 3 or frames.shape[2] != n_features or not frames.shape[1] or architecture.frames is None:
+            raise InputError(f"frames are {frames.shape}; expected (streams, frames, {n_features}) for this model")
         self._frames = frames
-        self._look_ahead, self.hop = shape["look_ahead"], shape["hop"]
-        self._n_layers, channels = checkpoint.description.n_conditions, condition_channels(checkpoint.description)
-        hidden, n_features = shape["frame_channels"], shape["n_features"]
+        n_features, self.hop, hidden, self._look_ahead = architecture.frames
+        self._n_layers, channels = architecture.n_conditions, architecture.condition_channels
         shapes = {
             "around.weight": (2 * self._look_ahead + 1, hidden, n_features),
             "around.bias": (hidden,),
@@ -171,18 +164,18 @@ class FrameConditioner:
 
     def _project(self, number: int) -> NDArray[np.float32]:
         """A chunk of the condition, (B, CHUNK, n_layers, channels)."""
-        given = with_neighbours(self._frames, number * CHUNK, (number + 1) * CHUNK, self._look_ahead)
-        values = project_frames(self._weights, given).reshape(len(given), CHUNK, self._n_layers, -1)
+        frames = with_neighbours(self._frames, number * CHUNK, (number + 1) * CHUNK, self._look_ahead)
+        values = project_frames(self._weights, frames).reshape(len(frames), CHUNK, self._n_layers, -1)
         return values if self._of_labels is None else values + self._of_labels
 
 
 def with_neighbours(frames: NDArray[np.floating], begin: int, end: int, n: int) -> NDArray[np.float32]:
     """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is silence."""
-    found = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
+    padded = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
     first, last = max(0, begin - n), min(frames.shape[1], end + n)
     if first < last:
-        found[:, first - begin + n : last - begin + n] = frames[:, first:last]
-    return found
+        padded[:, first - begin + n : last - begin + n] = frames[:, first:last]
+    return padded
 
 
 def project_frames(weights: Mapping[str, NDArray[np.float32]], frames: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
-from wavegen.generation.conditioning import label_indices
 from wavegen.generation.session import Session
-from wavegen.generation.stream import hear
-from wavegen.sampling import DECODING, Decoding, check_seed, probabilities, uniforms
+from wavegen.generation.stream import Snapshot
+from wavegen.sampling import DECODING, Decoding, probabilities
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
 TAKE_S = 600  # s of the newest sound that are kept
@@ -59,41 +58,34 @@ class Live:
         self.meter = Meter()
         self.controls = Controls(session.decoding, session.seed, labels=session.labels)
         self._changing = threading.RLock()
-        self._engine = session.engine
-        self._condition = session.condition
+        self._streams = session.streams()
         self._rate = session.description.sample_rate
         self._taken = self._empty(TAKE_S)
         self._recent = self._empty(LOOP_S)
-        self._n_made = 0
-        self._primed: Any = None
+        self._primed: Snapshot | None = None
 
-    def change(self, **wanted: Any) -> None:
+    def change(self, **changes: Any) -> None:
         """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
 
         Raises: InputError for what the model cannot do; nothing is changed then.
         """
         with self._changing:
-            self.controls = replace(self.controls, **self._checked(wanted))
+            self.controls = replace(self.controls, **self._checked(changes))
 
-    def _checked(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _checked(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Fields of `controls` as `change` takes them, each known to be possible."""
-        decoding = {name: wanted.pop(name) for name in DECODING if name in wanted}
-        if decoding:
-            wanted["decoding"] = replace(self.controls.decoding, **decoding)
-            wanted["decoding"].check_head(self.session.description.head)
-            if wanted["decoding"].is_guided and not self.session.decoding.is_guided:
-                raise InputError(
-                    "guidance takes twice the work; expected to have begun with some, and this began without"
-                )
-        if "labels" in wanted:
-            label_indices(self.session.description.labels, wanted["labels"])
-        if "seed" in wanted:
-            check_seed(wanted["seed"])
-        if "gain" in wanted:
-            if not math.isfinite(wanted["gain"]):
-                raise InputError(f"gain is {wanted['gain']}; expected a number from 0 to {MAX_GAIN:g}")
-            wanted["gain"] = min(max(wanted["gain"], 0.0), MAX_GAIN)
-        return wanted
+        of_streams = {name: changes.pop(name) for name in (*DECODING, "labels", "seed") if name in changes}
+        if of_streams:
+            changed = self._streams.changed(
+                **{"decoding": self.controls.decoding, "seed": self.controls.seed, **of_streams}
+            )
+            labels = of_streams.get("labels", self.controls.labels)
+            changes |= {"decoding": changed.decoding, "labels": labels, "seed": changed.seed}
+        if "gain" in changes:
+            if not math.isfinite(changes["gain"]):
+                raise InputError(f"gain is {changes['gain']}; expected a number from 0 to {MAX_GAIN:g}")
+            changes["gain"] = min(max(changes["gain"], 0.0), MAX_GAIN)
+        return changes
 
     def restart(self, seed: int) -> None:
         """Begin anew with another seed; the take begins anew as well."""
@@ -103,7 +95,7 @@ class Live:
     def take(self) -> NDArray[np.float32]:
         """The sound since the last `restart`, (T, streams), of which the newest `TAKE_S` are kept."""
         blocks = self._taken.copy()  # in one go, for the engine's thread adds to it
-        return np.concatenate(blocks) if blocks else np.zeros((0, self._engine.n_streams), dtype=np.float32)
+        return np.concatenate(blocks) if blocks else np.zeros((0, len(self._streams.streams)), dtype=np.float32)
 
     def newest(self, n: int) -> NDArray[np.float32]:
         """The newest n samples of the first stream as they are heard, or as many of the last `LOOP_S` as there are."""
@@ -113,33 +105,33 @@ class Live:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Waveforms (T, streams), endless."""
         now = self.controls
-        self._begin()
+        self._begin(now.seed)
         loop: _Loop | None = None
         while True:
-            wanted = self.controls
-            if wanted.labels != now.labels:
-                self._condition = self.session.condition_of(wanted.labels)
-                self._primed = None  # which was heard under the labels before
+            coming = self.controls
+            if coming.labels != now.labels:
+                self._streams.change(labels=coming.labels)
+                self._primed = None  # which was fed under the labels before
                 if self._has_ended():
-                    self._begin()
-            if wanted.take != now.take:
+                    self._begin(coming.seed)
+            if coming.take != now.take:
                 before = self._make(now) if loop is None else loop.read()
                 loop = None
                 self._taken = self._empty(TAKE_S)
-                self._begin()
-                block = _cross(before, self._make(wanted))
-            elif wanted.is_frozen and loop is None and self._recent:
+                self._begin(coming.seed)
+                block = _cross(before, self._make(coming))
+            elif coming.is_frozen and loop is None and self._recent:
                 loop = _Loop(np.concatenate(self._recent))
-                block = _cross(self._make(wanted), loop.read())
-            elif loop is not None and not wanted.is_frozen:
-                block = _cross(loop.read(), self._make(wanted))
+                block = _cross(self._make(coming), loop.read())
+            elif loop is not None and not coming.is_frozen:
+                block = _cross(loop.read(), self._make(coming))
                 loop = None
             else:
-                block = self._make(wanted) if loop is None else loop.read()
+                block = self._make(coming) if loop is None else loop.read()
             self._recent.append(block)
-            block = block * np.linspace(now.gain, wanted.gain, len(block), dtype=np.float32)[:, None]
+            block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
             self._taken.append(block)
-            now = wanted
+            now = coming
             yield block
 
     def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
@@ -151,33 +143,29 @@ class Live:
         is_long = len(self._recent) == self._recent.maxlen
         return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
 
-    def _begin(self) -> None:
+    def _begin(self, seed: int) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""
-        self._n_made = 0
-        if self.session.prime is None:
-            self._engine.start()
-        elif self._primed is None:
-            self._engine.start()
-            hear(self._engine, self.session.prime, self._condition)
-            self._primed = self._engine.snapshot()
-        else:
-            self._engine.restore(self._primed)
+        self._streams.restart(seed)
+        if self._primed is not None:
+            self._streams.restore(self._primed)
+        elif self.session.prime is not None:
+            self._streams.prime()
+            self._primed = self._streams.snapshot()
 
     def _make(self, controls: Controls) -> NDArray[np.float32]:
         """The next block (BLOCKSIZE, streams)."""
         began = time.perf_counter()
-        step = self._n_made + (0 if self.session.prime is None else len(self.session.prime))
-        draws = np.stack([uniforms(controls.seed, stream, step, BLOCKSIZE) for stream in range(self._engine.n_streams)])
+        self._streams.change(decoding=controls.decoding, seed=controls.seed)
         description = self.session.description
         logits = None
-        if description.head == "categorical":
-            logits = np.empty((*draws.shape, description.n_classes), dtype=np.float32)
-        codes = self._engine.advance(draws, controls.decoding, condition=self._condition, logits=logits)
+        if description.head.lists_probabilities:
+            n_streams = len(self._streams.streams)
+            logits = np.empty((n_streams, BLOCKSIZE, description.n_classes), dtype=np.float32)
+        codes = self._streams.advance(BLOCKSIZE, logits=logits)
         if logits is not None:
             asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY))
-            given = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
-            self.meter.surprise = float(np.log2(1 / np.maximum(given, 1e-30)).mean())
-        self._n_made += BLOCKSIZE
+            p = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
+            self.meter.surprise = float(np.log2(1 / np.maximum(p, 1e-30)).mean())
         block = self.session.codec.decode(codes).T
         factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)
         self.meter.times_real_time += (factor - self.meter.times_real_time) * (
@@ -193,12 +181,12 @@ class _Loop:
         n_fade = min(BLOCKSIZE, len(sound) // 2)
         self._sound = sound[n_fade:].copy()
         self._sound[-n_fade:] = _cross(self._sound[-n_fade:], sound[:n_fade])
-        self._at = 0
+        self._position = 0
 
     def read(self) -> NDArray[np.float32]:
-        places = (self._at + np.arange(BLOCKSIZE)) % len(self._sound)
-        self._at = int(places[-1]) + 1
-        return self._sound[places]
+        positions = (self._position + np.arange(BLOCKSIZE)) % len(self._sound)
+        self._position = int(positions[-1]) + 1
+        return self._sound[positions]
 
 
 def _cross(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

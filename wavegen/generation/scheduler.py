@@ -1,114 +1,242 @@
-"""Sounds of different lengths, as many at once as an engine has streams.
+"""Streams of many users on one engine, which come and go while others are being made.
 
-A stream whose sound has ended begins the next one at once, so that the engine stays busy to the end (Yu et al., "Orca",
+A stream that ends makes room for the next one at the next block, so that the engine stays busy (Yu et al., "Orca",
 OSDI 2022, section 3.1, iteration-level scheduling).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wavegen.engines.base import Condition, Engine
-from wavegen.features.frame_condition import FrameCondition
-from wavegen.generation.stream import BLOCKSIZE, ConditionAt
+from wavegen.engines.base import Engine
+from wavegen.errors import InputError
+from wavegen.generation.stream import BLOCKSIZE, Codes, Inputs, Stream, StreamGroup, check_blocksize
 from wavegen.progress import Bar
-from wavegen.sampling import Decoding, uniforms
+
+Status = Literal["waiting", "live", "done", "cancelled", "failed"]
 
 
-class Piece(NamedTuple):
-    """A sound to make: its length, what conditions it (of one stream), whose draws it gets, codes (T,) to continue."""
+class Handle:
+    """A stream that was submitted; handles are told apart by identity.
 
-    n_samples: int
-    condition: NDArray[np.float32] | ConditionAt | None = None
-    stream: int = 0
-    prime: NDArray[np.int64] | None = None
+    `status`: it waits for a free slot; is live; or has ended, since it was `done`, was `cancelled` or has `failed`,
+    with `error` then. `n_made` counts the codes that were given out.
+    """
 
-
-class _Running:
-    """A piece that a stream is making. Steps count from the beginning of time, with the codes that it continues."""
-
-    def __init__(self, number: int, piece: Piece) -> None:
-        self.number, self.piece = number, piece
-        self.prime = np.empty(0, dtype=np.int64) if piece.prime is None else piece.prime
-        self.step = 0
-        self.blocks: list[NDArray[np.int64]] = []
+    def __init__(self, stream: Stream, n_samples: int | None) -> None:
+        self.stream, self.n_samples = stream, n_samples
+        self.status: Status = "waiting"
+        self.error: Exception | None = None
+        self.n_made = 0
 
     @property
-    def n_left(self) -> int:
-        return len(self.prime) + self.piece.n_samples - self.step
+    def has_ended(self) -> bool:
+        return self.status not in ("waiting", "live")
 
-    def condition(self, n: int) -> Condition | None:
-        given = self.piece.condition
-        return given(self.step, n) if callable(given) else given
+    @property
+    def n_left(self) -> float:
+        """Steps that it has to make, with those that feed what it continues; infinite if it is endless."""
+        n_samples = np.inf if self.n_samples is None else self.n_samples
+        return len(self.stream.prime) + n_samples - self.stream.position
 
-    def take(self, codes: NDArray[np.int64]) -> int:
-        """Keep what belongs to the sound of the next codes (n,); returns how many."""
-        kept = codes[max(0, len(self.prime) - self.step) : self.n_left].copy()  # a view would keep every stream's
-        self.blocks.append(kept)
-        self.step += len(codes)
-        return len(kept)
+
+class Scheduler:
+    """Streams side by side on an engine, each with its own seed, decoding, labels, length, frames and beginning.
+
+    `make_engine` is asked for an engine, once at most for streams without guidance and once for those with it, and only
+    when the first of them comes: guidance changes the last bits of a stream's logits, so the two kinds never share one.
+    An engine has as many slots as streams; what finds none waits, first come, first served. A slot makes its steps
+    whether it has a stream or not.
+
+    `submit`, `cancel` and the attributes of handles may be used by any thread, at any time; they wait for no block.
+    `step` is called again and again, by one thread at a time (another waits), and takes as long as a block of all live
+    streams. A stream is fed what it continues a block at a time too, in which the others go on.
+
+    The codes of a stream are those that it makes alone, to the bit, whoever else is served. A fault of one stream, such
+    as frames that cannot be read, ends that one. Streams are to be of the engine's model (`LoadedModel.new_stream`).
+
+    `hop`: samples between the frames of streams that frames condition; blocks are multiples of it.
+
+    Raises: InputError for a blocksize below 1.
+    """
+
+    def __init__(self, make_engine: Callable[[bool], Engine], *, hop: int = 1, blocksize: int = BLOCKSIZE) -> None:
+        check_blocksize(blocksize)
+        self._make_engine = make_engine
+        self._blocksize = -(-blocksize // hop) * hop  # so that all streams are at a frame at once
+        self._lanes: dict[bool, _Lane] = {}
+        self._making = threading.Lock()  # of engines, which may take seconds, in which blocks go on
+        self._stepping = threading.Lock()
+        self._changed = threading.Condition()  # guards the lanes, the queues and the handles
+
+    def prepare(self, is_guided: bool = False) -> None:
+        """Make an engine before its first stream comes.
+
+        Raises: whatever makes an engine does.
+        """
+        self._lane(is_guided)
+
+    def submit(self, stream: Stream, n_samples: int | None = None) -> Handle:
+        """Have a stream made, so many samples of it, or endlessly; it begins with the first block with a free slot.
+
+        Raises: InputError for a stream that is being made already, or a length below 1; whatever makes an engine does.
+        """
+        if n_samples is not None and n_samples < 1:
+            raise InputError(f"{n_samples} samples are wanted; expected 1 or more, or None for an endless stream")
+        lane = self._lane(stream.needs_guided_engine)
+        handle = Handle(stream, n_samples)
+        with self._changed:
+            is_waiting = any(one.stream is stream for one in lane.waiting)
+            if stream.group is not None or stream.position or is_waiting:
+                raise InputError("this stream is being made already; expected another one")
+            lane.waiting.append(handle)
+            self._changed.notify_all()
+        return handle
+
+    def cancel(self, handle: Handle) -> None:
+        """End a stream: nothing more of it is given out, and its slot is free at the next block."""
+        with self._changed:
+            if not handle.has_ended:
+                handle.status = "cancelled"
+            for lane in self._lanes.values():
+                if handle in lane.waiting:
+                    lane.waiting.remove(handle)
+
+    def step(self) -> dict[Handle, Codes]:
+        """Make one block of every live stream: its codes (at most blocksize,), if there are any yet.
+
+        A stream whose last codes these are is `done` when they are given out.
+
+        Raises: whatever an engine does, a fault of which ends all streams that it was making.
+        """
+        with self._stepping:
+            with self._changed:
+                lanes = list(self._lanes.values())
+                for lane in lanes:
+                    lane.fill_slots()
+            return {handle: codes for lane in lanes for handle, codes in self._advance(lane).items()}
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is something to make, so many seconds at most; returns whether there is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.n_waiting + self.n_live > 0, timeout)
+
+    @property
+    def n_live(self) -> int:
+        """Streams that have a slot."""
+        return sum(len(lane.live()) for lane in list(self._lanes.values()))
+
+    @property
+    def n_waiting(self) -> int:
+        """Streams that wait for one."""
+        return sum(len(lane.waiting) for lane in list(self._lanes.values()))
+
+    def _lane(self, is_guided: bool) -> "_Lane":
+        with self._making:
+            if is_guided not in self._lanes:
+                lane = _Lane(self._make_engine(is_guided))
+                with self._changed:
+                    self._lanes[is_guided] = lane
+            return self._lanes[is_guided]
+
+    def _advance(self, lane: "_Lane") -> dict[Handle, Codes]:
+        running = lane.live()
+        if not running:
+            return {}
+        n = int(min(self._blocksize, max(handle.n_left for _, handle in running)))
+        inputs: list[Inputs | None] = [None] * len(lane.slots)
+        n_to_feed = {}
+        for slot, handle in running:
+            n_to_feed[slot] = handle.stream.n_to_feed
+            try:
+                inputs[slot] = handle.stream.inputs(n)
+            except Exception as error:  # of whatever kind, it is this stream's alone
+                self._fail(handle, error)
+        if all(one is None for one in inputs):
+            return {}
+        try:
+            made = lane.group.run(n, inputs)
+        except Exception as error:
+            for _, handle in running:
+                self._fail(handle, error)
+            raise
+        blocks = {}
+        with self._changed:
+            for slot, handle in running:
+                if handle.status != "live":
+                    continue
+                n_left = None if handle.n_samples is None else handle.n_samples - handle.n_made
+                codes = made[slot, n_to_feed[slot] :][:n_left].copy()  # a view would keep every stream's
+                handle.n_made += len(codes)
+                if len(codes):
+                    blocks[handle] = codes
+                if handle.n_made == handle.n_samples:
+                    handle.status = "done"
+        return blocks
+
+    def _fail(self, handle: Handle, error: Exception) -> None:
+        with self._changed:
+            if not handle.has_ended:
+                handle.status, handle.error = "failed", error
+
+
+class _Lane:
+    """An engine, the streams in its slots, and those that wait for one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.slots: list[Handle | None] = [None] * engine.n_streams
+        self.group = StreamGroup(engine, [None] * engine.n_streams)
+        self.waiting: deque[Handle] = deque()
+
+    def live(self) -> list[tuple[int, Handle]]:
+        return [(slot, one) for slot, one in enumerate(self.slots) if one is not None and one.status == "live"]
+
+    def fill_slots(self) -> None:
+        """Free the slots of streams that have ended, and give free ones to those that wait."""
+        for slot, handle in enumerate(self.slots):
+            if handle is not None and handle.has_ended:
+                self.slots[slot] = None
+                self.group.put(slot, None)
+            if self.slots[slot] is None and self.waiting:
+                following = self.waiting.popleft()
+                self.group.put(slot, following.stream)
+                self.slots[slot] = following
+                following.status = "live"
 
 
 def generate_each(
-    engine: Engine,
-    pieces: Iterable[Piece],
-    *,
-    seed: int = 0,
-    decoding: Decoding | None = None,
-    hop: int = 1,
-    bar: Bar | None = None,
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """The number and the codes (T,) of every piece, each as soon as it is complete.
+    engine: Engine, pieces: Iterable[tuple[Stream, int]], *, hop: int = 1, bar: Bar | None = None
+) -> Iterator[tuple[int, Codes]]:
+    """The number and the codes (T,) of every piece, a stream and its length, each as soon as it is complete.
 
-    The codes are those that `generation.generate` would make of the piece alone, whatever else is being made. A piece
-    is asked for when a stream is free for it, which is between two blocks: a stream makes the rest of the block in
-    which its sound ends for nothing. `hop`: samples between the frames of pieces that frames condition.
+    The codes are those that the stream makes alone, whatever else is being made. A piece is asked for when a slot is
+    free for it, which is between two blocks: a slot makes the rest of the block in which its sound ends for nothing.
+    All are to be guided, on a guided engine, or none. `hop`: as in `Scheduler`.
+
+    Raises: whatever making a stream does.
     """
+    scheduler = Scheduler(lambda _: engine, hop=hop, blocksize=BLOCKSIZE)
     waiting = enumerate(pieces)
-    streams: list[_Running | None] = [None] * engine.n_streams
-    blocksize = -(-BLOCKSIZE // hop) * hop  # so that all streams are at a frame at once
+    numbers: dict[Handle, int] = {}
+    made: dict[Handle, list[Codes]] = {}
     n_made, n_complete = 0, 0
     while True:
-        beginning = []
-        for place, running in enumerate(streams):
-            if running is None and (following := next(waiting, None)) is not None:
-                streams[place] = _Running(*following)
-                beginning.append(place)
-        if not any(streams):
+        while len(numbers) < engine.n_streams and (following := next(waiting, None)) is not None:
+            number, (stream, n_samples) = following
+            handle = scheduler.submit(stream, n_samples)
+            numbers[handle], made[handle] = number, []
+        if not numbers:
             return
-        if beginning:
-            engine.start(beginning)
-        n = min(blocksize, max(running.n_left for running in streams if running is not None))
-        draws, given = np.zeros((len(streams), n)), np.zeros((len(streams), n), dtype=np.int64)
-        for place, running in enumerate(streams):
-            if running is not None:
-                draws[place] = uniforms(seed, running.piece.stream, running.step, n)
-                heard = running.prime[running.step : running.step + n]
-                given[place, : len(heard)] = heard
-                given[place, len(heard) :] = -1
-        condition = _side_by_side([None if running is None else running.condition(n) for running in streams])
-        codes = engine.advance(draws, decoding or Decoding(), given, condition)
-        for place, running in enumerate(streams):
-            if running is None:
-                continue
-            n_made += running.take(codes[place])
-            if running.n_left <= 0:
-                streams[place] = None
-                n_complete += 1
-                yield running.number, np.concatenate(running.blocks)
+        for handle, codes in scheduler.step().items():
+            n_made += len(codes)
+            made[handle].append(codes)
+        for handle in [one for one in numbers if one.has_ended]:
+            if handle.error is not None:
+                raise handle.error
+            n_complete += 1
+            yield numbers.pop(handle), np.concatenate(made.pop(handle))
         if bar is not None:
             bar.update(n_made, f"{n_complete} complete")
-
-
-def _side_by_side(conditions: Sequence[Condition | None]) -> Condition | None:
-    """The conditions of single streams as one; zeros for a stream that makes nothing."""
-    arrays = [one.values if isinstance(one, FrameCondition) else one for one in conditions]
-    example = next((array for array in arrays if array is not None), None)
-    if example is None:
-        return None
-    values = np.concatenate([np.zeros_like(example) if array is None else array for array in arrays])
-    slow = [one for one in conditions if isinstance(one, FrameCondition)]
-    assert len({(one.hop, one.phase) for one in slow}) <= 1, "blocks are multiples of the hop"
-    return slow[0]._replace(values=values) if slow else values

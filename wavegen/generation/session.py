@@ -6,9 +6,9 @@ samples, rate = wavegen.load("speech").generate(seconds=5)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,25 @@ from numpy.typing import NDArray
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
-from wavegen.engines import make_engine, n_at_once
+from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
 from wavegen.features.log_mel import FRAME_SUFFIXES, check_frames, read_frames
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
 from wavegen.generation.images import ImageSession
-from wavegen.generation.scheduler import Piece, generate_each
-from wavegen.generation.stream import BLOCKSIZE, ConditionAt, generate, n_samples
+from wavegen.generation.options import (
+    EngineKeywords,
+    GenerationKeywords,
+    GenerationOptions,
+    ImageKeywords,
+    SoundKeywords,
+    make_options,
+)
+from wavegen.generation.scheduler import Scheduler, generate_each
+from wavegen.generation.stream import BLOCKSIZE, Codes, Stream, StreamGroup, blocks, n_samples
 from wavegen.progress import Bar
-from wavegen.sampling import DECODING, Decoding, fresh_seed
+from wavegen.sampling import Decoding, fresh_seed
 
 
 class Sound(NamedTuple):
@@ -36,96 +44,115 @@ class Sound(NamedTuple):
     sample_rate: int
 
 
-@dataclass(frozen=True)
-class GenerationOptions:
-    """How a model is to sound. None takes the model's own default (for `seed`: a new one each time; guidance only where
-    there are labels).
+class StreamMaker:
+    """Makes streams of a model by some options, which fit it.
 
-    `temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown".
-    `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
-    (F, n_features) of what a vocoder is to say. `n`: how many sounds side by side. `beam`: search for a probable sound
-    with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`: see `engines.make_engine`.
-    """
+    `frames_follow`: they come with each sound. `labels_follow`: they may be given while it sounds (live.py), so
+    guidance waits for them.
 
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    guidance: float | None = None
-    seed: int | None = None
-    labels: Mapping[str, str | None] | None = None
-    prime: Path | str | NDArray[np.floating] | None = None
-    frames: NDArray[np.floating] | None = None
-    n: int = 1
-    beam: int | None = None
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-
-
-class Session:
-    """One wish made ready: engine, codec, seed and everything else a sound depends on.
-
-    `frames_follow`: they come with each sound (`vocode_each`). `labels_follow`: they may be given while it sounds
-    (live.py), so guidance waits for them.
-
-    Raises: InputError for whatever in the wish does not fit the model.
+    Raises: InputError for whatever in the options does not fit the model.
     """
 
     def __init__(
-        self, loaded: Checkpoint, wish: GenerationOptions, *, frames_follow: bool = False, labels_follow: bool = False
+        self,
+        loaded: Checkpoint,
+        options: GenerationOptions,
+        *,
+        frames_follow: bool = False,
+        labels_follow: bool = False,
     ) -> None:
-        described = loaded.description
-        if described.shape:
+        description = loaded.description
+        if description.shape:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
-        self.description: Description = described
-        self.codec: Codec = described.make_codec()
-        if described.features and wish.frames is None and not frames_follow:
+        self.description: Description = description
+        self.codec: Codec = description.make_codec()
+        if description.features and options.frames is None and not frames_follow:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; use `wavegen vocode`"
             )
-        if frames_follow and (not described.features or wish.frames is not None):
-            what = "takes no frames" if not described.features else "is given frames, and others follow"
+        if frames_follow and (not description.features or options.frames is not None):
+            what = "takes no frames" if not description.features else "is given frames, and others follow"
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
-        frames = None
-        if wish.frames is not None:
-            frames = check_frames(np.asarray(wish.frames), described.features.get("n_mels", 0), "the array")
-        wanted = {name: getattr(wish, name) for name in DECODING}
-        if wish.beam is not None:
-            wanted["guidance"] = 1.0
-        self.labels = dict(wish.labels or {})
-        conditioning.label_indices(described.labels, self.labels)
-        self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], wanted, labels_follow)
-        self.seed = fresh_seed() if wish.seed is None else wish.seed
-        self.beam = wish.beam
-        if wish.beam is not None:
-            _check_beam(wish, described)
-        if described.features and wish.prime is not None:
+        self.frames: NDArray[np.floating] | None = None
+        if options.frames is not None:
+            n_features = description.features.get("n_mels", 0)
+            self.frames = check_frames(np.asarray(options.frames), n_features, "the array")
+        overrides = options.decoding
+        if options.beam is not None:
+            overrides["guidance"] = 1.0
+        self.labels = dict(options.labels or {})
+        conditioning.label_indices(description.labels, self.labels)
+        self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], overrides, labels_follow)
+        self.seed = fresh_seed() if options.seed is None else options.seed
+        if options.beam is not None:
+            _check_beam(options, description)
+        if description.features and options.prime is not None:
             raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
-        self.prime = None if wish.prime is None else self.codec.encode(_waveform(wish.prime, described.sample_rate))
-        n_streams = wish.n if wish.beam is None else wish.beam
-        if n_streams < 1:
-            what = "sounds" if wish.beam is None else "candidates"
-            raise InputError(f"{n_streams} {what} are wanted; expected 1 or more")
-        self.engine_title, self.engine = make_engine(
-            wish.engine if wish.beam is None else "reference",
-            loaded,
-            n_streams,
-            wish.device,
-            wish.precision,
-            is_guided=self.decoding.is_guided,
-        )
+        waveform = None if options.prime is None else _waveform(options.prime, description.sample_rate)
+        self.prime = None if waveform is None else self.codec.encode(waveform)
         self._loaded = loaded
-        self.condition = self.condition_of(self.labels)
-        self._under_frames: ConditionAt | None = None
-        if frames is not None:
-            self._under_frames = self._frame_conditioner(frames, n_streams).at
 
-    def condition_of(self, labels: Mapping[str, str | None]) -> NDArray[np.float32] | None:
-        """What the engine reads for these labels, the same for every sound; None for a model that has none.
+    def stream(self, number: int = 0, frames: NDArray[np.floating] | None = None) -> Stream:
+        """The stream of a number, of frames (F, n_features) that come with it or those of the options."""
+        frames = self.frames if frames is None else frames
+        return Stream(
+            seed=self.seed,
+            number=number,
+            decoding=self.decoding,
+            condition=self.condition_of(self.labels) if frames is None else self.frame_conditioner(frames, 1).at,
+            prime=self.prime,
+            labels=self.labels,
+            condition_of=self.condition_of if frames is None else None,
+            check_decoding=lambda decoding: decoding.check_head(self.description.head),
+        )
+
+    def condition_of(self, labels: Labels) -> NDArray[np.float32] | None:
+        """What an engine reads of one stream of these labels; None for a model that has none.
 
         Raises: InputError for a label or a value that the model does not know.
         """
-        return conditioning.condition_of(self._loaded, self._streams_of(labels, self.engine.n_streams))
+        return conditioning.condition_of(self._loaded, self._rows_of(labels, 1))
+
+    def frame_conditioner(self, frames: NDArray[np.floating], n: int) -> FrameConditioner:
+        """What n streams of the same frames (F, n_features) are made under."""
+        rows = self._rows_of(self.labels, n)
+        return FrameConditioner(self._loaded, rows, np.broadcast_to(frames, (len(rows), *frames.shape)))
+
+    def _rows_of(self, labels: Labels, n: int) -> list[Labels]:
+        """The labels that the engine's condition of n streams is made of."""
+        return conditioning.guidance_pairs([labels] * n) if self.decoding.is_guided else [labels] * n
+
+
+class Session(StreamMaker):
+    """Options made ready: streams of a model, and an engine for `options.n` of them side by side.
+
+    What is asked of it at the same time, by iterators or threads, does not disturb each other: they take turns.
+
+    Raises: InputError for whatever in the options does not fit the model or the engine.
+    """
+
+    def __init__(
+        self,
+        loaded: Checkpoint,
+        options: GenerationOptions,
+        *,
+        frames_follow: bool = False,
+        labels_follow: bool = False,
+    ) -> None:
+        super().__init__(loaded, options, frames_follow=frames_follow, labels_follow=labels_follow)
+        self.n_streams = options.n if options.beam is None else options.beam
+        if self.n_streams < 1:
+            what = "sounds" if options.beam is None else "candidates"
+            raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
+        self.beam = options.beam
+        self.engine_title, self._engine = make_engine(
+            loaded, self.n_streams, options.engine_options, self.decoding.is_guided
+        )
+
+    def streams(self) -> StreamGroup:
+        """Its sounds, from the beginning of time, to be advanced side by side."""
+        condition = None if self.frames is None else self.frame_conditioner(self.frames, self.n_streams).at
+        return StreamGroup(self._engine, [self.stream(number) for number in range(self.n_streams)], condition)
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.
@@ -133,19 +160,12 @@ class Session:
         T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on.
         """
         if self.beam is None:
-            codes = generate(
-                self.engine,
-                n_samples,
-                seed=self.seed,
-                decoding=self.decoding,
-                condition=self._under_frames or self.condition,
-                prime=self.prime,
-                blocksize=blocksize,
-            )
+            codes = blocks(self.streams(), n_samples, blocksize)
         else:
             if n_samples is None:
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
-            codes = beam_search(self.engine, n_samples, self.decoding.temperature, self.condition, self.prime)
+            condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
+            codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
         for block in codes:
             yield self.codec.decode(block)
 
@@ -154,9 +174,7 @@ class Session:
 
         They are those that a session of n sounds makes side by side.
         """
-        condition = conditioning.condition_of(self._loaded, self._streams_of(self.labels, 1))
-        pieces = (Piece(n_samples, condition, stream, self.prime) for stream in range(n))
-        return self._make_pieces(pieces, 1, bar)
+        return self._decoded(generate_each(self._engine, ((self.stream(i), n_samples) for i in range(n)), bar=bar))
 
     def vocode_each(
         self, sources: Iterable[tuple[NDArray[np.floating], int]], bar: Bar | None = None
@@ -165,22 +183,12 @@ class Session:
 
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
-        hop: int = self.description.architecture["hop"]
-        pieces = (Piece(n_samples, self._frame_conditioner(frames, 1).at) for frames, n_samples in sources)
-        return self._make_pieces(pieces, hop, bar)
+        hop: int = self.description.features["hop"]
+        pieces = ((self.stream(0, frames), n_samples) for frames, n_samples in sources)
+        return self._decoded(generate_each(self._engine, pieces, hop=hop, bar=bar))
 
-    def _streams_of(self, labels: Labels, n: int) -> list[Labels]:
-        """The labels that the engine's condition of n sounds is made of."""
-        return conditioning.guidance_pairs([labels] * n) if self.decoding.is_guided else [labels] * n
-
-    def _frame_conditioner(self, frames: NDArray[np.floating], n: int) -> FrameConditioner:
-        """What n sounds of the same frames (F, n_features) are made under."""
-        streams = self._streams_of(self.labels, n)
-        return FrameConditioner(self._loaded, streams, np.broadcast_to(frames, (len(streams), *frames.shape)))
-
-    def _make_pieces(self, pieces: Iterable[Piece], hop: int, bar: Bar | None) -> Iterator[tuple[int, NDArray]]:
-        made = generate_each(self.engine, pieces, seed=self.seed, decoding=self.decoding, hop=hop, bar=bar)
-        return ((number, self.codec.decode(codes)) for number, codes in made)
+    def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        return ((number, self.codec.decode(codes)) for number, codes in pieces)
 
 
 class LoadedModel:
@@ -203,42 +211,42 @@ class LoadedModel:
         """The values of each label that the model knows."""
         return self._loaded.description.labels
 
-    def generate(self, seconds: float = 5.0, **wish: Any) -> Sound:
+    def generate(self, seconds: float = 5.0, **options: Unpack[GenerationKeywords]) -> Sound:
         """Make a sound of some length; the keywords are the fields of `GenerationOptions`.
 
         Returns samples and rate: `samples` is (T,), or (n, T) if `n` was given.
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
         """
-        session = self.session(**wish)
-        blocks = list(session.blocks(n_samples(seconds, self.sample_rate)))
-        samples = np.concatenate(blocks, axis=1)
-        return Sound(samples if "n" in wish else samples[0], self.sample_rate)
+        session = self.session(**options)
+        samples = np.concatenate(list(session.blocks(n_samples(seconds, self.sample_rate))), axis=1)
+        return Sound(samples if "n" in options else samples[0], self.sample_rate)
 
-    def vocode(self, source: Path | str | NDArray[np.floating], **wish: Any) -> Sound:
+    def vocode(self, source: Path | str | NDArray[np.floating], **options: Unpack[GenerationKeywords]) -> Sound:
         """Make a sound again from its feature frames alone, with a vocoder.
 
         `source`: a recording, its waveform (T,) at the model's rate, a file of frames (.npy or .safetensors), or frames
-        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `GenerationOptions`.
-        Raises: InputError if the model is no vocoder, or for whatever does not fit it.
+        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `GenerationOptions`, but
+        for `frames`.
+        Raises: InputError if the model is no vocoder, or for what does not fit it; TypeError for an unknown keyword.
         """
         frames, n = self.frames_of(source)
-        session = self.session(**wish, frames=frames)
+        session = Session(self._loaded, replace(make_options(options), frames=frames))
         samples = np.concatenate(list(session.blocks(n)), axis=1)
-        return Sound(samples if "n" in wish else samples[0], self.sample_rate)
+        return Sound(samples if "n" in options else samples[0], self.sample_rate)
 
     def vocode_each(
-        self, sources: Sequence[Path | str | NDArray[np.floating]], **wish: Any
+        self, sources: Sequence[Path | str | NDArray[np.floating]], **options: Unpack[GenerationKeywords]
     ) -> Iterator[tuple[int, Sound]]:
         """Make many sounds again, some at once: the number of a source and its sound, as soon as it is complete.
 
         Each is what `vocode` makes of it alone, with the same seed. The keywords are fields of `GenerationOptions`, but
         for `n`, which says how many are made at once (default: as many as suit the engine).
-        Raises: InputError as `vocode`, when a source's turn comes.
+        Raises: InputError as `vocode`, when a source's turn comes; TypeError for an unknown keyword.
         """
-        wanted = GenerationOptions(**wish)
-        if "n" not in wish:
-            wanted = replace(wanted, n=n_at_once(wanted.engine, wanted.device, len(sources)))
-        session = Session(self._loaded, wanted, frames_follow=True)
+        all_options = make_options(options)
+        if "n" not in options:
+            all_options = replace(all_options, n=n_at_once(all_options.engine_options, len(sources)))
+        session = Session(self._loaded, all_options, frames_follow=True)
         for number, samples in session.vocode_each(self.frames_of(source) for source in sources):
             yield number, Sound(samples, self.sample_rate)
 
@@ -260,45 +268,63 @@ class LoadedModel:
         return frames, len(frames) * features.hop
 
     def stream(
-        self, seconds: float | None = None, blocksize: int = BLOCKSIZE, **wish: Any
+        self, seconds: float | None = None, blocksize: int = BLOCKSIZE, **options: Unpack[GenerationKeywords]
     ) -> Iterator[NDArray[np.float32]]:
         """Make a sound block by block, each as soon as it is there: (T,), or (n, T) if `n` was given.
 
         It is endless if `seconds` is None. The keywords are the fields of `GenerationOptions`.
         """
-        session = self.session(**wish)
+        session = self.session(**options)
         length = None if seconds is None else n_samples(seconds, self.sample_rate)
         for block in session.blocks(length, blocksize):
-            yield block if "n" in wish else block[0]
+            yield block if "n" in options else block[0]
 
-    def draw(
-        self,
-        n: int = 1,
-        *,
-        labels: Mapping[str, str | None] | None = None,
-        seed: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance: float | None = None,
-        engine: str = "auto",
-        device: str = "auto",
-        precision: str = "auto",
-    ) -> NDArray[np.uint8]:
+    def draw(self, n: int = 1, **options: Unpack[ImageKeywords]) -> NDArray[np.uint8]:
         """Draw n images of the same labels: (n, height, width, colours), 0 to 255.
 
-        The keywords are as in `GenerationOptions`.
+        The keywords are fields of `GenerationOptions`.
 
-        Raises: InputError if the model makes sound, or for what does not fit it.
+        Raises: InputError if the model makes sound, or for what does not fit it; TypeError for an unknown keyword.
         """
-        wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-        canvas = ImageSession(self._loaded, [labels or {}] * n, wanted, engine, device, precision)
-        rows = canvas.rows(fresh_seed() if seed is None else seed)
-        return canvas.pixels(np.stack(list(rows), axis=1))
+        drawing = make_options(options, ImageKeywords)
+        session = ImageSession(self._loaded, [drawing.labels or {}] * n, drawing)
+        return session.pixels(np.stack(list(session.rows()), axis=1))
 
-    def session(self, **wish: Any) -> Session:
-        """Make a wish ready to sound; the keywords are the fields of `GenerationOptions`."""
-        return Session(self._loaded, GenerationOptions(**wish))
+    def session(self, **options: Unpack[GenerationKeywords]) -> Session:
+        """Make options ready to sound; the keywords are the fields of `GenerationOptions`."""
+        return Session(self._loaded, make_options(options))
+
+    def new_stream(self, number: int = 0, **options: Unpack[SoundKeywords]) -> Stream:
+        """One sound for a `scheduler` of this model; the keywords are fields of `GenerationOptions`.
+
+        Streams of one seed and different numbers are different sounds. `description.make_codec()` decodes their codes.
+
+        Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
+        """
+        return StreamMaker(self._loaded, make_options(options, SoundKeywords)).stream(number)
+
+    def scheduler(
+        self, n_streams: int | None = None, blocksize: int = BLOCKSIZE, **options: Unpack[EngineKeywords]
+    ) -> Scheduler:
+        """What makes so many sounds of many users at once (default: as many as suit the engine), to be submitted as
+        streams of this model (`new_stream`). The keywords are fields of `engines.options.EngineOptions`.
+
+        Raises: InputError for a model of images, or what the engine cannot do; TypeError for an unknown keyword.
+        """
+        description = self._loaded.description
+        if description.shape:
+            raise InputError(f"{self._loaded.path} draws images; expected a model of sound")
+        engine = make_options(options, EngineKeywords).engine_options
+        n = most_at_once(engine) if n_streams is None else n_streams
+        if n < 1:
+            raise InputError(f"{n} streams are wanted; expected 1 or more")
+        scheduler = Scheduler(
+            lambda is_guided: make_engine(self._loaded, n, engine, is_guided)[1],
+            hop=description.features["hop"] if description.features else 1,
+            blocksize=blocksize,
+        )
+        scheduler.prepare()
+        return scheduler
 
 
 def load(model: str | Path) -> LoadedModel:
@@ -321,17 +347,14 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
     return audio.read(Path(source), sample_rate)
 
 
-def _check_beam(wish: GenerationOptions, described: Description) -> None:
+def _check_beam(options: GenerationOptions, description: Description) -> None:
     """Raises: InputError for what a beam search cannot do or would not heed."""
-    if described.head != "categorical":
-        raise InputError(f"beam search needs a categorical head; this model has a {described.head} head")
-    if wish.n != 1:
-        raise InputError(f"beam search makes one sound, and {wish.n} are wanted; leave out one of the two")
-    if described.features:
+    if not description.head.lists_probabilities:
+        raise InputError(f"beam search needs a categorical head; this model has a {description.head.kind} head")
+    if options.n != 1:
+        raise InputError(f"beam search makes one sound, and {options.n} are wanted; leave out one of the two")
+    if description.features:
         raise InputError("beam search is for models without frames; a vocoder draws")
-    if wish.engine not in ("auto", "reference"):
-        raise InputError(
-            f"beam search runs on the reference engine, and {wish.engine} is wanted; leave out one of them"
-        )
-    if wish.top_k is not None or wish.top_p is not None or wish.temperature == 0 or wish.guidance not in (None, 1):
+    is_drawn = options.top_k is not None or options.top_p is not None or options.temperature == 0
+    if is_drawn or options.guidance not in (None, 1):
         raise InputError("beam search weighs all codes; top_k, top_p, guidance and temperature 0 are for drawing")

@@ -1,9 +1,126 @@
-"""What every network has in common, and what its state is: a tree of tensors."""
+"""What every network offers (`Model`), and what its state is: a tree of tensors."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from wavegen.architectures import Architecture
+from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.heads import make_head
+from wavegen.nn.gated import GatedLayer
+
+Condition = Tensor | FrameCondition[Tensor]
+
+
+class TrainingBatch(NamedTuple):
+    """What a network is trained on, on its device: the codes to predict and those that it is given in their place,
+    which of them count, label rows by name (each (B,)), and the feature frames of a vocoder. Codes are (B, T)."""
+
+    codes: Tensor
+    inputs: Tensor
+    counted: Tensor
+    labels: dict[str, Tensor]
+    frames: Tensor | None = None
+
+
+class Model(nn.Module):
+    """A network: codes in, parameters of the next code's distribution out. A family derives from this.
+
+    What it has to define is `forward` and `observe`; labels, frames, and what doctor and Muon look at are up to it.
+    tests/models/test_contract.py says what it must do.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.head = make_head(architecture.head, architecture.n_classes)
+
+    @property
+    def receptive_field(self) -> int:
+        """Codes that the prediction of the next one can see."""
+        return self.architecture.receptive_field
+
+    @property
+    def row_length(self) -> int:
+        """Codes that a chunk must be a multiple of."""
+        return self.architecture.row_length
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def stepped(self) -> "Model":
+        """The network that engines step code by code: itself, or of images the one along a row."""
+        return self
+
+    def gated_layers(self) -> Sequence[GatedLayer]:
+        """Its gated layers, if it has any, in the order in which they compute."""
+        return []
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights between hidden channels, which an optimiser may treat as matrices (training/optimizers.py)."""
+        return []
+
+    def forward(self, codes: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
+        """Predict every code of a chunk from the codes before it.
+
+        A state of None is the beginning of time; a condition is what `condition` makes.
+
+        Shapes: codes (B, T) int64 -> (B, T, head parameters), state. The entry at t has seen codes before t only.
+        """
+        raise NotImplementedError
+
+    def observe(self, state: Any, codes: Tensor) -> Any:
+        """The state with the newest row's codes replaced: predict first, then say what the codes turned out to be.
+
+        Shapes: codes (B, row_length).
+        """
+        raise NotImplementedError
+
+    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
+        """What labels, and the feature frames from a chunk's first code on, make of the network; None for nothing.
+
+        Shapes: per label (B,) rows of its embedding, frames (B, look_ahead + F + look_ahead, n_features).
+        """
+        assert not labels  # `Architecture.check` has seen to it
+        assert frames is None
+        return None
+
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """Mean -log2 p(code) over the codes of a batch that count."""
+        parameters, _ = self(batch.inputs, None, self.condition(batch.labels, batch.frames))
+        bits = self.head.bits(parameters, batch.codes)
+        return (bits * batch.counted).sum() / batch.counted.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def initial_state(self, n_streams: int) -> Any:
+        """The state of some streams at the beginning of time, of tensors that may be written to."""
+        _, state = self(torch.zeros((n_streams, 0), dtype=torch.int64, device=self.device))
+        return map_state(Tensor.clone, state)
+
+
+class ImageModel(Model):
+    """A network over images whose rows depend on those above through a condition alone (models/pixelcnn.py)."""
+
+    row: Model
+
+    @property
+    def stepped(self) -> Model:
+        return self.row
+
+    def look_above(self, rows: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
+        """What enters the layers of every row: a function of the rows before it.
+
+        Shapes: rows (B, H, row_length) -> (B, H, row_length, n_layers, condition_channels), state.
+        """
+        raise NotImplementedError
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: Any) -> Any:

@@ -1,6 +1,6 @@
 """From what a recipe or a model file says to a network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wavegen.architectures import Architecture, find
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
-from wavegen.models.pixelcnn import PixelCNN
-from wavegen.models.wavenet import WaveNet
-
-Model = WaveNet | PixelCNN
-KINDS: dict[str, type[WaveNet] | type[PixelCNN]] = {"wavenet": WaveNet, "pixelcnn": PixelCNN}
+from wavegen.models.base import Model
 
 
-def build(kind: str, architecture: Mapping[str, Any]) -> Model:
-    """A network with fresh weights.
-
-    Raises: InputError for a kind or sizes that this version does not know.
-    """
-    if kind not in KINDS:
-        raise InputError(f"unknown kind of model {kind!r}; this wavegen knows {', '.join(KINDS)}")
-    try:
-        return KINDS[kind](**architecture)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the description of the {kind} does not fit this wavegen: {error}") from error
+def build(architecture: Architecture) -> Model:
+    """A network with fresh weights."""
+    network: Model = find(architecture.network)(architecture)
+    return network
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Model:
@@ -39,20 +27,20 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
 
     Raises: InputError naming what does not fit.
     """
-    described = checkpoint.description
+    architecture = checkpoint.description.architecture
     with torch.device("meta"):
-        claimed = build(described.kind, described.architecture)
+        claimed = build(architecture)
     check_weights(claimed, checkpoint.weights, str(checkpoint.path))
-    model = build(described.kind, described.architecture)
+    model = build(architecture)
     load_weights(model, checkpoint.weights, str(checkpoint.path))
     return model.eval()
 
 
-def with_random_weights(architecture: Mapping[str, Any], sample_rate: int = 0, shape: Sequence[int] = ()) -> Checkpoint:
-    """A model file in memory that was never trained, to be timed: a WaveNet, or with a shape of images a PixelCNN."""
-    kind, codec = ("pixelcnn", "linear") if shape else ("wavenet", "mu-law")
-    model = build(kind, architecture)
-    description = Description(kind, architecture, codec, architecture["n_classes"], sample_rate, shape=list(shape))
+def with_random_weights(architecture: Architecture, sample_rate: int = 0) -> Checkpoint:
+    """A model file in memory that was never trained, to be timed; `sample_rate` is for sound."""
+    codec = "mu-law" if architecture.makes == "sound" else "linear"
+    model = build(architecture)
+    description = Description(architecture, codec, architecture.n_classes, sample_rate, shape=architecture.shape)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("random weights"))
 

@@ -8,35 +8,35 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from wavegen.architectures import FrameSizes, GatedArchitecture
 from wavegen.errors import InputError
+from wavegen.models.base import Model
 from wavegen.nn.causal import CausalConv
 
 
-class Labelled(nn.Module):
+class Labelled(Model):
     """What networks with labels have in common (WaveNet, arXiv:1609.03499, section 2.5, global conditioning)."""
 
+    architecture: GatedArchitecture
     labels: nn.ModuleDict
-    n_conditions: int
 
-    def add_labels(
-        self, labels: Mapping[str, int] | None, label_channels: int, n_conditions: int, channels: int
-    ) -> None:
-        """Make the weights for some labels, each with its number of known values.
-
-        `n_conditions` layers get a condition of `channels` channels each.
+    def add_labels(self) -> None:
+        """Make the weights for the labels of the architecture.
 
         Raises: InputError for a name that a tensor cannot have.
         """
-        for name in labels or {}:
+        shape = self.architecture
+        for name in shape.labels:
             if hasattr(nn.ModuleDict(), name) or not name.isidentifier():
                 raise InputError(f"a label cannot be called {name!r}; choose another word without dots or spaces")
         # One more row than known values: the last stands for "unknown" and is trained by label dropout.
         self.labels = nn.ModuleDict(
-            {name: nn.Embedding(n_values + 1, label_channels) for name, n_values in (labels or {}).items()}
+            {name: nn.Embedding(n_values + 1, shape.label_channels) for name, n_values in shape.labels.items()}
         )
-        self.n_conditions = n_conditions
         if self.labels:
-            self.project_labels = nn.Linear(len(self.labels) * label_channels, n_conditions * channels, bias=False)
+            self.project_labels = nn.Linear(
+                len(self.labels) * shape.label_channels, shape.n_conditions * shape.condition_channels, bias=False
+            )
 
     def of_labels(self, labels: Mapping[str, Tensor]) -> Tensor | None:
         """Embed and project labels; the torch twin of `conditioning.condition_of`, for training.
@@ -47,7 +47,7 @@ class Labelled(nn.Module):
             return None
         embedded = torch.cat([embedding(labels[name]) for name, embedding in self.labels.items()], dim=-1)
         projected: Tensor = self.project_labels(embedded)
-        return projected.unflatten(-1, (1, self.n_conditions, -1))
+        return projected.unflatten(-1, (1, self.architecture.n_conditions, -1))
 
 
 class FrameNetwork(nn.Module):
@@ -62,10 +62,10 @@ class FrameNetwork(nn.Module):
     between frames the stack interpolates (nn/gated.py), where the paper learns a transposed convolution.
     """
 
-    def __init__(self, n_features: int, hidden: int, look_ahead: int, n_layers: int, channels: int) -> None:
+    def __init__(self, frames: FrameSizes, n_layers: int, channels: int) -> None:
         super().__init__()
-        self.look_ahead, self._n_layers = look_ahead, n_layers
-        self.around = CausalConv(n_features, hidden, 2 * look_ahead + 1)
+        self._n_layers, hidden = n_layers, frames.channels
+        self.around = CausalConv(frames.n_features, hidden, 2 * frames.look_ahead + 1)
         self.hidden = nn.Linear(hidden, hidden)
         self.project = nn.Linear(hidden, n_layers * channels, bias=False)
 

@@ -4,7 +4,7 @@ Draws are defined in `sampling.py`, in numpy, where the engines find them; a hea
 """
 
 import math
-from typing import ClassVar, Protocol
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,42 +13,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen import sampling
-from wavegen.errors import InputError
+from wavegen.architectures import CategoricalHead, Head, LogisticMixtureHead, find
 from wavegen.sampling import Decodings
 
+SizesT = TypeVar("SizesT", bound=Head)
 BROADNESS = (0.02, 2.0)  # in units of the means: the scales that a mixture begins with, from the first to the last
 
 
-class Head(Protocol):
-    """What a head offers: `kind` and its sizes are enough to rebuild it with `make_head`."""
+class Distribution(Generic[SizesT]):
+    """The distribution of a code, of which a network gives the parameters. A head derives from this.
 
-    kind: ClassVar[str]
-    is_precise: ClassVar[bool]
-    """Whether its parameters need float32 where the network computes in less: a mean says more than 8 bits."""
-    n_classes: int
+    `sizes` are those of the head, `n_classes` the number of codes.
+    """
+
+    def __init__(self, sizes: SizesT, n_classes: int) -> None:
+        self.sizes, self.n_classes = sizes, n_classes
 
     @property
     def n_parameters(self) -> int:
         """Numbers that the network gives for each code."""
-        ...
+        return self.sizes.n_parameters(self.n_classes)
 
-    def start(self, weight: Tensor, bias: Tensor) -> None:
+    def init_output_layer(self, weight: Tensor, bias: Tensor) -> None:
         """Set the last layer's weights (n_parameters, channels) and bias (n_parameters,) before training."""
-        ...
 
-    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
-        """Turn what the network says into parameters, knowing the code heard last (where one was heard).
+    def shift_by_previous(self, parameters: Tensor, previous: Tensor, has_previous: Tensor) -> Tensor:
+        """Turn what the network says into parameters, knowing the code before (where there is one).
 
-        Shapes: parameters (..., n_parameters), heard and is_heard (...) -> (..., n_parameters).
+        Shapes: parameters (..., n_parameters), previous and has_previous (...) -> (..., n_parameters).
         """
-        ...
+        return parameters
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """-log2 p(code) of each code, in float32 or better.
 
         Shapes: parameters (..., n_parameters), codes (...) -> (...).
         """
-        ...
+        raise NotImplementedError
 
     def draw(
         self,
@@ -60,27 +61,11 @@ class Head(Protocol):
 
         Shapes: parameters (B, n_parameters), uniforms (B,) -> codes (B,).
         """
-        ...
+        raise NotImplementedError
 
 
-class Categorical:
-    """One logit per class; softmax (WaveNet, arXiv:1609.03499, section 2.2)."""
-
-    kind = "categorical"
-    is_precise = False
-
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
-
-    @property
-    def n_parameters(self) -> int:
-        return self.n_classes
-
-    def start(self, weight: Tensor, bias: Tensor) -> None:
-        """Leave them as they are: all classes begin about equally likely."""
-
-    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
-        return parameters
+class Categorical(Distribution[CategoricalHead]):
+    """One logit per class; softmax (WaveNet, arXiv:1609.03499, section 2.2). All begin about equally likely."""
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
         logits = _at_least_float32(parameters)
@@ -96,7 +81,7 @@ class Categorical:
         return sampling.draw_categorical(parameters, uniforms, decoding)
 
 
-class LogisticMixture:
+class LogisticMixture(Distribution[LogisticMixtureHead]):
     """A mixture of logistic distributions, each code holding the probability between its edges.
 
     p(c) = sum_k w_k (sigmoid((c + 1/2 - m_k) / s_k) - sigmoid((c - 1/2 - m_k) / s_k)),
@@ -105,7 +90,7 @@ class LogisticMixture:
     Parallel WaveNet, arXiv:1711.10433, section 2). The parameters are, n_mixtures of each: the logits of w, the
     means m on the axis from -1 (code 0) to 1 (the last), and the natural logarithms of s on the same axis.
 
-    The network says how far the means depart from the code before, in units of `mean_unit` (`shift_by_previous`). An
+    The network says how far the means depart from the code before, in units of `mean_scale` (`shift_by_previous`). An
     optimiser moves whatever it trains by steps of about one size, so quiet or smooth sound, whose samples depart from
     each other by thousandths, needs a unit of thousandths to be learnt.
 
@@ -113,37 +98,27 @@ class LogisticMixture:
     codes stays 1 in float32 as well. The number of parameters does not depend on the number of classes.
     """
 
-    kind = "logistic-mixture"
-    is_precise = True
-
-    def __init__(self, n_classes: int, n_mixtures: int, mean_unit: float = 1.0) -> None:
-        self.n_classes, self.n_mixtures, self.mean_unit = n_classes, n_mixtures, mean_unit
-
-    @property
-    def n_parameters(self) -> int:
-        return 3 * self.n_mixtures
-
-    def shift_by_previous(self, parameters: Tensor, heard: Tensor, is_heard: Tensor) -> Tensor:
-        """Add the value of the code heard last to the means, so that a network says only how the next departs from it.
+    def shift_by_previous(self, parameters: Tensor, previous: Tensor, has_previous: Tensor) -> Tensor:
+        """Add the value of the code before to the means, so that a network says only how the next departs from it.
 
         A sample resembles the one before, so the departure is small, and what rounding inside the network does to it
-        is small beside the sound. Before anything was heard the value is 0.
+        is small beside the sound. Before the first code the value is 0.
 
-        Shapes: parameters (..., n_parameters), heard and is_heard (...) -> (..., n_parameters).
+        Shapes: parameters (..., n_parameters), previous and has_previous (...) -> (..., n_parameters).
         """
-        value = torch.where(is_heard, heard.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1, 0.0)
+        value = torch.where(has_previous, previous.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1, 0.0)
         weights, means, scales = parameters.chunk(3, dim=-1)
-        return torch.cat([weights, means * self.mean_unit + value[..., None], scales], dim=-1)
+        return torch.cat([weights, means * self.sizes.mean_scale + value[..., None], scales], dim=-1)
 
-    def start(self, weight: Tensor, bias: Tensor) -> None:
+    def init_output_layer(self, weight: Tensor, bias: Tensor) -> None:
         """Distributions around the sample before, from narrow to broad, so that each finds sound to specialise in."""
         with torch.no_grad():
             weight.mul_(0.1)
-            weights, means, scales = bias.view(3, self.n_mixtures)
+            weights, means, scales = bias.view(3, self.sizes.n_mixtures)
             weights.zero_()
             means.zero_()
-            narrowest, broadest = (math.log(share * self.mean_unit) for share in BROADNESS)
-            scales.copy_(torch.linspace(narrowest, broadest, self.n_mixtures))
+            narrowest, broadest = (math.log(share * self.sizes.mean_scale) for share in BROADNESS)
+            scales.copy_(torch.linspace(narrowest, broadest, self.sizes.n_mixtures))
 
     def log_probabilities(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """log p(code), in nats.
@@ -176,19 +151,10 @@ class LogisticMixture:
         return sampling.draw_logistic_mixture(parameters, uniforms, decoding, self.n_classes)
 
 
-HEADS = (Categorical.kind, LogisticMixture.kind)
-
-
-def make_head(kind: str, n_classes: int, n_mixtures: int, mean_unit: float = 1.0) -> Categorical | LogisticMixture:
-    """The head that a recipe or a model file names.
-
-    Raises: InputError for an unknown name.
-    """
-    if kind == Categorical.kind:
-        return Categorical(n_classes)
-    if kind == LogisticMixture.kind:
-        return LogisticMixture(n_classes, n_mixtures, mean_unit)
-    raise InputError(f"unknown head {kind!r}; expected one of {', '.join(HEADS)}")
+def make_head(sizes: Head, n_classes: int) -> Distribution[Any]:
+    """The distribution of a head (architectures.py)."""
+    made: Distribution[Any] = find(sizes.distribution)(sizes, n_classes)
+    return made
 
 
 def _at_least_float32(parameters: Tensor) -> Tensor:

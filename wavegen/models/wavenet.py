@@ -15,19 +15,19 @@ which is the same thing for a kernel of 1 and lets `receptive_field` be 1 + (ker
 skip projections of all layers are one matrix over the concatenated z, which is the same sum and faster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from wavegen.architectures import WaveNetArchitecture
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.models.base import map_state
+from wavegen.models.base import Condition
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
-from wavegen.models.heads import Categorical, make_head
 from wavegen.nn.causal import shift
-from wavegen.nn.gated import Activation, GatedStack, condition_channels
+from wavegen.nn.gated import GatedLayer, GatedStack
 
 
 class WaveNetState(NamedTuple):
@@ -38,101 +38,60 @@ class WaveNetState(NamedTuple):
 
 
 class WaveNet(Labelled):
-    """The network. Sizes are in channels; `labels` maps each label's name to its number of known values.
+    """The network. Ablations of the paper: activation "relu", residual false, dilated false (every dilation 1)."""
 
-    `n_features` numbers in each of the frames that condition it, one every `hop` samples; 0 for none.
-    `frame_channels` and `look_ahead`: see conditions.FrameNetwork.
+    architecture: WaveNetArchitecture
 
-    Ablations of the paper: `activation="relu"`, `residual=False`, `dilated=False` (every dilation 1).
-    """
-
-    def __init__(
-        self,
-        n_classes: int,
-        n_blocks: int,
-        layers_per_block: int,
-        residual_channels: int,
-        gate_channels: int,
-        skip_channels: int,
-        head_channels: int,
-        kernel_size: int = 2,
-        activation: Activation = "gated",
-        residual: bool = True,
-        dilated: bool = True,
-        labels: Mapping[str, int] | None = None,
-        label_channels: int = 16,
-        head: str = Categorical.kind,
-        n_mixtures: int = 10,
-        mean_unit: float = 1.0,
-        dropout: float = 0.0,
-        n_features: int = 0,
-        hop: int = 1,
-        frame_channels: int = 64,
-        look_ahead: int = 2,
-    ) -> None:
-        super().__init__()
-        block = [2**i if dilated else 1 for i in range(layers_per_block)]
-        self.dilations = tuple(block * n_blocks)
-        self.head = make_head(head, n_classes, n_mixtures, mean_unit)
-
-        self.embed = embed_codes(n_classes, residual_channels)
+    def __init__(self, architecture: WaveNetArchitecture) -> None:
+        super().__init__(architecture)
+        shape, n_layers = architecture, len(architecture.dilations)
+        self.embed = embed_codes(shape.n_classes, shape.residual_channels)
         self.stack = GatedStack(
-            self.dilations, residual_channels, gate_channels, kernel_size, activation, residual, dropout
+            shape.dilations,
+            shape.residual_channels,
+            shape.gate_channels,
+            shape.kernel_size,
+            shape.activation,
+            shape.residual,
+            shape.dropout,
         )
-        self.skip = nn.Linear(len(self.dilations) * gate_channels, skip_channels)
-        self.head_hidden = nn.Linear(skip_channels, head_channels)
-        self.head_out = nn.Linear(head_channels, self.head.n_parameters)
-        self.head.start(self.head_out.weight, self.head_out.bias)
-
-        channels = condition_channels(gate_channels, activation)
-        self.add_labels(labels, label_channels, len(self.dilations), channels)
-        self.hop = hop
+        self.skip = nn.Linear(n_layers * shape.gate_channels, shape.skip_channels)
+        self.head_hidden = nn.Linear(shape.skip_channels, shape.head_channels)
+        self.head_out = nn.Linear(shape.head_channels, self.head.n_parameters)
+        self.head.init_output_layer(self.head_out.weight, self.head_out.bias)
+        self.add_labels()
         self.frame_network = (
-            FrameNetwork(n_features, frame_channels, look_ahead, len(self.dilations), channels) if n_features else None
+            None if shape.frames is None else FrameNetwork(shape.frames, n_layers, shape.condition_channels)
         )
 
-    @property
-    def device(self) -> torch.device:
-        return self.head_out.weight.device
-
-    @property
-    def row_length(self) -> int:
-        """Codes that a chunk must be a multiple of."""
-        return 1
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples that the prediction of the next one can see."""
-        return self.stack.receptive_field
+    def gated_layers(self) -> Sequence[GatedLayer]:
+        return self.stack.layers
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The weights between hidden channels, which an optimiser may treat as matrices (muon.py)."""
         inside = (self.stack, self.skip, self.head_hidden)
         return [parameter for module in inside for parameter in module.parameters() if parameter.ndim > 1]
 
     def forward(
-        self, codes: Tensor, state: WaveNetState | None = None, condition: Tensor | FrameCondition[Tensor] | None = None
+        self, codes: Tensor, state: WaveNetState | None = None, condition: Condition | None = None
     ) -> tuple[Tensor, WaveNetState]:
         """Predict every code of a chunk from the codes before it.
 
         Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels), or frames of it
         -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
         """
-        delayed, delay = shift(codes + 1, None if state is None else state.delay)  # 0: nothing was heard yet
-        is_heard, heard = delayed > 0, (delayed - 1).clamp(min=0)
-        x = self.embed(heard) * is_heard[..., None]
+        delayed, delay = shift(codes + 1, None if state is None else state.delay)  # 0: there is no code before
+        has_previous, previous = delayed > 0, (delayed - 1).clamp(min=0)
+        x = self.embed(previous) * has_previous[..., None]
         _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
         skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
-        if self.head.is_precise:
+        if self.architecture.head.is_precise:
             with torch.autocast(skip.device.type, enabled=False):
-                parameters = self.say(skip.to(self.head_out.weight.dtype))
+                parameters = self.output_layers(skip.to(self.head_out.weight.dtype))
         else:
-            parameters = self.say(skip)
-        return self.head.shift_by_previous(parameters, heard, is_heard), WaveNetState(delay, stack)
+            parameters = self.output_layers(skip)
+        return self.head.shift_by_previous(parameters, previous, has_previous), WaveNetState(delay, stack)
 
-    def condition(
-        self, labels: Mapping[str, Tensor], frames: Tensor | None = None
-    ) -> Tensor | FrameCondition[Tensor] | None:
+    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
         """What enters the layers, from labels and from feature frames, the first of them at a chunk's first sample.
 
         Shapes: per label (B,), frames (B, look_ahead + F + look_ahead, n_features)
@@ -143,22 +102,15 @@ class WaveNet(Labelled):
             return of_labels
         assert frames is not None  # whoever calls has the features that the model was built for
         of_frames: Tensor = self.frame_network(frames)
-        return FrameCondition(of_frames if of_labels is None else of_frames + of_labels, self.hop)
+        return FrameCondition(of_frames if of_labels is None else of_frames + of_labels, self.architecture.hop)
 
-    def say(self, skip: Tensor) -> Tensor:
+    def output_layers(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.
 
         Shapes: skip (B, T, skip_channels) -> (B, T, head parameters).
         """
         parameters: Tensor = self.head_out(torch.relu(self.head_hidden(skip)))
         return parameters
-
-    @torch.no_grad()
-    def initial_state(self, n_streams: int) -> WaveNetState:
-        """The state of some streams at the beginning of time."""
-        _, state = self(torch.zeros((n_streams, 0), dtype=torch.int64, device=self.device))
-        beginning: WaveNetState = map_state(Tensor.clone, state)  # tensors of their own, which may be written to
-        return beginning
 
     def observe(self, state: WaveNetState, codes: Tensor) -> WaveNetState:
         """The state with the newest step's code replaced: predict first, then say what the code turned out to be.

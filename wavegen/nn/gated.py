@@ -1,8 +1,8 @@
-"""Gated blocks and stacks of them: the body of WaveNet and of PixelCNN.
+"""Gated layers and stacks of them: the body of WaveNet and of PixelCNN.
 
                    condition
                        |
-x ---> CausalConv ---> + ---> tanh * sigmoid ---> z ---> project ---> + ---> next block
+x ---> CausalConv ---> + ---> tanh * sigmoid ---> z ---> project ---> + ---> next layer
  \\                                               |                    /
   \\----------------------------------------------|-------------------/
                                                   v
@@ -23,7 +23,7 @@ Activation = Literal["gated", "relu"]
 
 
 class GatedLayer(nn.Module):
-    """One residual block.
+    """One residual layer.
 
     z = tanh(W_f * x + V_f h) . sigmoid(W_g * x + V_g h),   out = x + W_r z
     (WaveNet, arXiv:1609.03499, section 2.3 and equations 2 and 3; `h` arrives projected, as `condition`.)
@@ -74,7 +74,7 @@ class GatedLayer(nn.Module):
 
 
 class GatedStack(nn.Module):
-    """Gated blocks in sequence, one per entry of `dilations`."""
+    """Gated layers in sequence, one per entry of `dilations`."""
 
     def __init__(
         self,
@@ -87,40 +87,36 @@ class GatedStack(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
+        layers = nn.ModuleList(
             GatedLayer(residual_channels, gate_channels, kernel_size, dilation, activation, residual, dropout)
             for dilation in dilations
         )
-
-    @property
-    def layers(self) -> Sequence[GatedLayer]:
-        """The blocks, in order."""
-        return cast(Sequence[GatedLayer], self.blocks)
+        self.layers = cast(Sequence[GatedLayer], layers)
 
     @property
     def receptive_field(self) -> int:
         """Steps that one output can see, its own included: 1 + (kernel_size - 1) * sum(dilations)."""
-        return 1 + sum(block.conv.history for block in self.layers)
+        return 1 + sum(layer.conv.history for layer in self.layers)
 
     def forward(
         self, x: Tensor, state: Sequence[Tensor] | None = None, condition: Tensor | FrameCondition[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Advance one chunk; returns the residual stream, every block's activation z, and every block's state.
+        """Advance one chunk; returns the residual stream, every layer's activation z, and every layer's state.
 
         Shapes: x (B, T, ..., residual_channels), condition (B, T or 1, ..., n_layers, condition_channels), or frames
         of it, between which it is interpolated.
         """
         activations, states = [], []
         conditions = _of_layers(condition, len(self.layers), x.shape[1])
-        for index, (block, entering) in enumerate(zip(self.layers, conditions, strict=True)):
-            x, z, block_state = block(x, None if state is None else state[index], entering)
+        for index, (layer, entering) in enumerate(zip(self.layers, conditions, strict=True)):
+            x, z, layer_state = layer(x, None if state is None else state[index], entering)
             activations.append(z)
-            states.append(block_state)
+            states.append(layer_state)
         return x, activations, states
 
 
 def condition_channels(gate_channels: int, activation: Activation) -> int:
-    """Channels that a block's convolution makes, and that its condition has: filter and gate, or one for ReLU."""
+    """Channels that a layer's convolution makes, and that its condition has: filter and gate, or one for ReLU."""
     return 2 * gate_channels if activation == "gated" else gate_channels
 
 
@@ -142,9 +138,9 @@ def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
     """
     values, hop, phase = condition
     if n_steps == 1:
-        at, place = divmod(phase, hop)
+        at, step = divmod(phase, hop)
         here, there = values[:, at : at + 1], values[:, min(at + 1, values.shape[1] - 1)][:, None]
-        return here + place / hop * (there - here)
+        return here + step / hop * (there - here)
     following = torch.cat([values[:, 1:], values[:, -1:]], dim=1)
     share = torch.arange(hop, device=values.device, dtype=values.dtype)[:, None] / hop
     steps = (values[:, :, None] + share * (following - values)[:, :, None]).flatten(1, 2)

@@ -11,24 +11,14 @@ import torch
 from torch import Tensor
 
 from wavegen.data.windows import Batch
-
-
-class Tensors(NamedTuple):
-    """A batch on the device: the codes to predict, the inputs of the network in their place, which codes count, label
-    rows by name, and the feature frames of a vocoder."""
-
-    codes: Tensor
-    inputs: Tensor
-    counted: Tensor
-    labels: dict[str, Tensor]
-    frames: Tensor | None = None
+from wavegen.models.base import TrainingBatch
 
 
 class Prepared(NamedTuple):
     """A batch, as tensors on the device too, and how long the loop waited for it, s."""
 
     batch: Batch
-    tensors: Tensors
+    tensors: TrainingBatch
     waited_s: float
 
 
@@ -44,7 +34,7 @@ def prefetch(make: Callable[[int], Batch], first: int, device: torch.device) -> 
             yield Prepared(batch, to_tensors(batch, device), waited_s)
 
 
-def to_tensors(batch: Batch, device: torch.device) -> Tensors:
+def to_tensors(batch: Batch, device: torch.device) -> TrainingBatch:
     """A batch on the device."""
 
     def move(array: np.ndarray) -> Tensor:
@@ -57,4 +47,4 @@ def to_tensors(batch: Batch, device: torch.device) -> Tensors:
     inputs = move(batch.codes.copy() if batch.inputs is None else batch.inputs)
     labels = {name: move(rows) for name, rows in batch.labels.items()}
     frames = None if batch.frames is None else move(batch.frames)
-    return Tensors(codes, inputs, move(batch.counted), labels, frames)
+    return TrainingBatch(codes, inputs, move(batch.counted), labels, frames)

@@ -22,10 +22,11 @@ from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint
 from wavegen.devices import choose_device, keep_freed_memory
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import bits_per_sample, precision_costs
+from wavegen.models.base import TrainingBatch
 from wavegen.progress import Bar, bar
 from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
-from wavegen.training.batches import Prepared, Tensors
+from wavegen.training.batches import Prepared
 from wavegen.training.folder import check_apart, full_disk_explained, opened
 from wavegen.training.interrupts import interrupts
 from wavegen.training.metrics import Metrics, Update
@@ -106,8 +107,7 @@ def _loop(
 def update(run: Run, batches: Iterator[Prepared]) -> Update:
     """One step: the gradient of some batches, the new weights, and their average."""
     settings, state = run.recipe.training, run.state
-    if run.recipe.model.dropout:
-        torch.manual_seed(settings.seed + state.step)  # so that a resumed run drops what this one would have
+    torch.manual_seed(settings.seed + state.step)  # so that a resumed run drops out what this one would have
     bits, n_samples, waited_s, origins = 0.0, 0, 0.0, []
     for number in range(settings.accumulate):
         prepared = next(batches)
@@ -135,7 +135,7 @@ def is_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def mean_bits(run: Run, tensors: Tensors) -> Tensor:
+def mean_bits(run: Run, tensors: TrainingBatch) -> Tensor:
     """Bits per counted code of a batch, the loss."""
     with run.autocast():
         return run.loss(run.state.model, tensors)

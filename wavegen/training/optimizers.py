@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from wavegen.models.build import Model
+from wavegen.models.base import Model
 from wavegen.recipe import Training
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values towards 1 fastest (Jordan et al.)

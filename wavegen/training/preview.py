@@ -16,6 +16,7 @@ from wavegen.engines import make_engine
 from wavegen.generation import conditioning
 from wavegen.generation import images as drawing
 from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import ConditionAt, generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
@@ -60,7 +61,7 @@ def _sound(
         n, frames = n_real, features.frames(store.samples[real.start : real.start + n_real] / 32768)
         labels = conditioning.known_labels(model.description.labels, real.labels)
         condition = conditioning.FrameConditioner(model, [labels], frames[None]).at
-    _, engine = make_engine("auto", model)
+    _, engine = make_engine(model)
     codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
     waveform = codec.decode(codes[0])
     audio.write(folder / SOUND, waveform, rate)
@@ -72,7 +73,7 @@ def _images(folder: Path, model: Checkpoint, store: Store, segments: Sequence[Se
     real = evenly_spaced(segments, N_IMAGES)
     known = model.description.labels
     labels = [conditioning.known_labels(known, one.labels) for one in real]
-    session = ImageSession(model, labels, {"guidance": 1.0})
+    session = ImageSession(model, labels, GenerationOptions(guidance=1.0))
     drawn = np.stack(list(session.rows(seed=0)), axis=1)
     coder = Coder(store, model.description.make_codec())
     shown = np.stack([coder.codes(one.start, one.n_samples).reshape(drawn[0].shape) for one in real])

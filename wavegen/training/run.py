@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wavegen import checkpoint
+from wavegen.architectures import Architecture, RelativeHead
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
@@ -20,18 +21,18 @@ from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
 from wavegen.devices import has_compiler, multiplies_bfloat16
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import make_framer
-from wavegen.models.build import Model, build, load_weights
-from wavegen.models.heads import LogisticMixture
+from wavegen.models.base import Model, TrainingBatch
+from wavegen.models.build import build, load_weights
 from wavegen.recipe import ImageData, Recipe
 from wavegen.training import state as saved_state
-from wavegen.training.batches import Prepared, Tensors, prefetch, to_tensors
+from wavegen.training.batches import Prepared, prefetch, to_tensors
 from wavegen.training.folder import check_free
 from wavegen.training.optimizers import make_optimizers
 from wavegen.training.state import State
 
 logger = logging.getLogger(__name__)
 
-Loss = Callable[[Model, Tensors], Tensor]
+Loss = Callable[[Model, TrainingBatch], Tensor]
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Run:
 
     def save(self) -> None:
         """Write what is needed to go on, then the model that derives from it."""
-        self.state.save(self.folder, self.recipe, self.store, self.description.architecture.get("mean_unit", 1.0))
+        self.state.save(self.folder, self.recipe, self.store, getattr(self.description.head, "mean_scale", 1.0))
         self.export()
 
     def export(self) -> None:
@@ -103,18 +104,20 @@ def set_up(
     codec = make_codec(recipe.data.codec, recipe.data.n_classes)
 
     torch.manual_seed(settings.seed)
-    architecture = recipe.architecture({name: len(values) for name, values in label_values.items()})
-    if recipe.model.head == LogisticMixture.kind:
-        architecture["mean_unit"] = _mean_unit(saved, source, store, segments["train"], codec)
-    model = build(recipe.model.kind, architecture).to(device)
+    is_relative = issubclass(recipe.head, RelativeHead)
+    mean_scale = _mean_scale(saved, source, store, segments["train"], codec) if is_relative else 1.0
+    architecture = recipe.architecture({name: len(values) for name, values in label_values.items()}, mean_scale)
+    model = build(architecture).to(device)
     description = _describe(recipe, architecture, store, codec, label_values)
     if source is not None:
         _check_same_sound(source, description)
         load_weights(model, source.weights, str(source.path))
     averaged: Model = copy.deepcopy(model).requires_grad_(False).eval()
     state = State(model, averaged, make_optimizers(model, settings))
-    if fault := checkpoint.fault(description, state.weights):
-        raise InputError(f"no model file can hold what this recipe describes: {fault}")
+    try:
+        checkpoint.validate(description, state.weights)
+    except InputError as error:
+        raise InputError(f"no model file can hold what this recipe describes: {error}") from error
 
     framer = make_framer(model, store, description.make_features())
     windows = _make_windows(recipe, model.receptive_field, store, segments, codec, label_values, framer)
@@ -132,7 +135,7 @@ def set_up(
         framer=framer,
         windows=windows,
         state=state,
-        loss=mean_counted_bits,
+        loss=type(model).loss,
     )
     if resume and saved is None:
         logger.info(f"{folder} holds no run to resume, so this one starts afresh")
@@ -143,13 +146,6 @@ def set_up(
     return run
 
 
-def mean_counted_bits(model: Model, tensors: Tensors) -> Tensor:
-    """Mean -log2 p(code) over the codes of a batch that count, the loss."""
-    parameters, _ = model(tensors.inputs, None, model.condition(tensors.labels, tensors.frames))
-    bits, counted = model.head.bits(parameters, tensors.codes), tensors.counted
-    return (bits * counted).sum() / counted.sum().clamp(min=1)
-
-
 def _open_corpus(recipe: Recipe) -> Store:
     store, report = corpora.open_corpus(recipe.data)
     for line in report.lines() if report is not None else []:
@@ -157,30 +153,29 @@ def _open_corpus(recipe: Recipe) -> Store:
     return store
 
 
-def _mean_unit(
+def _mean_scale(
     saved: Mapping[str, Any] | None,
     source: Checkpoint | None,
     store: Store,
     segments: Sequence[Segment],
     codec: Codec,
 ) -> float:
-    """The unit of a mixture's means: the one its weights were trained with, or that of the corpus."""
+    """The scale of a relative head: the one its weights were trained with, or that of the corpus."""
     if saved is not None:
-        return float(saved.get("mean_unit", 1.0))  # 1: as it was before there was any
-    if source is not None:
-        return float(source.description.architecture.get("mean_unit", 1.0))
+        return float(saved["mean_scale"])
+    if source is not None and isinstance(source.description.head, RelativeHead):
+        return source.description.head.mean_scale
     return rms_step(store, segments, codec)
 
 
 def _describe(
     recipe: Recipe,
-    architecture: Mapping[str, Any],
+    architecture: Architecture,
     store: Store,
     codec: Codec,
     label_values: Mapping[str, list[str]],
 ) -> Description:
     return Description(
-        kind=recipe.model.kind,
         architecture=architecture,
         codec=codec.kind,
         n_classes=codec.n_classes,
@@ -219,8 +214,8 @@ def _make_windows(
     rule = WindowRule(
         recipe.window,
         context,
-        settings.true_starts,
-        settings.true_ends,
+        settings.start_share,
+        settings.learn_endings,
         settings.label_dropout,
         settings.balance,
         settings.input_noise,

@@ -2,13 +2,13 @@
 
 import torch
 
+from wavegen.models.base import TrainingBatch
 from wavegen.sampling import Decoding, uniform_rows
-from wavegen.training.batches import Tensors
 from wavegen.training.run import Run
 
 
 @torch.no_grad()
-def scheduled_sampling(run: Run, tensors: Tensors, number: int) -> Tensors:
+def scheduled_sampling(run: Run, tensors: TrainingBatch, number: int) -> TrainingBatch:
     """Put the network's own draws in place of some inputs of the step's batch `number`, if the recipe wants that.
 
     The share of draws rises linearly from 0 to `training.scheduled_sampling` at the last step. Two passes, as in

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from wavegen import files
+from wavegen import files, migrations
 from wavegen.data.store import Store
 from wavegen.errors import InputError
-from wavegen.models.build import Model
+from wavegen.models.base import Model
 from wavegen.recipe import Recipe
 from wavegen.recipe import parse as parse_recipe
 
 STATE_FILE = "training.pt"
 STATE_PARTS = frozenset(["step", "recipe", "corpus", "model", "averaged", "optimizers", "bits"])
-STATE_FORMAT = 2
+STATE_FORMAT = 3  # 2: see migrations.py
 
 
 @dataclass
@@ -41,14 +41,14 @@ class State:
         """The averaged weights as the arrays of a model file."""
         return {name: tensor.cpu().numpy() for name, tensor in self.averaged.state_dict().items()}
 
-    def save(self, folder: Path, recipe: Recipe, store: Store, mean_unit: float) -> None:
-        """Write it to a run folder, with what to know it by: the recipe, the corpus, and the unit of a mixture's
-        means."""
+    def save(self, folder: Path, recipe: Recipe, store: Store, mean_scale: float) -> None:
+        """Write it to a run folder, with what to know it by: the recipe, the corpus, and the scale of a relative
+        head."""
         values = {
             "format": STATE_FORMAT,
             "step": self.step,
             "recipe": recipe.to_yaml(),
-            "mean_unit": mean_unit,
+            "mean_scale": mean_scale,
             "corpus": store.fingerprint,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -89,6 +89,8 @@ def read(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     stored = path.read_bytes()
     try:
         values: dict[str, Any] = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        if values["format"] == 2:
+            values = {**migrations.state_of_format_2(values), "format": STATE_FORMAT}
         number = values["format"]
         if number == STATE_FORMAT and (missing := STATE_PARTS - values.keys()):
             raise KeyError(*missing)

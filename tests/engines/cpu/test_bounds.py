@@ -95,8 +95,8 @@ def allowed_error(module, x, precision, loaded, n_roundings):
         taps = [padded[:, tap * module.dilation :][:, : x.shape[1]] for tap in range(module.kernel_size[0])]
         parts = list(zip(taps, module.weight.detach(), strict=True))
     else:
-        is_split = loaded.description.architecture.get("activation") == "relu" and x.shape[2] % 6 == 0
-        n_parts = 6 if is_split and module.out_features == loaded.description.architecture["skip_channels"] else 1
+        is_split = loaded.description.architecture.activation == "relu" and x.shape[2] % 6 == 0
+        n_parts = 6 if is_split and module.out_features == loaded.description.architecture.skip_channels else 1
         parts = list(zip(x.chunk(n_parts, dim=2), module.weight.detach().chunk(n_parts, dim=1), strict=True))
     total = torch.zeros(())
     for part, weight in parts:

@@ -1,6 +1,5 @@
 """What is the compiled engine's own: exactness over long stretches, threads, allocation, narrower CPUs."""
 
-import inspect
 import os
 import subprocess
 import sys
@@ -16,14 +15,13 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from tests.conftest import REPOSITORY, tiny_checkpoint
 from wavegen import checkpoint
-from wavegen.engines import make_engine, weights
+from wavegen.engines import make_engine
 from wavegen.engines.cpu import simd
 from wavegen.engines.cpu.engine import NumbaEngine, choose_precision, missing_instructions
-from wavegen.engines.weights import Architecture, stack_weights
+from wavegen.engines.options import EngineOptions
+from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.models import heads
 from wavegen.models.build import from_checkpoint
-from wavegen.models.wavenet import WaveNet
 from wavegen.sampling import Decoding, probabilities, uniforms
 
 
@@ -140,24 +138,15 @@ def test_auto_takes_the_fastest_precision_that_costs_next_to_nothing():
 
 def test_engines_are_made_by_name():
     tiny = tiny_checkpoint()
-    assert make_engine("auto", tiny)[0] == "numba in float32"
-    assert make_engine("auto", tiny, device="cpu", precision="int8")[0] == "numba in int8"
-    assert make_engine("reference", tiny)[0] == "reference in float32"
+    assert make_engine(tiny)[0] == "numba in float32"
+    assert make_engine(tiny, 1, EngineOptions(device="cpu", precision="int8"))[0] == "numba in int8"
+    assert make_engine(tiny, 1, EngineOptions("reference"))[0] == "reference in float32"
     with pytest.raises(InputError, match="the engine numba has no precision 'int4'; expected auto, float32"):
-        make_engine("auto", tiny, precision="int4")
+        make_engine(tiny, 1, EngineOptions(precision="int4"))
     with pytest.raises(InputError, match="the engine reference has no precision 'int8'; expected auto, float32"):
-        make_engine("reference", tiny, precision="int8")
+        make_engine(tiny, 1, EngineOptions("reference", precision="int8"))
     with pytest.raises(InputError, match="device cuda is wanted"):
-        make_engine("numba", tiny, device="cuda")
-
-
-def test_the_description_of_a_network_is_the_same_with_and_without_torch():
-    described = inspect.signature(Architecture).parameters
-    network = inspect.signature(WaveNet).parameters
-    assert {name: one.default for name, one in described.items()} == {
-        name: one.default for name, one in network.items()
-    }
-    assert heads.HEADS == weights.HEADS
+        make_engine(tiny, 1, EngineOptions("numba", device="cuda"))
 
 
 def test_a_missing_tensor_is_named():

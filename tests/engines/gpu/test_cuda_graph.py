@@ -7,6 +7,7 @@ import torch
 from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
+from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.generation.conditioning import FrameConditioner, condition_of
@@ -98,4 +99,4 @@ def test_it_makes_the_codes_of_the_reference_on_a_gpu(head):
 def test_without_a_gpu_it_is_refused():
     for words, reason in (({}, "torch finds none"), ({"device": "cpu"}, "device cpu is wanted")):
         with pytest.raises(InputError, match=f"the engine cuda-graph runs on a GPU, and {reason}"):
-            make_engine("cuda-graph", tiny_checkpoint(), **words)
+            make_engine(tiny_checkpoint(), 1, EngineOptions("cuda-graph", **words))

@@ -12,6 +12,7 @@ import torch
 from tests.conftest import tiny_checkpoint
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -30,7 +31,7 @@ VARIANTS = {
     "kernel of 3, labels": {"kernel_size": 3, "labels": {"speaker": 4}},
     "odd sizes, relu, no residual": {"activation": "relu", "residual": False, "residual_channels": 3},
     "wide": {"residual_channels": 20, "gate_channels": 17, "skip_channels": 40, "head_channels": 70},
-    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_unit": 0.25},
+    "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_scale": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
 }
 N = 8  # steps: more than the longest ring buffer
@@ -76,7 +77,7 @@ def test_logits_along_the_cached_path_are_those_of_the_reference(checkpoint):
 
 
 def test_the_same_draws_make_the_same_codes_in_pieces_too(checkpoint):
-    is_mixture = checkpoint.description.head == "logistic-mixture"
+    is_mixture = not checkpoint.description.head.lists_probabilities
     filters = [Decoding(1.3), Decoding(0.7)] if is_mixture else [Decoding(top_k=3), Decoding(0.8, top_p=0.6)]
     decoding = [Decoding(), Decoding(0), *filters]
     condition = condition_of(checkpoint, 4)
@@ -157,19 +158,19 @@ def test_what_does_not_fit_is_refused_with_the_limit(monkeypatch):
     with pytest.raises(InputError, match=r"matrices of 131,072 bytes at once, and this network's take 262,144"):
         TritonEngine(stack_weights(small(residual_channels=200, gate_channels=200)))
     with pytest.raises(InputError, match="has no precision 'int8'; expected auto, float32, float16, bfloat16"):
-        make_engine("triton", small(), precision="int8")
+        make_engine(small(), 1, EngineOptions("triton", precision="int8"))
     with pytest.raises(InputError, match=r"layers and channels \(2, 9\); expected \(2, 10\)"):
         TritonEngine(stack_weights(small())).advance(draws(1, 2), Decoding(), condition=np.zeros((1, 1, 2, 9)))
     with pytest.raises(InputError, match="runs on a GPU, and device cpu is wanted"):
-        make_engine("triton", small(), device="cpu")
+        make_engine(small(), 1, EngineOptions("triton", device="cpu"))
     if not torch.cuda.is_available():
         monkeypatch.delenv("TRITON_INTERPRET")
         with pytest.raises(InputError, match="the engine triton runs on a GPU, and torch finds none"):
-            make_engine("triton", small())
+            make_engine(small(), 1, EngineOptions("triton"))
 
 
 def test_it_is_chosen_by_name_with_the_precision_that_was_measured():
     plain = small()
-    assert make_engine("triton", plain)[0] == "triton in float32"
+    assert make_engine(plain, 1, EngineOptions("triton"))[0] == "triton in float32"
     measured = replace(plain, description=replace(plain.description, precision_costs={"float16": 0.001}))
-    assert make_engine("triton", measured)[0] == "triton in float16"
+    assert make_engine(measured, 1, EngineOptions("triton"))[0] == "triton in float16"

@@ -60,15 +60,15 @@ def draw_categorical(
         for offset in range(first, first + n_padded, LANES):
             whole += total(load(weights, offset))
 
-    place, below, drawn = u * whole, 0.0, 0
+    threshold, below, drawn = u * whole, 0.0, 0
     for offset in range(first, first + n_padded, LANES):
         block = np.float64(total(load(weights, offset)))
-        if below + block > place:
+        if below + block > threshold:
             for index in range(offset, offset + LANES):
                 if read(weights, index) > 0:
                     drawn = index - first  # the last of the block, should rounding pass over all of them
                     below += read(weights, index)
-                    if below > place:
+                    if below > threshold:
                         break
             return drawn
         below += block
@@ -106,20 +106,20 @@ def _keep_mass(weights: Any, keys: Any, first: int, n_classes: int, share: float
     whole = 0.0
     for index in range(first, first + n_classes):
         whole += read(weights, index)
-    wanted = share * whole
+    threshold = share * whole
     lowest, highest = 0, 0x7F800000
     while lowest < highest:  # the largest key such that the weights that reach it hold the share
         middle = (lowest + highest + 1) // 2
-        if _mass(weights, keys, first, n_classes, middle) >= wanted:
+        if _mass(weights, keys, first, n_classes, middle) >= threshold:
             lowest = middle
         else:
             highest = middle - 1
-    above = _mass(weights, keys, first, n_classes, lowest + 1)
+    mass_above = _mass(weights, keys, first, n_classes, lowest + 1)
     for index in range(first, first + n_classes):
-        if read(keys, index) < lowest or (read(keys, index) == lowest and above >= wanted):
+        if read(keys, index) < lowest or (read(keys, index) == lowest and mass_above >= threshold):
             write(weights, index, 0)
         elif read(keys, index) == lowest:
-            above += read(weights, index)
+            mass_above += read(weights, index)
 
 
 @njit
@@ -152,12 +152,12 @@ def draw_logistic_mixture(
         largest, whole = np.float64(read(parameters, first + best)) / temperature, 0.0
         for k in range(n_mixtures):
             whole += np.exp(np.float64(read(parameters, first + k)) / temperature - largest)
-        place, end = u * whole, 0.0
+        threshold, end = u * whole, 0.0
         for k in range(n_mixtures):
             weight = np.exp(np.float64(read(parameters, first + k)) / temperature - largest)
             end += weight
-            if end > place or k == n_mixtures - 1:
-                component, inside = k, (place - (end - weight)) / weight
+            if end > threshold or k == n_mixtures - 1:
+                component, inside = k, (threshold - (end - weight)) / weight
                 break
     mean = (np.float64(read(parameters, first + n_mixtures + component)) + 1) / per_code
     scale = np.exp(_log_scale(parameters, first, component, n_mixtures, per_code))

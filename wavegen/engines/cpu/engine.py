@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream, n_cores
+from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu import compiled, kernel, simd
 from wavegen.engines.cpu.packing import (
     MAX_COST,
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 NOTHING = np.zeros(0, dtype=np.float32)
 COMPILE_S = 20
 STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
-MAX_AHEAD = 8  # streams and steps, together, whose older taps are heard at once
+MAX_AHEAD = 8  # streams and steps, together, whose older taps are multiplied at once
+_packed = OncePer()  # networks, of the weights that engines share
 IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
@@ -40,7 +42,7 @@ class Snapshot(NamedTuple):
 
     ring: NDArray[Any]  # (rows, B, R)
     ring_scales: NDArray[np.float32]  # (rows, B)
-    heard: NDArray[np.int64]  # (B,)
+    previous: NDArray[np.int64]  # (B,)
     clock: int
 
 
@@ -72,7 +74,7 @@ class NumbaEngine:
         self.precision: Precision = precision
         self._weights = weights
         group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
-        self._network = pack_network(weights, precision, group)
+        self._network = _packed.get(weights, (precision, group), lambda: pack_network(weights, precision, group))
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
         groups = np.array_split(np.arange(0, n_streams, together), n_groups)
@@ -93,7 +95,7 @@ class NumbaEngine:
         ring, scales = self._rings()
         ring[:, chosen] = 0
         scales[:, chosen] = 0  # a byte of a ring means nothing while its scale is 0
-        self._memory.heard[chosen] = -1
+        self._memory.previous[chosen] = -1
 
     def advance(
         self,
@@ -104,27 +106,30 @@ class NumbaEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
-        made = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
-        self._run(uniforms, each, made, condition, logits)
-        return made
+        codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
+        self._run(uniforms, each, codes, condition, logits)
+        return codes
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
         n_parameters = self._network.n_parameters
         logits = np.empty((*codes.shape, n_parameters), dtype=np.float32)
-        given = np.array(codes, dtype=np.int64, order="C")
-        self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, given, condition, logits)
+        codes = np.array(codes, dtype=np.int64, order="C")
+        self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, codes, condition, logits)
         return logits
 
     def snapshot(self) -> Snapshot:
         ring, scales = self._rings()
-        return Snapshot(ring.copy(), scales.copy(), self._memory.heard.copy(), int(self._memory.clock[0]))
+        return Snapshot(ring.copy(), scales.copy(), self._memory.previous.copy(), int(self._memory.clock[0]))
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
-        chosen = list(range(self.n_streams) if streams is None else streams)
         ring, scales = self._rings()
-        ring[:] = state.ring[:, chosen]
-        scales[:] = state.ring_scales[:, chosen]
-        self._memory.heard[:] = state.heard[chosen]
+        # Without a copy in between, which for a beam search is most of a step.
+        pairs = ((state.ring, ring, 1), (state.ring_scales, scales, 1), (state.previous, self._memory.previous, 0))
+        for source, target, axis in pairs:
+            if streams is None:
+                np.copyto(target, source)
+            else:
+                np.take(source, streams, axis=axis, out=target, mode="clip")  # other modes make one
         self._memory.clock[0] = state.clock
 
     def run_products(self, n: int) -> None:
@@ -164,8 +169,8 @@ class NumbaEngine:
     ) -> None:
         """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
-        given = as_frames(condition)
-        frames = NOTHING if given is None else self._padded(given.values)
+        frames = as_frames(condition)
+        values = NOTHING if frames is None else self._padded(frames.values)
         n = codes.shape[1]
         if logits is not None and (
             logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
@@ -180,10 +185,10 @@ class NumbaEngine:
             is_guided=self._is_guided,
             guidance=np.array([one.guidance for one in decoding], dtype=np.float32),
             codes=codes,
-            n_frames=0 if given is None else frames.shape[1],
-            hop=1 if given is None else given.hop,
-            phase=0 if given is None else given.phase,
-            condition=frames,
+            n_frames=0 if frames is None else values.shape[1],
+            hop=1 if frames is None else frames.hop,
+            phase=0 if frames is None else frames.phase,
+            condition=values,
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
@@ -209,10 +214,10 @@ class NumbaEngine:
         expected = self._weights.convolution_bias.shape
         if condition.shape[2:] != expected:
             raise InputError(f"condition has layers and channels {condition.shape[2:]}; expected {expected}")
-        given = np.ascontiguousarray(condition, dtype=np.float32)
-        if given.shape[-1] == self._network.newest_tap.n_columns:
-            return given
-        return _pad_halves(given, self._weights.is_gated, given.ndim - 1)
+        values = np.ascontiguousarray(condition, dtype=np.float32)
+        if values.shape[-1] == self._network.newest_tap.n_columns:
+            return values
+        return _pad_halves(values, self._weights.is_gated, values.ndim - 1)
 
 
 def choose_precision(costs: Mapping[str, float]) -> Precision:
@@ -277,7 +282,8 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
         n_layers=n_layers,
         n_taps=n_taps,
         n_classes=weights.n_classes,
-        n_mixtures=weights.n_mixtures,
+        head=kernel.CATEGORICAL if weights.n_mixtures is None else kernel.LOGISTIC_MIXTURE,
+        n_mixtures=weights.n_mixtures or 0,
         n_parameters=len(weights.out_bias),
         is_gated=weights.is_gated,
         is_residual=weights.is_residual,
@@ -285,7 +291,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
 
 
 def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n_ahead: int) -> kernel.Memory:
-    """State and room to work for some streams, whose older taps are heard for `n_ahead` steps at once."""
+    """State and room to work for some streams, whose older taps are multiplied for `n_ahead` steps at once."""
     kind = np.uint8 if precision == "int8x8" else np.float32
     n_layers = network.n_layers
     n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
@@ -302,7 +308,7 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
     return kernel.Memory(
         ring=inputs(n_rows * R),
         ring_scales=numbers(n_rows),
-        heard=np.full(n_streams, -1, dtype=np.int64),
+        previous=np.full(n_streams, -1, dtype=np.int64),
         clock=np.zeros(1, dtype=np.int64),
         n_streams=n_streams,
         x=numbers(R),

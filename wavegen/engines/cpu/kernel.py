@@ -32,6 +32,7 @@ from wavegen.engines.cpu.simd import (
 )
 
 Array = NDArray[np.float32]
+CATEGORICAL, LOGISTIC_MIXTURE = 0, 1  # heads that the step draws from
 
 
 class Network(NamedTuple):
@@ -55,7 +56,8 @@ class Network(NamedTuple):
     n_layers: int
     n_taps: int
     n_classes: int
-    n_mixtures: int
+    head: int  # CATEGORICAL or LOGISTIC_MIXTURE
+    n_mixtures: int  # of LOGISTIC_MIXTURE
     n_parameters: int
     is_gated: bool
     is_residual: bool
@@ -70,7 +72,7 @@ class Memory(NamedTuple):
     # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
     ring: NDArray[Any]
     ring_scales: Array  # (rows * B)
-    heard: NDArray[np.int64]  # (B) the newest code, or -1
+    previous: NDArray[np.int64]  # (B) the newest code, or -1
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
     n_streams: int  # B
     x: Array  # (B * R) the residual stream
@@ -96,7 +98,7 @@ class Call(NamedTuple):
     temperature: NDArray[np.float64]  # (B), and so on as in sampling.Decoding
     top_k: NDArray[np.int64]  # (B), 0 for off
     top_p: NDArray[np.float64]  # (B), 1 for off
-    is_guided: bool  # the streams are pairs, with labels and without, which hear the same
+    is_guided: bool  # the streams are pairs, with labels and without, which are fed the same codes
     guidance: Array  # (B)
     codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
     n_frames: int  # of the condition, 0 for none; the last one holds
@@ -118,7 +120,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
     projection_bias = pointer(net.projection_bias, np.float32, 0)
     skip_bias, hidden_bias = pointer(net.skip_bias, np.float32, 0), pointer(net.hidden_bias, np.float32, 0)
     dilations, first_rows = pointer(net.dilations, np.int64, 0), pointer(net.first_rows, np.int64, 0)
-    newest, begin = pointer(memory.heard, np.int64, 0), read(pointer(memory.clock, np.int64, 0), 0)
+    newest, begin = pointer(memory.previous, np.int64, 0), read(pointer(memory.clock, np.int64, 0), 0)
     ring_scales, scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.scales, np.float32, 0)
     z_scales = pointer(memory.z_scales, np.float32, 0)
     x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
@@ -140,20 +142,20 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
         is_drawn = call.wants_logits
         for b in range(first, last):
             is_drawn |= read(codes, b * call.n + step) < 0
-            heard = read(newest, b)
+            previous = read(newest, b)
             for offset in range(0, R, LANES):
-                if heard < 0:
+                if previous < 0:
                     store(x, b * R + offset, constant(0.0))
                 else:
-                    store(x, b * R + offset, load(embedding, heard * R + offset))
+                    store(x, b * R + offset, load(embedding, previous * R + offset))
 
         for layer in range(L):
             dilation = read(dilations, layer)
             n_known = lookahead_steps(memory, dilation)
-            place = now % n_known
-            if step == 0 or place == 0:
-                accumulate_older_taps(net, memory, layer, now, min(n_known - place, call.n - step), first, last)
-            pre = layer * B * h_stride + place * H
+            slot = now % n_known
+            if step == 0 or slot == 0:
+                accumulate_older_taps(net, memory, layer, now, min(n_known - slot, call.n - step), first, last)
+            pre = layer * B * h_stride + slot * H
             if call.n_frames > 0:
                 for b in range(first, last):
                     for offset in range(0, H, LANES):
@@ -163,7 +165,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                         if share > 0:
                             value = value + splat(share) * (load(conditions, at + L * H) - here)
                         store(h, pre + b * h_stride + offset, value)
-            # The place to write is that of the oldest tap, which has been heard.
+            # The row to write is that of the oldest tap, which has been multiplied.
             row = (read(first_rows, layer) + now % max(1, (k - 1) * dilation)) * B + first
             for b in range(n):
                 write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
@@ -229,11 +231,11 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                 )  # fmt: skip
 
         for b in range(first, last):
-            heard = read(newest, b)
-            if is_drawn and net.n_mixtures > 0 and heard >= 0:
-                value_heard = np.float32(heard * (2 / (net.n_classes - 1)) - 1)
+            previous = read(newest, b)
+            if is_drawn and net.head == LOGISTIC_MIXTURE and previous >= 0:
+                previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
                 for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
-                    write(out, index, read(out, index) + value_heard)
+                    write(out, index, read(out, index) + previous_value)
             at = b * call.n + step
             is_second = call.is_guided and (b - first) % 2 == 1
             if is_drawn and call.is_guided and not is_second:
@@ -245,7 +247,7 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
                 u = read(uniforms, at)
                 if is_second:
                     drawn = read(codes, at - call.n)
-                elif net.n_mixtures > 0:
+                elif net.head == LOGISTIC_MIXTURE:
                     drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
                 else:
                     drawn = draw_categorical(
@@ -266,10 +268,10 @@ def lookahead_steps(memory: Memory, dilation: int) -> int:
 def accumulate_older_taps(
     net: Network, memory: Memory, layer: int, now: int, n_steps: int, first: int, last: int
 ) -> None:  # fmt: skip
-    """Put the biases of a layer and what its older taps hear at `now` and the steps after it into `memory.h`.
+    """Put the biases of a layer and the products of its older taps at `now` and the steps after it into `memory.h`.
 
-    None of these steps hears another through an older tap, so one pass over the weights can serve several: that of one
-    stream serves its steps if they are more than the streams, else each step's serves all streams. The steps do not
+    None of these steps reaches another through an older tap, so one pass over the weights can serve several: that of
+    one stream serves its steps if they are more than the streams, else each step's serves all streams. The steps do not
     cross a multiple of `lookahead_steps`, so that their rows lie one after the other in the ring.
     """
     B, k, n = memory.n_streams, net.n_taps, last - first

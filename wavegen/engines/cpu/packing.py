@@ -104,7 +104,7 @@ def round_columns(matrices: NDArray[np.float32], precision: Precision) -> Rounde
 def split_residual(matrix: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
     """The last matrix (in, out) as matrices (n, in, out) to round one by one, which add up to it: in bytes two.
 
-    The second is what rounding the first loses, so that both hold the matrix to 16 bits. Nothing is heard of an error
+    The second is what rounding the first loses, so that both hold the matrix to 16 bits. No ear notices an error
     in any other matrix, but one here goes straight into the probabilities: most of what bytes cost came from it.
     """
     if precision not in ("int8", "int8x8"):
@@ -116,13 +116,13 @@ def split_residual(matrix: NDArray[np.float32], precision: Precision) -> NDArray
 
 def panel_columns(n_vectors: int, panel: int) -> list[tuple[int, int]]:
     """(first, width) of every panel, in vectors."""
-    found, first, width = [], 0, panel
+    columns, first, width = [], 0, panel
     while first < n_vectors:
         while width > n_vectors - first:
             width //= 2
-        found.append((first, width))
+        columns.append((first, width))
         first += width
-    return found
+    return columns
 
 
 def pad(array: NDArray[np.float32], multiple: int, *axes: int, value: float = 0) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ an array does as well, but numba counts the references to arrays, which a step h
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -344,87 +344,11 @@ def multiply_panel(
     of_bytes = x.dtype == types.uint8
     is_possible = can_multiply_bytes() if of_bytes else can_read_float16() or weights.dtype != types.uint16
 
-    def codegen(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        b = builder
-        weights_at, rows, scales_at, starts_at, x_at, x_step, x_scales_at, x_scales_step, y_at, y_step, *size = given
-        if not is_possible:
-            return context.get_dummy_value()
-
-        def beyond(base: Any, stride: Any, index: int) -> Any:
-            return b.gep(base, [b.mul(stride, ir.Constant(_I64, index))])
-
-        def vector_of(base: Any, index: int, kind: ir.Type) -> Any:
-            return _load(b, b.gep(base, [ir.Constant(_I64, index * LANES)]), kind, 4)
-
-        def emit(streams: int, vectors: int) -> None:
-            inputs = [beyond(x_at, x_step, i) for i in range(streams)]
-            outputs = [
-                [b.gep(beyond(y_at, y_step, i), [ir.Constant(_I64, j * LANES)]) for j in range(vectors)]
-                for i in range(streams)
-            ]
-            scale = [vector_of(scales_at, j, _VECTOR) for j in range(vectors)]
-            step, kind = (4, _INTEGERS) if of_bytes else (1, _VECTOR)
-            if of_bytes:
-                begin = [vector_of(starts_at, j, _INTEGERS) for j in range(vectors)]
-            else:
-                begin = [_constant(_VECTOR, 0.0)] * vectors
-
-            before, body, after = b.block, b.append_basic_block("rows"), b.append_basic_block("summed")
-            b.branch(body)
-            b.position_at_end(body)
-            index = b.phi(_I64)
-            index.add_incoming(ir.Constant(_I64, 0), before)
-            sums = [[b.phi(kind) for _ in range(vectors)] for _ in range(streams)]
-            for i in range(streams):
-                for j in range(vectors):
-                    sums[i][j].add_incoming(begin[j], before)
-            base = b.gep(weights_at, [b.mul(index, ir.Constant(_I64, vectors * LANES))])
-            columns = [
-                _load_weights(b, b.gep(base, [ir.Constant(_I64, j * LANES * step)]), weights.dtype, of_bytes)
-                for j in range(vectors)
-            ]
-            for i in range(streams):
-                scalar = _load(b, b.gep(inputs[i], [index]), _I32 if of_bytes else _F32, 1 if of_bytes else 4)
-                broadcast = _splat(b, scalar, kind)
-                for j in range(vectors):
-                    if of_bytes:
-                        made = _multiply_bytes(b, sums[i][j], broadcast, columns[j])
-                    else:
-                        product = b.fmul(columns[j], broadcast, flags=_FUSE)
-                        made = b.fadd(sums[i][j], product, flags=_FUSE)
-                    sums[i][j].add_incoming(made, body)
-                    sums[i][j] = made
-            following = b.add(index, ir.Constant(_I64, step))
-            index.add_incoming(following, body)
-            b.cbranch(b.icmp_signed("<", following, rows), body, after)
-
-            b.position_at_end(after)
-            for i in range(streams):
-                if of_bytes:
-                    factor = _splat(b, b.load(beyond(x_scales_at, x_scales_step, i)), _VECTOR)
-                    factors = [b.fmul(own, factor) for own in scale]
-                else:
-                    factors = scale
-                for j in range(vectors):
-                    summed = b.sitofp(sums[i][j], _VECTOR) if of_bytes else sums[i][j]
-                    old = _load(b, outputs[i][j], _VECTOR, 4)
-                    _store(b, b.fadd(old, b.fmul(factors[j], summed, flags=_FUSE), flags=_FUSE), outputs[i][j], 4)
-
-        end = b.append_basic_block("multiplied")
-        nowhere = b.append_basic_block("no_such_panel")
-        switch = b.switch(b.add(b.mul(size[0], ir.Constant(_I64, 16)), size[1]), nowhere)
-        for streams in STREAM_GROUPS:
-            vectors = panel_vectors(streams)
-            while vectors:
-                block = b.append_basic_block(f"panel_{streams}_{vectors}")
-                switch.add_case(ir.Constant(_I64, 16 * streams + vectors), block)
-                b.position_at_end(block)
-                emit(streams, vectors)
-                b.branch(end)
-                vectors //= 2
-        b.position_at_end(nowhere)
-        b.unreachable()
-        b.position_at_end(end)
+    def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        if is_possible:
+            *arrays, chosen_streams, chosen_vectors = values
+            panel = _Panel(weights.dtype, of_bytes, *arrays)
+            _switch_sizes(builder, panel, chosen_streams, chosen_vectors)
         return context.get_dummy_value()
 
     integer = types.intp
@@ -432,6 +356,126 @@ def multiply_panel(
         weights, integer, scales, starts, x, integer, x_scales, integer, y, integer, integer, integer
     )  # fmt: skip
     return signature, codegen
+
+
+class _Panel(NamedTuple):
+    """What `multiply_panel` is given, as LLVM values, and the kinds of numbers."""
+
+    dtype: Any  # of the weights, numba's
+    of_bytes: bool
+    weights: Any
+    n_rows: Any
+    scales: Any
+    starts: Any
+    x: Any
+    x_stride: Any
+    x_scales: Any
+    x_scales_stride: Any
+    y: Any
+    y_stride: Any
+
+
+def _switch_sizes(builder: Any, panel: _Panel, chosen_streams: Any, chosen_vectors: Any) -> None:
+    """One block of code for every size of panels; what runs is the one of the chosen size."""
+    end = builder.append_basic_block("multiplied")
+    nowhere = builder.append_basic_block("no_such_panel")
+    size = builder.add(builder.mul(chosen_streams, ir.Constant(_I64, 16)), chosen_vectors)
+    switch = builder.switch(size, nowhere)
+    for n_streams in STREAM_GROUPS:
+        n_vectors = panel_vectors(n_streams)
+        while n_vectors:
+            block = builder.append_basic_block(f"panel_{n_streams}_{n_vectors}")
+            switch.add_case(ir.Constant(_I64, 16 * n_streams + n_vectors), block)
+            builder.position_at_end(block)
+            _multiply_one_size(builder, panel, n_streams, n_vectors)
+            builder.branch(end)
+            n_vectors //= 2
+    builder.position_at_end(nowhere)
+    builder.unreachable()
+    builder.position_at_end(end)
+
+
+def _multiply_one_size(builder: Any, panel: _Panel, n_streams: int, n_vectors: int) -> None:
+    """A panel of known size: sums over all rows, scaled and added to y."""
+    inputs = [_beyond(builder, panel.x, panel.x_stride, i) for i in range(n_streams)]
+    outputs = [
+        [
+            builder.gep(_beyond(builder, panel.y, panel.y_stride, i), [ir.Constant(_I64, j * LANES)])
+            for j in range(n_vectors)
+        ]
+        for i in range(n_streams)
+    ]
+    scale = [_vector_of(builder, panel.scales, j, _VECTOR) for j in range(n_vectors)]
+    if panel.of_bytes:
+        begin = [_vector_of(builder, panel.starts, j, _INTEGERS) for j in range(n_vectors)]
+    else:
+        begin = [_constant(_VECTOR, 0.0)] * n_vectors
+    sums = _sum_rows(builder, panel, inputs, begin)
+    for i in range(n_streams):
+        factors = scale
+        if panel.of_bytes:
+            x_scale = builder.load(_beyond(builder, panel.x_scales, panel.x_scales_stride, i))
+            factor = _splat(builder, x_scale, _VECTOR)
+            factors = [builder.fmul(own, factor) for own in scale]
+        for j in range(n_vectors):
+            summed = builder.sitofp(sums[i][j], _VECTOR) if panel.of_bytes else sums[i][j]
+            old = _load(builder, outputs[i][j], _VECTOR, 4)
+            product = builder.fmul(factors[j], summed, flags=_FUSE)
+            _store(builder, builder.fadd(old, product, flags=_FUSE), outputs[i][j], 4)
+
+
+def _sum_rows(builder: Any, panel: _Panel, inputs: Sequence[Any], begin: Sequence[Any]) -> list[list[Any]]:
+    """The loop over the rows: sums for every stream and vector, which stay in registers.
+
+    `inputs` are pointers to the inputs of each stream, `begin` is where the sums of each vector begin.
+    """
+    n_vectors, of_bytes = len(begin), panel.of_bytes
+    step, kind = (4, _INTEGERS) if of_bytes else (1, _VECTOR)
+    before, body, after = builder.block, builder.append_basic_block("rows"), builder.append_basic_block("summed")
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(_I64)
+    index.add_incoming(ir.Constant(_I64, 0), before)
+    sums = [[builder.phi(kind) for _ in begin] for _ in inputs]
+    for of_stream in sums:
+        for total, start in zip(of_stream, begin, strict=True):
+            total.add_incoming(start, before)
+    base = builder.gep(panel.weights, [builder.mul(index, ir.Constant(_I64, n_vectors * LANES))])
+    columns = [
+        _load_weights(builder, builder.gep(base, [ir.Constant(_I64, j * LANES * step)]), panel.dtype, of_bytes)
+        for j in range(n_vectors)
+    ]
+    made: list[list[Any]] = []
+    for at, of_stream in zip(inputs, sums, strict=True):
+        scalar = _load(builder, builder.gep(at, [index]), _I32 if of_bytes else _F32, 1 if of_bytes else 4)
+        broadcast = _splat(builder, scalar, kind)
+        made.append([])
+        for total, column in zip(of_stream, columns, strict=True):
+            grown = _add_product(builder, total, broadcast, column, of_bytes)
+            total.add_incoming(grown, body)
+            made[-1].append(grown)
+    following = builder.add(index, ir.Constant(_I64, step))
+    index.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, panel.n_rows), body, after)
+    builder.position_at_end(after)
+    return made
+
+
+def _add_product(builder: Any, total: Any, x: Any, weights: Any, of_bytes: bool) -> Any:
+    if of_bytes:
+        return _multiply_bytes(builder, total, x, weights)
+    product = builder.fmul(weights, x, flags=_FUSE)
+    return builder.fadd(total, product, flags=_FUSE)
+
+
+def _beyond(builder: Any, base: Any, stride: Any, index: int) -> Any:
+    """A pointer that many strides after another."""
+    return builder.gep(base, [builder.mul(stride, ir.Constant(_I64, index))])
+
+
+def _vector_of(builder: Any, base: Any, index: int, kind: ir.Type) -> Any:
+    """The vector of that number after a pointer."""
+    return _load(builder, builder.gep(base, [ir.Constant(_I64, index * LANES)]), kind, 4)
 
 
 def _load_weights(builder: Any, pointer: Any, dtype: Any, of_bytes: bool) -> Any:

@@ -58,9 +58,9 @@ class NumpyVerticalStack:
         self._x = np.zeros_like(self._rings[0][0, : len(self._first), self._inside])  # nothing is above
         self._row = 0
 
-    def look(self) -> NDArray[np.float32]:
+    def condition(self) -> NDArray[np.float32]:
         weights = self._weights
-        x = self._x if weights.place is None else self._x + weights.place[self._row]
+        x = self._x if weights.position is None else self._x + weights.position[self._row]
         n_streams, width, n_layers = len(x), weights.width, len(weights.dilations)
         seen = np.empty((n_streams, width, 1, n_layers, weights.convolution_bias.shape[1]), dtype=np.float32)
         for layer, ring in enumerate(self._rings):
@@ -76,10 +76,10 @@ class NumpyVerticalStack:
             seen[:, :, 0, layer] = (z @ self._entering[layer]).reshape(n_streams, width, -1)
             x = x + (z @ self._projection[layer] + weights.projection_bias[layer]).reshape(x.shape)
         self._row += 1
-        found = (seen + self._of_row[self._worked_out]).reshape(n_streams, -1, *seen.shape[3:])
-        return found if n_streams == len(self._stands_for) else found[self._stands_for]
+        condition = (seen + self._of_row[self._worked_out]).reshape(n_streams, -1, *seen.shape[3:])
+        return condition if n_streams == len(self._stands_for) else condition[self._stands_for]
 
-    def observe(self, row: NDArray[np.int64]) -> None:
+    def feed(self, row: NDArray[np.int64]) -> None:
         if len(self._worked_out) < len(row) and (row != row[self._worked_out][self._stands_for]).any():
             for ring in self._rings:
                 ring[:] = ring[:, self._stands_for]

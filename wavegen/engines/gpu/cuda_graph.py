@@ -17,8 +17,7 @@ from wavegen.engines.base import Condition
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.models.base import tensors_of
-from wavegen.models.build import Model
+from wavegen.models.base import Model, tensors_of
 from wavegen.nn.gated import interpolated
 
 WARM_UPS = 3  # steps before recording, in which libraries take the memory that they keep
@@ -75,16 +74,16 @@ class CudaGraphEngine(ReferenceEngine):
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         if codes.shape[1] != 1:
             return super()._run(codes, condition)
-        given = self._moved(condition)
-        if isinstance(given, FrameCondition):
-            given = interpolated(given, 1)
-        if self._replay is None or (given is None) != (self._condition is None):
-            self._condition = None if given is None else given.clone()
+        values = self._moved(condition)
+        if isinstance(values, FrameCondition):
+            values = interpolated(values, 1)
+        if self._replay is None or (values is None) != (self._condition is None):
+            self._condition = None if values is None else values.clone()
             self._replay = self._recorded()
-        elif given is not None and self._condition is not None:
-            if given.shape != self._condition.shape:
-                raise InputError(f"condition is {tuple(given.shape)}; expected {tuple(self._condition.shape)}")
-            self._condition.copy_(given)
+        elif values is not None and self._condition is not None:
+            if values.shape != self._condition.shape:
+                raise InputError(f"condition is {tuple(values.shape)}; expected {tuple(self._condition.shape)}")
+            self._condition.copy_(values)
         self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes)))
         self._replay()
         result: NDArray[np.floating] = self._logits.cpu().numpy()

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream
+from wavegen.engines.cache import OncePer
 from wavegen.engines.gpu.triton_kernel import read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, Decodings
 
+_packed = OncePer()  # networks, of the weights that engines share
 TILE = 16  # streams of a program, the least that a product on tensor cores takes
 BLOCK = 32  # inputs of the wide layers of the head that are multiplied at a time
 MAX_TILE = 1 << 17  # bytes of a matrix that a program holds at once, of the 163 KiB (sm_80) that it may
@@ -51,7 +53,7 @@ class Snapshot(NamedTuple):
     """The state of all streams at one instant."""
 
     ring: Tensor  # (rows, B, R)
-    heard: Tensor  # (B,)
+    previous: Tensor  # (B,)
     clock: int
 
 
@@ -74,23 +76,24 @@ class TritonEngine:
         self._weights = weights
         dtype = PRECISIONS[precision]
         _check_sizes(weights, dtype.itemsize)
-        self._network, n_rows = pack(weights, dtype, self._device)
+        key = (precision, self._device)
+        self._network, n_rows = _packed.get(weights, key, lambda: pack(weights, dtype, self._device))
         R, A = self._network.embedding.shape[1], self._network.hidden.shape[1]
         S = self._network.hidden.shape[0]
         self._ring = torch.zeros((n_rows, n_streams, R), device=self._device)
-        self._heard = torch.full((n_streams,), -1, dtype=torch.int64, device=self._device)
+        self._previous = torch.full((n_streams,), -1, dtype=torch.int64, device=self._device)
         self._room = torch.zeros((n_streams, max(S, A)), device=self._device)
         self._clock = 0
 
     @property
     def n_bytes(self) -> int:
         """What weights and state take on the card."""
-        return sum(tensor.nbytes for tensor in (*self._network, self._ring, self._heard, self._room))
+        return sum(tensor.nbytes for tensor in (*self._network, self._ring, self._previous, self._room))
 
     def start(self, streams: Sequence[int] | None = None) -> None:
         chosen = slice(None) if streams is None else list(streams)
         self._ring[:, chosen] = 0
-        self._heard[chosen] = -1
+        self._previous[chosen] = -1
 
     def advance(
         self,
@@ -101,23 +104,23 @@ class TritonEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
-        made = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64)
-        found = self._run(uniforms, each, made, condition, logits is not None)
+        codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64)
+        parameters = self._run(uniforms, each, codes, condition, logits is not None)
         if logits is not None:
-            logits[:] = found
-        return made
+            logits[:] = parameters
+        return codes
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
-        given = np.array(codes, dtype=np.int64)
-        return self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, given, condition, True)
+        codes = np.array(codes, dtype=np.int64)
+        return self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, codes, condition, True)
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self._ring.clone(), self._heard.clone(), self._clock)
+        return Snapshot(self._ring.clone(), self._previous.clone(), self._clock)
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
         chosen = list(range(self.n_streams) if streams is None else streams)
         self._ring.copy_(state.ring[:, chosen])
-        self._heard.copy_(state.heard[chosen])
+        self._previous.copy_(state.previous[chosen])
         self._clock = state.clock
 
     def read_weights(self, n: int) -> float:
@@ -146,24 +149,24 @@ class TritonEngine:
         expected = weights.convolution_bias.shape
         if frames is not None and frames.values.shape[2:] != expected:
             raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")
-        given = None if frames is None else self._move(frames.values.astype(np.float32))
-        made = self._move(codes)
+        values = None if frames is None else self._move(frames.values.astype(np.float32))
+        on_device = self._move(codes)
         logits = torch.empty((self.n_streams, n if wants_logits else 0, n_parameters), device=self._device)
         is_filtered = any(one.top_k is not None or one.top_p is not None for one in decoding)
         if n:
             run[(triton.cdiv(self.n_streams, TILE),)](
                 *network,
                 self._ring,
-                self._heard,
+                self._previous,
                 self._room,
                 self._move(uniforms),
-                made,
+                on_device,
                 logits,
                 self._move(np.array([one.temperature for one in decoding])),
                 self._move(np.array([one.top_k or 0 for one in decoding], dtype=np.int32)),
                 self._move(np.array([1.0 if one.top_p is None else one.top_p for one in decoding])),
                 self._move(np.array([one.guidance for one in decoding], dtype=np.float32)),
-                made if given is None else given,
+                on_device if values is None else values,
                 0 if frames is None else frames.values.shape[1],
                 1 if frames is None else frames.hop,
                 0 if frames is None else frames.phase,
@@ -171,7 +174,7 @@ class TritonEngine:
                 n,
                 self.n_streams,
                 N_CLASSES=weights.n_classes,
-                N_MIXTURES=weights.n_mixtures,
+                N_MIXTURES=weights.n_mixtures or 0,
                 LOG_PER_CODE=math.log(2 / (weights.n_classes - 1)),
                 N_GATE=weights.projection.shape[2],
                 L=len(weights.dilations),
@@ -193,7 +196,7 @@ class TritonEngine:
                 **LAUNCH,
             )
         self._clock += n
-        codes[:] = made.cpu().numpy()
+        codes[:] = on_device.cpu().numpy()
         return logits.cpu().numpy()
 
     def _move(self, array: NDArray) -> Tensor:
@@ -206,7 +209,7 @@ def pack(weights: StackWeights, dtype: torch.dtype, device: torch.device) -> tup
     n_gate, halves = weights.projection.shape[2], 2 if weights.is_gated else 1
     R, G = _padded(n_residual), _padded(n_gate)
     S, A = _padded(len(weights.skip_bias), BLOCK), _padded(len(weights.hidden_bias), BLOCK)
-    parts = 3 if weights.n_mixtures else 1
+    parts = 1 if weights.n_mixtures is None else 3
     P = _padded(len(weights.out_bias) // parts)
     # One row more than the past is long, so that what is read in a step lies elsewhere than what is written.
     rows = [(n_taps - 1) * dilation + 1 for dilation in weights.dilations]
@@ -252,7 +255,7 @@ def _pad(array: NDArray, shape: Sequence[int]) -> Tensor:
 
 def _check_sizes(weights: StackWeights, n_bytes: int) -> None:
     """Raises: InputError for a network of which a program could not hold a tile."""
-    if not weights.n_mixtures and weights.n_classes > MAX_CLASSES:
+    if weights.n_mixtures is None and weights.n_classes > MAX_CLASSES:
         raise InputError(
             f"the engine triton draws from up to {MAX_CLASSES:,} classes, and this network has {weights.n_classes:,}; "
             "take the engine reference, or a logistic-mixture head"

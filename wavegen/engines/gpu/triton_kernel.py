@@ -6,11 +6,11 @@ the weights in its caches. Programs have nothing in common, so the kernel launch
 streams. (nv-wavenet, the last kernel of this kind, split layers over programs and needed them all resident at once.)
 
     for every step
-        x = embedding of the code heard last
+        x = embedding of the previous code
         for every layer
             h = bias + condition + one product per tap, of x or of what the ring buffer holds
             z = tanh * sigmoid;   skips += z S;   x += z W;   the ring buffer takes x
-        logits from the skips, over two layers;   the code is drawn;   it is heard next
+        logits from the skips, over two layers;   the code is drawn;   it is the previous one of the next step
 
 Shapes as in triton_gpu.Network: B streams, n steps, L layers, K taps, and channels padded to powers of two.
 """
@@ -43,7 +43,7 @@ def run(
     is_stream = b < B
     r, g, s, a, p = tl.arange(0, R), tl.arange(0, G), tl.arange(0, S), tl.arange(0, A), tl.arange(0, P)
     is_stream_2d = is_stream[:, None]
-    heard = tl.load(newest + b, mask=is_stream, other=-1)
+    previous = tl.load(newest + b, mask=is_stream, other=-1)
     temperature = tl.load(temperatures + b, mask=is_stream, other=1.0)
     top_k = tl.load(top_ks + b, mask=is_stream, other=0)
     top_p = tl.load(top_ps + b, mask=is_stream, other=1.0)
@@ -51,7 +51,7 @@ def run(
 
     for step in range(n):
         now = clock + step
-        x = tl.load(embedding + heard[:, None] * R + r[None, :], mask=(heard >= 0)[:, None], other=0.0)
+        x = tl.load(embedding + previous[:, None] * R + r[None, :], mask=(previous >= 0)[:, None], other=0.0)
         skip = tl.zeros((TILE, S), tl.float32) + tl.load(skip_bias + s)[None, :]
         position = phase + step
         frame = tl.minimum(position // hop, n_frames - 1)
@@ -101,31 +101,31 @@ def run(
         tl.store(mine + a[None, :], tl.maximum(hidden, 0.0), mask=is_stream_2d)
         tl.debug_barrier()
         u = tl.load(uniforms + b * n + step, mask=is_stream, other=0.0)
-        said = logits + (b * n + step)[:, None] * N_PARAMETERS + p[None, :]
+        logits_at = logits + (b * n + step)[:, None] * N_PARAMETERS + p[None, :]
         if N_MIXTURES > 0:
             is_component = (p < N_MIXTURES)[None, :]
             weights = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
             means = _wide(mine, out_matrix + A * P, out_bias + P, is_stream_2d, A, P, TILE, BLOCK)
             scales = _wide(mine, out_matrix + 2 * A * P, out_bias + 2 * P, is_stream_2d, A, P, TILE, BLOCK)
-            value = heard.to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
-            means += tl.where(heard >= 0, value, 0.0)[:, None]
+            value = previous.to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
+            means += tl.where(previous >= 0, value, 0.0)[:, None]
             if WANTS_LOGITS:
-                tl.store(said, weights, mask=is_stream_2d & is_component)
-                tl.store(said + N_MIXTURES, means, mask=is_stream_2d & is_component)
-                tl.store(said + 2 * N_MIXTURES, scales, mask=is_stream_2d & is_component)
+                tl.store(logits_at, weights, mask=is_stream_2d & is_component)
+                tl.store(logits_at + N_MIXTURES, means, mask=is_stream_2d & is_component)
+                tl.store(logits_at + 2 * N_MIXTURES, scales, mask=is_stream_2d & is_component)
             drawn = _draw_logistic_mixture(weights, means, scales, u, temperature, N_MIXTURES, N_CLASSES, LOG_PER_CODE)
         else:
             values = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
             if IS_GUIDED:
                 values = _guide(values, guidance)
             if WANTS_LOGITS:
-                tl.store(said, values, mask=is_stream_2d & (p < N_CLASSES)[None, :])
+                tl.store(logits_at, values, mask=is_stream_2d & (p < N_CLASSES)[None, :])
             drawn = _draw_categorical(values, u, temperature, top_k, top_p, N_CLASSES, IS_FILTERED)
-        given = tl.load(codes + b * n + step, mask=is_stream, other=0)
-        heard = tl.where(given < 0, drawn, given)
-        tl.store(codes + b * n + step, heard, mask=is_stream)
+        code = tl.load(codes + b * n + step, mask=is_stream, other=0)
+        previous = tl.where(code < 0, drawn, code)
+        tl.store(codes + b * n + step, previous, mask=is_stream)
         tl.debug_barrier()  # what this step has stored is loaded by other threads in later ones
-    tl.store(newest + b, heard, mask=is_stream)
+    tl.store(newest + b, previous, mask=is_stream)
 
 
 @triton.jit(do_not_specialize=["n_chunks", "n"])
@@ -135,8 +135,8 @@ def read(weights, n_chunks, n, sums, CHUNK: tl.constexpr):
     total = tl.zeros((CHUNK,), tl.float32)
     for step in range(n):
         for chunk in range(n_chunks):
-            place = (chunk + step) % n_chunks  # not the same at every step, so that nothing is read but once
-            total += tl.load(weights + place.to(tl.int64) * CHUNK + at).to(tl.float32)
+            position = (chunk + step) % n_chunks  # not the same at every step, so that nothing is read but once
+            total += tl.load(weights + position.to(tl.int64) * CHUNK + at).to(tl.float32)
     tl.store(sums + tl.program_id(0), tl.sum(total, axis=0))
 
 
@@ -232,18 +232,18 @@ def _keep_mass(weights, share):
     """Zero all but the fewest largest weights that together hold a share; of equal ones the lower codes stay."""
     keys = weights.to(tl.int32, bitcast=True)
     masses = weights.to(tl.float64)
-    wanted = share * tl.sum(masses, axis=1)
+    threshold = share * tl.sum(masses, axis=1)
     lowest = (share * 0).to(tl.int32)
     highest = lowest + 0x7F800000
     for _ in range(31):  # the largest key such that the weights that reach it hold the share
         middle = lowest + (highest - lowest + 1) // 2
-        is_enough = tl.sum(tl.where(keys >= middle[:, None], masses, 0.0), axis=1) >= wanted
+        is_enough = tl.sum(tl.where(keys >= middle[:, None], masses, 0.0), axis=1) >= threshold
         lowest = tl.where(is_enough, middle, lowest)
         highest = tl.where(is_enough, highest, middle - 1)
     is_larger, is_equal = keys > lowest[:, None], keys == lowest[:, None]
     equal = tl.where(is_equal, masses, 0.0)
     before = tl.sum(tl.where(is_larger, masses, 0.0), axis=1)[:, None] + tl.cumsum(equal, axis=1) - equal
-    kept = tl.where(is_larger | (is_equal & (before < wanted[:, None])), weights, 0.0)
+    kept = tl.where(is_larger | (is_equal & (before < threshold[:, None])), weights, 0.0)
     return tl.where((share < 1)[:, None], kept, weights)
 
 
@@ -262,8 +262,8 @@ def _draw_logistic_mixture(
     scaled = logits / tl.where(is_greedy, 1.0, temperature)[:, None]
     weights = tl.exp(scaled - tl.max(scaled, axis=1)[:, None])
     cumulative = tl.cumsum(weights, axis=1)
-    place = u * tl.sum(weights, axis=1)
-    drawn = tl.minimum(tl.sum((cumulative <= place[:, None]).to(tl.int32), axis=1), N_MIXTURES - 1)
+    threshold = u * tl.sum(weights, axis=1)
+    drawn = tl.minimum(tl.sum((cumulative <= threshold[:, None]).to(tl.int32), axis=1), N_MIXTURES - 1)
     heights = logits - log_scales
     highest = tl.max(heights, axis=1)
     peak = tl.min(tl.where(heights == highest[:, None], component, N_MIXTURES), axis=1)
@@ -272,7 +272,7 @@ def _draw_logistic_mixture(
     end = tl.sum(tl.where(is_chosen, cumulative, 0.0), axis=1)
     mean = (tl.sum(tl.where(is_chosen, means.to(tl.float64), 0.0), axis=1) + 1.0) / per_code
     scale = tl.exp(tl.sum(tl.where(is_chosen, log_scales, 0.0), axis=1))
-    quantile = tl.minimum(tl.maximum((place - (end - weight)) / weight, TINIEST), NEAREST_TO_1)
+    quantile = tl.minimum(tl.maximum((threshold - (end - weight)) / weight, TINIEST), NEAREST_TO_1)
     spread = temperature * scale * (tl.log(quantile) - tl.log(1.0 - quantile))
     value = tl.floor(mean + tl.where(is_greedy, 0.0, spread) + 0.5)
     return tl.minimum(tl.maximum(value, 0.0), N_CLASSES - 1.0).to(tl.int64)

@@ -1,0 +1,206 @@
+"""What every network must do (wavegen/models/base.py), whatever its family and its head."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import TINY_SIZES
+from wavegen import checkpoint
+from wavegen.architectures import FAMILIES, HEADS, make_architecture
+from wavegen.checkpoint import Checkpoint, Description
+from wavegen.engines import make_engine
+from wavegen.engines.options import EngineOptions
+from wavegen.generation.images import ImageSession
+from wavegen.generation.options import GenerationOptions
+from wavegen.models.base import Model, TrainingBatch, map_state, tensors_of
+from wavegen.models.build import build, from_checkpoint
+
+# Sizes of every family; "table" and "laplace" are the toys of tests/toy_family.py and tests/toy_head.py.
+CASES = {
+    "wavenet": {**TINY_SIZES, "kernel_size": 3},
+    "pixelcnn": {**TINY_SIZES, "n_blocks": 1, "layers_per_block": 2, "height": 12, "width": 3, "n_colours": 3}
+    | {"position_embedding": True},
+    "table": {"n_classes": 32},
+}
+KINDS_OF_HEADS = ("categorical", "logistic-mixture", "laplace")
+# What a stack's last layer passes on is read by no other layer.
+UNREAD = ("stack.layers.5.project", "row.stack.layers.1.project", "vertical.layers.1.project")
+N_STREAMS = 3
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.fixture(params=KINDS_OF_HEADS)
+def head(request):
+    return request.param
+
+
+@pytest.fixture(params=CASES)
+def architecture(request, head, toys):
+    """The tiny network of a family, with a label if the family has a use for one."""
+    made = make_architecture(request.param, {**CASES[request.param], "head": head})
+    return replace(made, labels={"who": 3}) if made.n_conditions else made
+
+
+@pytest.fixture
+def model(architecture, float64):
+    return unsettled(build(architecture)).eval()
+
+
+def unsettled(model: Model) -> Model:
+    """The network with every weight moved, so that nothing is zero, and draws depend on the past."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def codes_of(model: Model, n_rows: int, n_streams: int = N_STREAMS) -> torch.Tensor:
+    random = torch.Generator().manual_seed(1)
+    n_classes = model.architecture.n_classes
+    return torch.randint(n_classes, (n_streams, n_rows * model.row_length), generator=random)
+
+
+def condition_of(model: Model, n_streams: int = N_STREAMS):
+    return model.condition({name: torch.arange(n_streams) % (n + 1) for name, n in model.architecture.labels.items()})
+
+
+def test_every_family_and_every_head_is_held_to_the_contract():
+    assert set(CASES) == set(FAMILIES)
+    assert set(KINDS_OF_HEADS) == set(HEADS)
+
+
+def test_an_architecture_survives_being_written_and_read(architecture):
+    architecture.check()
+    assert make_architecture(architecture.kind, architecture.values()) == architecture
+    assert architecture.multiply_adds >= 0
+
+
+def test_a_prediction_depends_on_earlier_codes_only(model):
+    codes, condition = codes_of(model, 8), condition_of(model)
+    before, _ = model(codes, None, condition)
+    for position in range(codes.shape[1] - 1):
+        changed = codes.clone()
+        changed[:, position] = (changed[:, position] + 11) % model.architecture.n_classes
+        differs = (model(changed, None, condition)[0] != before).any(dim=-1).any(dim=0)
+        assert not differs[: position + 1].any()
+        assert differs[position + 1]
+
+
+def test_the_receptive_field_is_the_one_reported(model):
+    n, field = model.row_length, model.receptive_field
+    codes, condition = codes_of(model, 2 * field // n + 2 if n == 1 else field // n + 3), condition_of(model)
+    target = codes.shape[1] - 1
+    before = model(codes, None, condition)[0][:, target]
+
+    def matters(distance: int) -> bool:
+        changed = codes.clone()
+        changed[:, target - distance] = (changed[:, target - distance] + 11) % model.architecture.n_classes
+        return bool((model(changed, None, condition)[0][:, target] != before).any())
+
+    assert any(matters(distance) for distance in range(field - n + 1, field + 1))  # counted in whole rows
+    assert not any(matters(distance) for distance in range(field + 1, target + 1))
+
+
+@pytest.mark.parametrize("pieces", [[1] * 8, [3, 1, 4]])
+def test_the_predictions_are_the_same_in_pieces(model, pieces):
+    codes, condition = codes_of(model, 8), condition_of(model)
+    whole, _ = model(codes, None, condition)
+    made, state = [], model.initial_state(N_STREAMS) if model.row_length == 1 else None
+    for piece in codes.split([n * model.row_length for n in pieces], dim=1):
+        parameters, state = model(piece, state, condition)
+        made.append(parameters)
+    torch.testing.assert_close(torch.cat(made, dim=1), whole, rtol=0, atol=1e-10)
+
+
+def test_a_state_is_a_tree_of_tensors_with_the_streams_first(model):
+    codes, condition = codes_of(model, 8), condition_of(model)
+    first, rest = codes.split([3 * model.row_length, 5 * model.row_length], dim=1)
+    _, state = model(first, None, condition)
+    assert all(len(tensor) == N_STREAMS for tensor in tensors_of(state))
+    order = [2, 0, 1]
+    swapped = None if condition is None else condition[order]
+    moved, _ = model(rest[order], map_state(lambda tensor: tensor[order], state), swapped)
+    torch.testing.assert_close(moved, model(rest, state, condition)[0][order], rtol=0, atol=1e-10)
+
+
+def test_what_is_observed_replaces_the_newest_codes(model):
+    n, codes, condition = model.row_length, codes_of(model, 6), condition_of(model)
+    other = codes.clone()
+    other[:, 2 * n : 3 * n] = (other[:, 2 * n : 3 * n] + 11) % model.architecture.n_classes
+    _, state = model(codes[:, : 3 * n], None, condition)
+    state = model.observe(state, other[:, 2 * n : 3 * n])
+    continued, _ = model(codes[:, 3 * n :], state, condition)
+    torch.testing.assert_close(continued, model(other, None, condition)[0][:, 3 * n :], rtol=0, atol=1e-10)
+
+
+def test_the_loss_is_the_mean_of_the_bits_of_its_own_probabilities(model):
+    codes, n_classes = codes_of(model, 6), model.architecture.n_classes
+    labels = {name: torch.arange(N_STREAMS) % n for name, n in model.architecture.labels.items()}
+    counted = torch.rand(codes.shape, generator=torch.Generator().manual_seed(2)) < 0.7
+    parameters, _ = model(codes, None, model.condition(labels))
+    every = torch.arange(n_classes).expand(*codes.shape, n_classes)
+    bits = model.head.bits(parameters[:, :, None].expand(-1, -1, n_classes, -1), every)
+    torch.testing.assert_close((2**-bits).sum(dim=-1), torch.ones(codes.shape), rtol=0, atol=1e-6)
+    own = bits.gather(-1, codes[..., None])[..., 0]
+    torch.testing.assert_close(model.loss(TrainingBatch(codes, codes, counted, labels)), own[counted].mean())
+
+
+def test_a_gradient_reaches_every_parameter(model):
+    codes = codes_of(model, 8, 8)
+    labels = {name: torch.arange(8) % (n + 1) for name, n in model.architecture.labels.items()}
+    model.loss(TrainingBatch(codes, codes, torch.ones_like(codes, dtype=torch.bool), labels)).backward()
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[0] in UNREAD:
+            continue
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
+
+
+def file_of(model: Model, path: Path) -> Checkpoint:
+    """The network as a model file that was written and read."""
+    architecture = model.architecture
+    is_sound = architecture.makes == "sound"
+    labels = {name: [str(value) for value in range(n)] for name, n in architecture.labels.items()}
+    description = Description(
+        architecture,
+        "linear",
+        architecture.n_classes,
+        8000 if is_sound else 0,
+        labels,
+        shape=architecture.shape,
+    )
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    checkpoint.save(path, description, weights, "")
+    return checkpoint.load(path)
+
+
+def test_a_model_file_gives_the_network_back(architecture, tmp_path):
+    model = unsettled(build(architecture)).eval()
+    loaded = file_of(model, tmp_path / "x.safetensors")
+    assert loaded.description.architecture == architecture
+    codes = codes_of(model, 8)
+    again = from_checkpoint(loaded)
+    torch.testing.assert_close(again(codes)[0], model(codes)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_engines_step_to_the_predictions_of_the_whole(architecture, tmp_path, engine):
+    model = build(architecture).eval()
+    loaded = file_of(model, tmp_path / "x.safetensors")
+    codes = codes_of(model, 8)
+    with torch.no_grad():
+        unknown = {name: torch.full((N_STREAMS,), n) for name, n in architecture.labels.items()}
+        condition = model.condition(unknown)
+        whole = model(codes, None, condition)[0].numpy()
+    if architecture.makes == "sound":
+        _, stepping = make_engine(loaded, N_STREAMS, EngineOptions(engine))
+        stepped = stepping.logits(codes.numpy(), None if condition is None else condition.numpy())
+    else:
+        rows = codes.unflatten(1, (8, model.row_length)).numpy()
+        stepped = ImageSession(loaded, [{}] * N_STREAMS, GenerationOptions(engine=engine)).logits(rows)
+    np.testing.assert_allclose(stepped.reshape(whole.shape), whole, atol=1e-4)

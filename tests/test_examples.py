@@ -1,0 +1,26 @@
+"""The examples in docstrings, run."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    "wavegen",
+    "wavegen.checkpoint",
+    "wavegen.codec",
+    "wavegen.data.audio",
+    "wavegen.features.log_mel",
+    "wavegen.generation.blocks",
+    "wavegen.progress",
+    "wavegen.recipe",
+    "wavegen.sampling",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings_are_true(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0

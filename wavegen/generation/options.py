@@ -1,0 +1,109 @@
+"""What a model is asked for, sound and images alike: one value, and the keywords that Python users fill it with.
+
+A new option is a field of `GenerationOptions` and a line of the keywords that it is for.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.engines.options import EngineOptions
+from wavegen.sampling import DECODING
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How a model is to generate. None takes the model's own default (for `seed`: a new one each time; guidance only
+    where there are labels).
+
+    `temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown".
+    `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
+    (F, n_features) of what a vocoder is to say. `n`: how many sounds side by side. `beam`: search for a probable sound
+    with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`, `n_threads`: see
+    `engines.options.EngineOptions`.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+    seed: int | None = None
+    labels: Mapping[str, str | None] | None = None
+    prime: Path | str | NDArray[np.floating] | None = None
+    frames: NDArray[np.floating] | None = None
+    n: int = 1
+    beam: int | None = None
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    n_threads: int | None = None
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        return EngineOptions(self.engine, self.device, self.precision, self.n_threads)
+
+    @property
+    def decoding(self) -> dict[str, float | int | None]:
+        """The fields of `sampling.Decoding`; None for those that are to be the model's own."""
+        return {name: getattr(self, name) for name in DECODING}
+
+
+class DecodingKeywords(TypedDict, total=False):
+    """How codes are chosen."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    guidance: float | None
+
+
+class EngineKeywords(TypedDict, total=False):
+    """What runs the network."""
+
+    engine: str
+    device: str
+    precision: str
+    n_threads: int | None
+
+
+class SoundKeywords(DecodingKeywords, total=False):
+    """One sound."""
+
+    seed: int | None
+    labels: Mapping[str, str | None] | None
+    prime: Path | str | NDArray[np.floating] | None
+    frames: NDArray[np.floating] | None
+
+
+class ImageKeywords(DecodingKeywords, EngineKeywords, total=False):
+    """Images."""
+
+    seed: int | None
+    labels: Mapping[str, str | None] | None
+
+
+class GenerationKeywords(SoundKeywords, EngineKeywords, total=False):
+    """Sounds and what runs the network: every field of `GenerationOptions`."""
+
+    n: int
+    beam: int | None
+
+
+def make_options(keywords: Mapping[str, object], known: type = GenerationKeywords) -> GenerationOptions:
+    """Options of keywords that a caller was given; `known` is one of the classes above.
+
+    Raises: TypeError for one that is not among them, naming the nearest that is.
+    """
+    names = list(known.__annotations__)
+    for name in keywords:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(names)}"
+            raise TypeError(f"unknown option {name!r}; {hint}")
+    fields: dict[str, Any] = dict(keywords)
+    return GenerationOptions(**fields)
