@@ -10,29 +10,12 @@ from wavegen.engines import n_at_once
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
-from wavegen.sampling import fresh_seed
 
-from .options import (
-    Device,
-    EngineName,
-    Guidance,
-    Labels,
-    Model,
-    Plot,
-    PrecisionName,
-    Prime,
-    Seconds,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    check_out,
-    open_session,
-    parse_labels,
-)
+from .options import Model, Plot, Prime, Seconds, check_out, named_after, open_session, takes_generation_options
 from .render import render, write, write_each
 
 
+@takes_generation_options
 def generate(
     model: Model,
     seconds: Seconds = 5.0,
@@ -41,21 +24,14 @@ def generate(
         typer.Option(help="WAV file; with --n a number is added (default: NAME-SEED.wav)", show_default=False),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="how many sounds")] = 1,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
-    seed: Seed = None,
     prime: Prime = None,
-    labels: Labels = None,
-    plot: Plot = False,
     beam: Annotated[
         int | None,
         typer.Option(min=1, help="search for a probable sound with this many candidates, instead of drawing one"),
     ] = None,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "auto",
-    device: Device = "auto",
+    plot: Plot = False,
+    *,
+    options: GenerationOptions,
 ) -> None:
     """Generate sound into WAV files; prints their names.
 
@@ -64,24 +40,9 @@ def generate(
         wavegen generate runs/speech --temperature 0.8 --n 4
         wavegen generate runs/speech --prime hello.wav --seconds 3 --out continued.wav
     """
-    seed = fresh_seed() if seed is None else seed
-    paths = _paths(out or Path(f"{Path(model).resolve().stem}-{seed}.wav"), n, prime)
-    wish = GenerationOptions(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        seed=seed,
-        labels=parse_labels(labels),
-        prime=prime,
-        n=n,
-        beam=beam,
-        engine=engine,
-        device=device,
-        precision=precision,
-    )
-    at_once = n if beam else n_at_once(wish.engine_options, n)
-    session = open_session(model, replace(wish, n=at_once))
+    paths = _paths(out or named_after(model, options, ".wav"), n, prime)
+    at_once = n if beam else n_at_once(options.engine_options, n)
+    session = open_session(model, replace(options, prime=prime, beam=beam, n=at_once))
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
     if n == at_once:

@@ -1,6 +1,6 @@
 """wavegen image"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,24 +18,10 @@ from wavegen.errors import InputError
 from wavegen.generation import images as drawing
 from wavegen.generation.options import GenerationOptions
 from wavegen.progress import bar
-from wavegen.sampling import fresh_seed
 
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
-from .options import (
-    Device,
-    EngineName,
-    Guidance,
-    Model,
-    PrecisionName,
-    Seed,
-    Settings,
-    Temperature,
-    TopK,
-    TopP,
-    check_out,
-    parse_labels,
-)
+from .options import Device, Model, Settings, check_out, named_after, parse_labels, takes_generation_options
 from .terminal import console, say
 
 if TYPE_CHECKING:
@@ -48,22 +34,18 @@ ImageLabels = Annotated[
     typer.Option("--label", help="VALUE, or NAME=VALUE; repeat for more, which take turns (default: unknown)"),
 ]
 SIDES = ("top", "left")
+MOST = 1000  # images at once
 
 
 @app.command("sample")
+@takes_generation_options
 def sample(
     model: Model = Path("mnist"),
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many images")] = 16,
+    n: Annotated[int, typer.Option("--n", min=1, max=MOST, help="how many images")] = 16,
     labels: ImageLabels = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
-    seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: NAME-SEED.png)")] = None,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "auto",
-    device: Device = "auto",
+    *,
+    options: GenerationOptions,
 ) -> None:
     """Draw images, shown in the terminal as they grow, and write them as a grid; prints its name.
 
@@ -74,45 +56,24 @@ def sample(
         wavegen image sample --label 3
         wavegen image sample runs/mnist --n 100 --label 3 --temperature 0.9 --out threes.png
     """
-    loaded = checkpoint.load(model)
-    each = _labels_of(loaded, labels, n)
-    seed = fresh_seed() if seed is None else seed
-    options = GenerationOptions(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        seed=seed,
-        engine=engine,
-        device=device,
-        precision=precision,
-    )
-    path = check_out("--out", ".png", out or Path(f"{Path(model).resolve().stem}-{seed}.png"))
-    session = drawing.ImageSession(loaded, each, options)
-    say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {seed}")
-    codes = _grown(session, session.rows(seed), n)
-    drawing.write(path, drawing.grid(session.pixels(codes), _n_columns(n)))
-    print(path)
+    path = check_out("--out", ".png", out or named_after(model, options, ".png"))
+    session = _open_session(model, labels, n, options)
+    _write_grid(path, session.pixels(_drawn(model, session)))
 
 
 @app.command("complete")
+@takes_generation_options
 def complete(
     model: Model,
     image: Annotated[Path, typer.Argument(help="the image to complete", metavar="IMAGE")],
     keep: Annotated[
         str, typer.Option(help="top or left, the half that stays; or an image of its size, white where it stays")
     ] = "top",
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="how many ways to complete it")] = 8,
+    n: Annotated[int, typer.Option("--n", min=1, max=MOST, help="how many ways to complete it")] = 8,
     labels: ImageLabels = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
-    seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="PNG file of the grid (default: IMAGE-completed.png)")] = None,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "auto",
-    device: Device = "auto",
+    *,
+    options: GenerationOptions,
 ) -> None:
     """Draw what is missing of an image, several times; the first of the grid is the image with the rest in black.
 
@@ -122,28 +83,44 @@ def complete(
         wavegen image complete mnist seven.png --keep top
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
-    loaded = checkpoint.load(model)
-    each = _labels_of(loaded, labels, n)
-    seed = fresh_seed() if seed is None else seed
-    options = GenerationOptions(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        seed=seed,
-        engine=engine,
-        device=device,
-        precision=precision,
-    )
     path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
-    session = drawing.ImageSession(loaded, each, options)
+    session = _open_session(model, labels, n, options)
     shape = (session.height, session.width, session.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
-    given = np.where(np.repeat(stays, session.n_colours, axis=1), session.codes(pixels), -1)
-    say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {seed}")
-    codes = _grown(session, session.rows(seed, np.repeat(given[None], n, axis=0)), n)
-    shown = np.concatenate([(pixels * stays[..., None])[None], session.pixels(codes)])
-    drawing.write(path, drawing.grid(shown, _n_columns(n + 1)))
+    codes = np.where(np.repeat(stays, session.n_colours, axis=1), session.codes(pixels), -1)
+    completed = session.pixels(_drawn(model, session, np.repeat(codes[None], n, axis=0)))
+    _write_grid(path, np.concatenate([(pixels * stays[..., None])[None], completed]))
+
+
+def _open_session(model: Path, labels: list[str] | None, n: int, options: GenerationOptions) -> drawing.ImageSession:
+    """Make a model ready to draw n images of labels that take turns.
+
+    Raises: InputError for whatever does not fit the model.
+    """
+    loaded = checkpoint.load(model)
+    return drawing.ImageSession(loaded, _labels_of(loaded, labels, n), options)
+
+
+def _drawn(model: Path, session: drawing.ImageSession, codes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """All codes (n, height, row_length), shown on a terminal while they come, as many images as fit.
+
+    `codes` is as `ImageSession.rows` takes it.
+    """
+    say(f"{model}: engine {session.engine_title}, {session.decoding.title}, seed {session.seed}")
+    drawn = np.zeros((session.n, session.height, session.row_length), dtype=np.int64)
+    n_shown = min(session.n, (console.width - 1) // (session.width + 1))
+    is_shown = console.is_terminal and n_shown > 0
+    with Screen(console=console, auto_refresh=False) as screen:
+        for number, row in enumerate(session.rows(codes=codes)):
+            drawn[:, number] = row
+            if is_shown and (number % 2 or number == session.height - 1):
+                screen.update(half_blocks(drawing.grid(session.pixels(drawn[:n_shown]), n_shown, gap=1)), refresh=True)
+    return drawn
+
+
+def _write_grid(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write images (n, height, width, colours) side by side, about as many to a row as rows; prints the name."""
+    drawing.write(path, drawing.grid(pixels, int(np.ceil(np.sqrt(len(pixels))))))
     print(path)
 
 
@@ -283,16 +260,17 @@ def _mistakes(name: str, values: Sequence[str], counts: NDArray[np.int64], title
     return table
 
 
-def _labels_of(loaded: Checkpoint, given: Sequence[str] | None, n: int) -> list[dict[str, str | None]]:
+def _labels_of(loaded: Checkpoint, texts: list[str] | None, n: int) -> list[dict[str, str | None]]:
     """The labels of n images: those given take turns, and of a single label its value alone will do."""
-    if len(given or []) > n:
-        raise InputError(f"{len(given or [])} labels are given for {n} images; expected at most one for each")
+    texts = texts or []
+    if len(texts) > n:
+        raise InputError(f"{len(texts)} labels are given for {n} images; expected at most one for each")
     known = list(loaded.description.labels)
-    if given and not known:
-        raise InputError(f"--label {given[0]} is given, and {loaded.path} has no labels; leave it out")
-    named = [text if "=" in text or len(known) != 1 else f"{known[0]}={text}" for text in given or []]
-    each: list[dict[str, str | None]] = [parse_labels([text]) for text in named] or [{}]
-    return [each[number % len(each)] for number in range(n)]
+    if texts and not known:
+        raise InputError(f"--label {texts[0]} is given, and {loaded.path} has no labels; leave it out")
+    named = [text if "=" in text or len(known) != 1 else f"{known[0]}={text}" for text in texts]
+    turns: list[dict[str, str | None]] = [parse_labels([text], loaded.path) for text in named] or [{}]
+    return [turns[number % len(turns)] for number in range(n)]
 
 
 def _mask(keep: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -308,20 +286,3 @@ def _mask(keep: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
     else:
         raise InputError(f"--keep is {keep}; expected {', '.join(SIDES)} or an image that is white where it stays")
     return stays
-
-
-def _n_columns(n: int) -> int:
-    return int(np.ceil(np.sqrt(n)))
-
-
-def _grown(session: drawing.ImageSession, rows: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
-    """All rows (n, height, row_length), shown on a terminal while they come, as many images as fit."""
-    codes = np.zeros((n, session.height, session.row_length), dtype=np.int64)
-    n_shown = min(n, (console.width - 1) // (session.width + 1))
-    is_shown = console.is_terminal and n_shown > 0
-    with Screen(console=console, auto_refresh=False) as screen:
-        for number, row in enumerate(rows):
-            codes[:, number] = row
-            if is_shown and (number % 2 or number == session.height - 1):
-                screen.update(half_blocks(drawing.grid(session.pixels(codes[:n_shown]), n_shown, gap=1)), refresh=True)
-    return codes

@@ -1,7 +1,10 @@
 """Options that several commands share, declared once."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +13,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
+from wavegen.sampling import fresh_seed
 
 from .terminal import say
 
@@ -21,39 +25,8 @@ Model = Annotated[
 ]
 MAX_SECONDS = 1e6  # keeps "inf" out
 Seconds = Annotated[float, typer.Option(min=0.001, max=MAX_SECONDS, help="length of the sound, s")]
-Temperature = Annotated[
-    float | None,
-    typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy (default: the model's own)"),
-]
-TopK = Annotated[int | None, typer.Option(help="draw from the k most probable codes only")]
-TopP = Annotated[
-    float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
-]
-Guidance = Annotated[
-    float | None,
-    typer.Option(
-        help="how much labels count, of a network that lists probabilities: 1 as learnt, 1.5 or 2 more, at twice the "
-        "work (default: the model's own, where there are labels)"
-    ),
-]
-Seed = Annotated[
-    int | None, typer.Option(min=0, help="the same seed gives the same result (default: a new one, printed)")
-]
 Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
-]
 Plot = Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, numba, reference, cuda-graph or triton")]
-PrecisionName = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        help="of numba float32, float16, int8, int8x8, of triton float32, float16, bfloat16; "
-        "auto takes the fastest that costs less than 0.01 bit",
-    ),
-]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Settings = Annotated[
     list[str] | None,
@@ -63,29 +36,113 @@ Settings = Annotated[
 ]
 
 
-def parse_labels(given: list[str] | None) -> dict[str, str | None]:
+def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take the options of `_generation_options` on its line, and get them as one value, `options`.
+
+    One that the command declares by itself is not among them.
+    """
+    own = inspect.signature(command).parameters
+    shared = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(_generation_options).parameters.items()
+        if name not in own
+    ]
+
+    @functools.wraps(command)
+    def with_options(**values: Any) -> None:
+        options = {parameter.name: values.pop(parameter.name) for parameter in shared}
+        command(**values, options=_generation_options(values["model"], **options))
+
+    parameters = [parameter for name, parameter in own.items() if name != "options"] + shared
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
+
+
+def _generation_options(
+    model: Path,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy (default: the model's own)"),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="draw from the k most probable codes only")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="classifier-free guidance scale (categorical head only): 1 is off, others double the computation "
+            "(default: the model's own, where there are labels)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="the same seed gives the same result (default: a new one, printed)")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, numba, reference, cuda-graph or triton")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="of numba float32, float16, int8, int8x8, of triton float32, float16, bfloat16; "
+            "auto takes the fastest that costs less than 0.01 bit",
+        ),
+    ] = "auto",
+    device: Device = "auto",
+) -> GenerationOptions:
+    """What the line asks of a model. A seed is chosen if none is given, for names of files hold it."""
+    return GenerationOptions(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        guidance=guidance,
+        seed=fresh_seed() if seed is None else seed,
+        labels=parse_labels(labels, model),
+        engine=engine,
+        precision=precision,
+        device=device,
+    )
+
+
+def parse_labels(texts: list[str] | None, model: Path) -> dict[str, str | None]:
     """Turn NAME=VALUE options into a mapping.
 
-    Raises: InputError for one without an equals sign, or a name that comes twice.
+    Raises: InputError for one without an equals sign, which names the labels of the model, or a name that comes twice.
     """
     labels: dict[str, str | None] = {}
-    for one in given or []:
-        name, equals, value = one.partition("=")
+    for text in texts or []:
+        name, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--label {one}: expected NAME=VALUE, such as speaker=118")
+            raise InputError(f"--label {text}: {_expected_label(model)}")
         if name in labels:
             raise InputError(f"--label {name} is given as {labels[name]} and as {value}; expected it once")
         labels[name] = value
     return labels
 
 
-def check_out(option: str, suffix: str, path: Path, *given: Path | None) -> Path:
+def _expected_label(model: Path) -> str:
+    known = checkpoint.load(model).description.labels
+    if not known:
+        return f"{model} has no labels; leave it out"
+    name, values = next(iter(known.items()))
+    return f"expected NAME=VALUE, such as {name}={values[0]} (labels of {model}: {', '.join(known)})"
+
+
+def named_after(model: Path, options: GenerationOptions, suffix: str) -> Path:
+    """The file that is written unless another is named: NAME-SEED, here."""
+    return Path(f"{model.resolve().stem}-{options.seed}{suffix}")
+
+
+def check_out(option: str, suffix: str, path: Path, *inputs: Path | None) -> Path:
     """The path, known to be one that can be written before work goes into its contents.
 
     Raises: InputError if its name ends otherwise, it is a folder, lies in one that cannot be written to, or is one of
-        the files `given` to read.
+        the files that are read (`inputs`).
     """
-    if any(one is not None and path.resolve() == one.resolve() for one in given):
+    if any(one is not None and path.resolve() == one.resolve() for one in inputs):
         raise InputError(f"{option} is {path}, which is also what is read; expected another name, which keeps it")
     if path.suffix.lower() != suffix or path.is_dir():
         raise InputError(f"{option} is {path}; expected the name of a {suffix} file")
@@ -95,7 +152,7 @@ def check_out(option: str, suffix: str, path: Path, *given: Path | None) -> Path
 
 def open_session(
     model: Path,
-    wish: GenerationOptions,
+    options: GenerationOptions,
     loaded: Checkpoint | None = None,
     *,
     frames_follow: bool = False,
@@ -105,7 +162,8 @@ def open_session(
 
     Raises: InputError for whatever does not fit the model; nothing has been written by then.
     """
-    session = Session(loaded or checkpoint.load(model), wish, frames_follow=frames_follow, labels_follow=labels_follow)
+    loaded = loaded or checkpoint.load(model)
+    session = Session(loaded, options, frames_follow=frames_follow, labels_follow=labels_follow)
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_title}, "
         f"{session.decoding.title}, seed {session.seed}"

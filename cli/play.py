@@ -1,94 +1,65 @@
 """wavegen play"""
 
 import contextlib
-import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
 from wavegen.data import audio
 from wavegen.errors import InputError
+from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real_time
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
 from wavegen.generation.stream import n_samples
-from wavegen.playback import Card, Player, output_devices, resampled
+from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled
 
 from . import keys
-from .options import (
-    MAX_SECONDS,
-    Device,
-    EngineName,
-    Guidance,
-    Labels,
-    PrecisionName,
-    Prime,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    check_out,
-    open_session,
-    parse_labels,
-)
+from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
 from .play_screen import PlayScreen
 from .terminal import console, say
 
-TRIAL_S = 0.15  # how long the engine is timed before playing
 PICTURES_PER_S = 12
-SWITCH_S = 0.001  # between threads: the sound card's waits no longer than this for the one that draws
-
-Blocks = Iterator[NDArray[np.float32]]
 
 
+@takes_generation_options
 def play(
-    model: Annotated[
-        Path, typer.Argument(help="a run folder, a .safetensors file, or the name of a model that ships")
-    ] = Path("speech"),
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
+    model: Model = Path("speech"),
     seconds: Annotated[
         float | None,
         typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until q or Ctrl-C)"),
     ] = None,
-    seed: Seed = None,
     prime: Prime = None,
-    labels: Labels = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="voices at once, mixed")] = 1,
-    spread: Annotated[bool, typer.Option("--spread", help="one voice to a channel instead of mixing them")] = False,
+    n: Annotated[int, typer.Option("--n", min=1, help="number of voices, mixed to mono")] = 1,
+    spread: Annotated[bool, typer.Option("--spread", help="one channel per voice instead of mono")] = False,
     output: Annotated[
         str | None, typer.Option(help="sound card, by name or number, or - for raw samples to a pipe")
     ] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="list the sound cards and end")] = False,
     record: Annotated[Path | None, typer.Option(help="also write everything to this WAV file")] = None,
     latency: Annotated[
-        float, typer.Option(min=5, max=5000, help="ms from the engine to the card; more is safer, less obeys sooner")
+        float, typer.Option(min=5, max=5000, help="output buffer, ms; larger avoids drop-outs, smaller responds faster")
     ] = 40,
-    blocksize: Annotated[
-        int, typer.Option(min=0, help="samples that the card asks for at a time (0: as it likes)")
-    ] = 0,
+    blocksize: Annotated[int, typer.Option(min=0, help="audio block size in samples (0: device default)")] = 0,
     osc: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="obey Open Sound Control messages to this port of the machine")
+        int | None, typer.Option(min=1, max=65535, help="listen for OSC on this UDP port (localhost only)")
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="no picture and no keys")] = False,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "auto",
-    device: Device = "auto",
+    *,
+    options: GenerationOptions,
 ) -> None:
     """Play a model on the sound card while it is making the sound; keys change it while it plays.
+
+    Without a MODEL it plays speech, by one that ships.
 
     Examples:
         wavegen play --temperature 0.95
@@ -100,40 +71,31 @@ def play(
         return
     if record is not None:
         check_out("--record", ".wav", record, prime)
-    wish = GenerationOptions(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        seed=seed,
-        labels=parse_labels(labels),
-        prime=prime,
-        n=n,
-        engine=engine,
-        device=device,
-        precision=precision,
-    )
-    n_channels = n if spread else 1
     labels_follow = osc is not None or (output != "-" and not headless)
-    session = open_session(model, wish, labels_follow=labels_follow)
-    rate = session.description.sample_rate
-    is_number = output is not None and output.isascii() and output.isdecimal()
-    card = None if output == "-" else Card(int(output or 0) if is_number else output, rate, n_channels)
+    session = open_session(model, replace(options, prime=prime, n=n), labels_follow=labels_follow)
+    rate, n_channels = session.description.sample_rate, n if spread else 1
+    card = None if output == "-" else _open_card(output, rate, n_channels)
     _say_whether_it_keeps_up(session)
     live = Live(session)
-    sound = _voices(live.blocks(), spread)
+    sound = live.blocks() if spread else mixed(live.blocks())
     if seconds is not None:
-        sound = _first(sound, n_samples(seconds, rate))
+        sound = first(sound, n_samples(seconds, rate))
     with contextlib.ExitStack() as stack:
         if osc is not None:
             stack.enter_context(listening(live, osc))
         if record is not None:
-            sound = _recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
+            sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
         if card is None:
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
             _play(live, sound, card, latency / 1000, blocksize, None if headless else f"{model} on {card.name}")
+
+
+def _open_card(output: str | None, rate: int, n_channels: int) -> Card:
+    """The sound card of a name or a number."""
+    is_number = output is not None and output.isascii() and output.isdecimal()
+    return Card(int(output or 0) if is_number else output, rate, n_channels)
 
 
 def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: int, title: str | None) -> None:
@@ -145,18 +107,13 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
     capacity = max(2 * blocksize, round(latency_s * card.sample_rate), 2 * BLOCKSIZE * card.sample_rate // rate)
     player = Player(sound, card.n_channels, capacity, card.opener(blocksize, latency_s / 2))
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
-    gc.freeze()  # a collection that goes through all that was imported takes 50 ms, and the callback has to wait for it
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
             if title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
                 player.run()
             else:
                 _perform(player, PlayScreen(live, player, rate, title))
     finally:
-        sys.setswitchinterval(before)
-        gc.unfreeze()
         counts = player.counts
         say(
             f"Played {counts.n_played / card.sample_rate:.1f} s; {counts.n_dropouts} drop-outs "
@@ -182,7 +139,7 @@ def _perform(player: Player, stage: PlayScreen) -> None:
 
 def _say_whether_it_keeps_up(session: Session) -> None:
     rate = session.description.sample_rate
-    factor = _times_real_time(session.blocks(None, BLOCKSIZE), rate)
+    factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
@@ -191,36 +148,6 @@ def _say_whether_it_keeps_up(session: Session) -> None:
             "That is too slow to play without drop-outs. A smaller model would do"
             f"{smaller}{unguided}; `wavegen generate` renders to a file first"
         )
-
-
-def _times_real_time(blocks: Blocks, rate: int) -> float:
-    """Seconds of sound made per second of work, measured for a moment."""
-    next(blocks)  # whatever happens only once
-    n, began = 0, time.perf_counter()
-    while time.perf_counter() - began < TRIAL_S:
-        n += next(blocks).shape[1]
-    return n / rate / (time.perf_counter() - began)
-
-
-def _voices(blocks: Blocks, spread: bool) -> Blocks:
-    """(T, voices) -> (T, channels): as they are, or mixed at the loudness of one."""
-    for block in blocks:
-        yield block if spread else block.sum(axis=1, keepdims=True) / np.sqrt(block.shape[1], dtype=np.float32)
-
-
-def _first(blocks: Blocks, n: int) -> Blocks:
-    """The first n samples."""
-    for block in blocks:
-        yield block[:n]
-        n -= len(block)
-        if n <= 0:
-            return
-
-
-def _recorded(blocks: Blocks, write: Callable[[NDArray[np.float32]], None]) -> Blocks:
-    for block in blocks:
-        write(block)
-        yield block
 
 
 def _write_raw(blocks: Blocks) -> None:

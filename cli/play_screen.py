@@ -25,17 +25,7 @@ ROWS, COLUMNS = 10, 64  # of the spectrogram
 FLOOR_DB = -70
 COLUMN_S = 0.05  # of sound to a column
 FFT = 512
-KEYS = (
-    "up/down temperature",
-    "p/P top-p",
-    "-/+ gain",
-    "l/L k/K labels",
-    "r restart",
-    "f freeze",
-    "w write take",
-    "q quit",
-)
-GUIDANCE_KEYS = "g/G guidance"
+LABEL_KEYS = ("l/L", "k/K")  # next and previous value of the model's first label, and of its second
 UNBROKEN = "\u00a0"  # a space at which no line ends
 
 
@@ -67,6 +57,15 @@ class PlayScreen:
             "q": self._quit,
         }
 
+    @property
+    def keys(self) -> list[str]:
+        """What keys do with this model."""
+        session = self._live.session
+        guidance = ["g/G guidance"] if session.decoding.is_guided else []
+        labels = [f"{key} {name}" for key, name in zip(LABEL_KEYS, session.description.labels, strict=False)]
+        sound = ["up/down temperature", "p/P top-p", "-/+ gain"]
+        return [*guidance, *sound, *labels, "r restart", "f freeze", "w write take", "q quit"]
+
     def press(self, key: str) -> None:
         """Do what a key stands for; what the model cannot do is told on the screen."""
         if key in self._actions:
@@ -84,11 +83,9 @@ class PlayScreen:
         self._n_columns = n_due
         controls, meter = live.controls, live.meter
         decoding = controls.decoding
-        surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits"
+        surprise = "" if meter.surprise is None else f"   surprise {meter.surprise:.2f} bits/sample"
         labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
-        is_guided = live.session.decoding.is_guided
-        guidance = f"   guidance {decoding.guidance:g}" if is_guided else ""
-        keys = (GUIDANCE_KEYS, *KEYS) if is_guided else KEYS
+        guidance = f"   guidance {decoding.guidance:g}" if live.session.decoding.is_guided else ""
         frozen = "   frozen" if controls.is_frozen else ""
         lines = [
             self._title,
@@ -96,9 +93,9 @@ class PlayScreen:
             f"level {level_bar(sound)}",
             f"temperature {decoding.temperature:.2f}{guidance}   top-p {decoding.top_p or 1:.2f}"
             f"   gain {controls.gain:.2f}   seed {controls.seed}{labels}{frozen}",
-            f"{meter.times_real_time:.1f} x real time   ring {ring.n_ready / ring.capacity:4.0%}"
+            f"{meter.times_real_time:.1f} x real time   buffer {ring.n_ready / ring.capacity:4.0%}"
             f"   drop-outs {counts.n_dropouts}{surprise}",
-            *textwrap.wrap("   ".join(key.replace(" ", UNBROKEN) for key in keys), console.width),
+            *textwrap.wrap("   ".join(key.replace(" ", UNBROKEN) for key in self.keys), console.width),
             self._note,
         ]
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
@@ -126,7 +123,7 @@ class PlayScreen:
         """The next value of a label."""
         known = self._live.session.description.labels
         if number >= len(known):
-            return f"this model has {len(known)} labels"
+            return f"this model has {('no labels', 'one label')[len(known)]}"
         name, values = list(known.items())[number]
         every = [None, *values]
         labels = dict(self._live.controls.labels)
@@ -136,11 +133,11 @@ class PlayScreen:
 
     def _restart(self) -> str:
         self._live.restart(fresh_seed())
-        return "a new beginning"
+        return f"restarted, seed {self._live.controls.seed}"
 
     def _freeze(self) -> str:
         self._live.change(is_frozen=not self._live.controls.is_frozen)
-        return "frozen; f lets it go on" if self._live.controls.is_frozen else "it goes on"
+        return "frozen; f unfreezes" if self._live.controls.is_frozen else "unfrozen"
 
     def _write_take(self) -> str:
         seed = self._live.controls.seed
@@ -165,8 +162,8 @@ def spectrum(sound: NDArray[np.float32]) -> str:
 
 
 def level_bar(sound: NDArray[np.float32], width: int = 40) -> str:
-    """A bar of the loudness of some samples, with its figure in dB of full scale."""
+    """A bar of the loudness of some samples, with its level in dB of full scale (dBFS)."""
     power = float(np.mean(np.square(sound))) if len(sound) else 0.0
     level = 10 * np.log10(max(power, 1e-7))
     filled = round(min(max(1 + level / 70, 0.0), 1.0) * width)
-    return "█" * filled + "·" * (width - filled) + f" {level:5.1f} dB"
+    return "█" * filled + "·" * (width - filled) + f" {level:5.1f} dBFS"

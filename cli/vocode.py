@@ -20,26 +20,12 @@ from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
 from wavegen.progress import bar
 
-from .options import (
-    Device,
-    EngineName,
-    Guidance,
-    Labels,
-    Model,
-    Plot,
-    PrecisionName,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    check_out,
-    open_session,
-    parse_labels,
-)
+from .options import Model, Plot, check_out, open_session, takes_generation_options
 from .render import render, write, write_each
 from .terminal import say
 
 
+@takes_generation_options
 def vocode(
     model: Model,
     source: Annotated[
@@ -49,21 +35,14 @@ def vocode(
         ),
     ],
     out: Annotated[Path, typer.Argument(help="WAV file, or a folder for those of a folder", metavar="OUT")],
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
-    seed: Seed = None,
-    labels: Labels = None,
     plot: Plot = False,
     frames_to: Annotated[
         Path | None, typer.Option("--frames", help="also write the frames that were taken of IN, to a .npy file")
     ] = None,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "auto",
-    device: Device = "auto",
+    *,
+    options: GenerationOptions,
 ) -> None:
-    """Make a recording again from its log-mel frames alone, with a model that was trained for it.
+    """Resynthesise a recording from its log-mel frames, with a model that was trained for it.
 
     The frames may come from elsewhere: another program, or a network that makes them from text. A folder's recordings
     are made many at once, in OUT under their own names.
@@ -74,28 +53,17 @@ def vocode(
         wavegen vocode runs/vocoder hello.npy again.wav --temperature 0.9
         wavegen vocode runs/vocoder recordings again
     """
-    wish = GenerationOptions(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        seed=seed,
-        labels=parse_labels(labels),
-        engine=engine,
-        device=device,
-        precision=precision,
-    )
     if source.is_dir():
         if frames_to is not None:
             raise InputError("--frames keeps those of one recording, and IN is a folder; leave it out")
-        _vocode_folder(model, wish, source, out, plot)
+        _vocode_folder(model, options, source, out, plot)
         return
     check_out("OUT", ".wav", out, source)
     if frames_to is not None:
         check_out("--frames", ".npy", frames_to, source)
     loaded = checkpoint.load(model)
     frames, n_samples = LoadedModel(loaded).frames_of(source)
-    session = open_session(model, replace(wish, frames=frames), loaded)
+    session = open_session(model, replace(options, frames=frames), loaded)
     if frames_to is not None:
         encoded = io.BytesIO()
         np.save(encoded, frames)
@@ -104,7 +72,7 @@ def vocode(
     write([out], render(session, n_samples), session.description.sample_rate, plot)
 
 
-def _vocode_folder(model: Path, wish: GenerationOptions, source: Path, out: Path, plot: bool) -> None:
+def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: Path, plot: bool) -> None:
     """Make everything below a folder again, and name what could not be read.
 
     Raises: InputError if there is nothing, OUT is no folder, what would be written is there twice or is a recording to
@@ -124,8 +92,8 @@ def _vocode_folder(model: Path, wish: GenerationOptions, source: Path, out: Path
             raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
-    at_once = n_at_once(wish.engine_options, len(sources))
-    session = open_session(model, replace(wish, n=at_once), loaded, frames_follow=True)
+    at_once = n_at_once(options.engine_options, len(sources))
+    session = open_session(model, replace(options, n=at_once), loaded, frames_follow=True)
     numbers = []  # of the sources that could be read, in the order in which they are begun
 
     def readable() -> Iterator[tuple[NDArray[np.floating], int]]:

@@ -11,6 +11,7 @@ MODULES = (
     "wavegen.codec",
     "wavegen.data.audio",
     "wavegen.features.log_mel",
+    "wavegen.generation.blocks",
     "wavegen.progress",
     "wavegen.recipe",
     "wavegen.sampling",

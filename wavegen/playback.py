@@ -6,7 +6,9 @@ is empty it plays silence and counts it.
 """
 
 import contextlib
+import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ GIVE_UP_S = 2.0  # how long to wait for the engine's thread when playing stops
 SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone; counted in ticks: a machine may stand still
 TICK_S = 0.01  # between two looks at the keyboard
 PAUSE_S = 0.002  # between two looks whether the ring has room
+SWITCH_S = 0.001  # between threads, while prompt_callbacks: the callback waits no longer than this for another one
 TAIL_S = 0.1  # of silence at the end, at least: sound systems throw away what is in their buffers when a stream stops
 
 
@@ -208,6 +211,23 @@ def resampled(blocks: Iterator[Samples], rate: int, to_rate: int, n_channels: in
     for block in blocks:
         yield stream.resample_chunk(block).reshape(-1, n_channels)
     yield stream.resample_chunk(np.zeros((0, n_channels), dtype=np.float32), last=True).reshape(-1, n_channels)
+
+
+@contextlib.contextmanager
+def prompt_callbacks() -> Iterator[None]:
+    """While the block runs, let what calls back from other threads wait for the interpreter as little as can be.
+
+    Threads take turns every millisecond, and the garbage collector leaves alone what is there already: going through
+    all that was imported takes 50 ms, and a callback has to wait for it.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+        gc.unfreeze()
 
 
 class StopPlaying(Exception):  # noqa: N818 - the name of what it asks for, as PortAudio's CallbackStop

@@ -96,8 +96,3 @@ def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
         running = _DrawnBar(progress, progress.add_task(title, total=total or None, note=""))
         running.update(done)
         yield running
-
-
-def say(line: str) -> None:
-    """One line about how work goes, to the log."""
-    logger.info(line)

@@ -63,7 +63,7 @@ def test_guidance_acts_from_the_next_block_on_where_it_was_begun_with():
     np.testing.assert_array_equal(next(blocks), next(alone))
     playing.change(guidance=1.0)
     assert (next(blocks) != next(alone)).any()
-    with pytest.raises(InputError, match="expected to have begun with some"):
+    with pytest.raises(InputError, match="guidance is off"):
         live(GenerationOptions(seed=3), labels={"who": 2}).change(guidance=2.0)
 
 

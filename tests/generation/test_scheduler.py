@@ -1,5 +1,7 @@
 """Many sounds of different lengths at once: each is the one that is made of it alone."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,12 @@ from tests.conftest import tiny_checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
+from wavegen.errors import InputError
 from wavegen.generation import scheduler as batching
 from wavegen.generation.conditioning import FrameConditioner, condition_of
 from wavegen.generation.scheduler import generate_each
-from wavegen.generation.stream import Stream, generate
+from wavegen.generation.session import LoadedModel
+from wavegen.generation.stream import Stream, StreamGroup, generate
 from wavegen.models.build import from_checkpoint
 
 LENGTHS = (7, 20, 1, 8, 13)
@@ -73,3 +77,158 @@ def test_pieces_are_asked_for_when_a_stream_is_free():
 
 def test_nothing_is_made_of_nothing():
     assert list(generate_each(ReferenceEngine(from_checkpoint(tiny_checkpoint()), 2), [])) == []
+
+
+class Service:
+    """A scheduler of a tiny labelled network, and what each kind of stream is made by alone."""
+
+    def __init__(self, kind, n_streams, frames=False):
+        changes = VOCODER if frames else {}
+        checkpoint = tiny_checkpoint(labels={"speaker": 3}, **changes)
+        self.model = LoadedModel(checkpoint)
+        self.scheduler = self.model.scheduler(n_streams, 8, engine=kind, precision="float32")
+        options = EngineOptions(kind, precision="float32")
+        self.alone = {guided: make_engine(checkpoint, 1, options, guided)[1] for guided in (False, True)}
+
+    def random_options(self, random):
+        options = {"seed": int(random.integers(1000)), "temperature": float(random.uniform(0.5, 2))}
+        if random.random() < 0.7:
+            options["labels"] = {"speaker": str(random.integers(3))}
+            if random.random() < 0.5:
+                options["guidance"] = 2.0
+        if random.random() < 0.3:
+            options["top_k"] = 5
+        if self.model.description.features:
+            options["frames"] = random.uniform(-1, 1, (12, 4)).astype(np.float32)
+        elif random.random() < 0.4:
+            options["prime"] = random.uniform(-1, 1, int(random.integers(1, 40)))
+        return options
+
+    def codes(self, number, options, n):
+        """The first n codes of a stream that is made alone."""
+        stream = self.model.new_stream(number, **options)
+        return StreamGroup(self.alone[stream.needs_guided_engine], [stream]).advance(n)[0]
+
+
+@pytest.mark.parametrize("is_vocoder", [False, True], ids=["sounds", "of frames"])
+@pytest.mark.parametrize("kind", ["reference", "numba"])
+def test_a_stream_does_not_depend_on_who_else_comes_and_goes(kind, is_vocoder):
+    service, random = Service(kind, 3, is_vocoder), np.random.default_rng(0)
+    scheduler, submitted, made = service.scheduler, {}, {}
+    for _ in range(25):
+        while random.random() < 0.5:
+            options, number = service.random_options(random), int(random.integers(4))
+            length = None if random.random() < 0.3 else int(random.integers(1, 50))
+            handle = scheduler.submit(service.model.new_stream(number, **options), length)
+            submitted[handle], made[handle] = (number, options), []
+        for handle in list(submitted):
+            if random.random() < 0.05:
+                scheduler.cancel(handle)
+        for handle, codes in scheduler.step().items():
+            made[handle].append(codes)
+    for handle in submitted:
+        if handle.n_samples is None:
+            scheduler.cancel(handle)
+    while scheduler.n_live + scheduler.n_waiting:
+        for handle, codes in scheduler.step().items():
+            made[handle].append(codes)
+    assert {handle.status for handle in submitted} == {"done", "cancelled"}
+    assert {handle.stream.needs_guided_engine for handle in submitted} == {False, True}
+    for handle, (number, options) in submitted.items():
+        codes = np.concatenate([np.empty(0, dtype=np.int64), *made[handle]])
+        assert len(codes) == handle.n_made
+        assert handle.status == "cancelled" or len(codes) == handle.n_samples
+        if len(codes):
+            np.testing.assert_array_equal(codes, service.codes(number, options, len(codes)))
+
+
+def test_streams_wait_for_a_slot_and_a_cancelled_one_frees_it_at_the_next_block():
+    service = Service("numba", 1)
+    first, second, third = (service.scheduler.submit(service.model.new_stream(seed=seed)) for seed in range(3))
+    assert [one.status for one in (first, second, third)] == ["waiting"] * 3
+    assert list(service.scheduler.step()) == [first]
+    assert (service.scheduler.n_live, service.scheduler.n_waiting) == (1, 2)
+    service.scheduler.cancel(second)
+    assert list(service.scheduler.step()) == [first]
+    service.scheduler.cancel(first)
+    assert list(service.scheduler.step()) == [third]
+    assert [one.status for one in (first, second, third)] == ["cancelled", "cancelled", "live"]
+    service.scheduler.cancel(first)  # once more is once too often, and does nothing
+    assert first.n_made == 16
+
+
+def test_a_long_recording_to_continue_does_not_stall_the_others():
+    service = Service("numba", 2)
+    quick = service.scheduler.submit(service.model.new_stream(seed=1))
+    slow = service.scheduler.submit(service.model.new_stream(seed=2, prime=np.zeros(100)), 20)
+    given_out = [service.scheduler.step() for _ in range(15)]
+    assert [len(blocks[quick]) for blocks in given_out] == [8] * 15
+    assert [len(blocks[slow]) for blocks in given_out if slow in blocks] == [4, 8, 8]
+    assert slow.status == "done"
+
+
+def test_a_fault_of_one_stream_ends_that_one_only():
+    def broken(first, n):
+        raise OSError("the file of frames is gone") if first else InputError("not a frame")
+
+    service = Service("numba", 3, frames=True)
+    frames = np.random.default_rng(0).uniform(-1, 1, (4, 4)).astype(np.float32)
+    options = {"seed": 3, "frames": frames, "labels": {"speaker": "1"}}
+    good = service.scheduler.submit(service.model.new_stream(**options), 20)
+    bad = service.scheduler.submit(Stream(condition=broken), 20)
+    codes = [service.scheduler.step() for _ in range(2)]
+    np.testing.assert_array_equal(np.concatenate([one[good] for one in codes]), service.codes(0, options, 20))
+    assert (good.status, bad.status, str(bad.error)) == ("done", "failed", "not a frame")
+    with pytest.raises(InputError, match="has no label 'mood'"):
+        service.model.new_stream(labels={"mood": "x"}, frames=frames)
+    assert service.scheduler.step() == {}
+
+
+def test_what_cannot_be_submitted_is_refused():
+    service = Service("numba", 1)
+    stream = service.model.new_stream()
+    with pytest.raises(InputError, match="0 samples are wanted"):
+        service.scheduler.submit(stream, 0)
+    service.scheduler.submit(stream, 10)
+    for _ in range(2):
+        with pytest.raises(InputError, match="is being made already"):
+            service.scheduler.submit(stream)
+        service.scheduler.step()
+    with pytest.raises(TypeError, match="unknown option 'sed'; did you mean 'seed'"):
+        service.model.new_stream(sed=3)
+    with pytest.raises(InputError, match="0 streams are wanted"):
+        service.model.scheduler(0)
+
+
+def test_any_thread_may_submit_and_cancel_while_blocks_are_made():
+    service, random = Service("numba", 2), np.random.default_rng(0)
+    jobs = [[service.random_options(random) for _ in range(6)] for _ in range(3)]
+    submitted, made, is_over = {}, {}, threading.Event()
+
+    def submit(options):
+        for one in options:
+            handle = service.scheduler.submit(service.model.new_stream(**one), 30)
+            submitted[handle] = one
+            if one["seed"] % 4 == 0:
+                service.scheduler.cancel(handle)
+
+    def serve():
+        while not is_over.is_set() or service.scheduler.n_live + service.scheduler.n_waiting:
+            if service.scheduler.wait(0.01):
+                for handle, codes in service.scheduler.step().items():
+                    made.setdefault(handle, []).append(codes)
+
+    worker = threading.Thread(target=serve)
+    users = [threading.Thread(target=submit, args=(options,)) for options in jobs]
+    for thread in (worker, *users):
+        thread.start()
+    for thread in users:
+        thread.join()
+    is_over.set()
+    worker.join()
+    assert len(submitted) == 18
+    for handle, options in submitted.items():
+        if handle.status == "done":
+            np.testing.assert_array_equal(np.concatenate(made[handle]), service.codes(0, options, 30))
+    assert {handle.status for handle in submitted} == {"done", "cancelled"}
+    assert not service.scheduler.wait(0)

@@ -142,7 +142,7 @@ class Stream:
         if self._check_decoding is not None:
             self._check_decoding(decoding)
         if decoding.is_guided and not self.needs_guided_engine:
-            raise InputError("guidance takes twice the work; expected to have begun with some, and this began without")
+            raise InputError("guidance is off; restart with --guidance 1.5 (doubles the computation)")
         seed = changes.get("seed", self.seed)
         check_seed(seed)
         if "labels" not in changes:

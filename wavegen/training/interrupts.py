@@ -1,11 +1,12 @@
 """Signals that end a run: a question that the loop asks after each step."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from wavegen.progress import say
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if received:
             raise KeyboardInterrupt
         received = True
-        say("Finishing this step, then saving (Ctrl-C again to stop without saving)")
+        logger.info("Finishing this step, then saving (Ctrl-C again to stop without saving)")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,6 +6,7 @@ labels. So a run that was killed goes on to the same bits, on the same machine w
 run.py sets up what the loop works with, state.py writes what it changes, folder.py says what a run folder holds.
 """
 
+import logging
 import math
 import shlex
 import time
@@ -22,7 +23,7 @@ from wavegen.devices import choose_device, keep_freed_memory
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import bits_per_sample, precision_costs
 from wavegen.models.base import TrainingBatch
-from wavegen.progress import Bar, bar, say
+from wavegen.progress import Bar, bar
 from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
 from wavegen.training.batches import Prepared
@@ -33,6 +34,8 @@ from wavegen.training.optimizers import learning_rate, set_learning_rate
 from wavegen.training.run import Run, set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
 from wavegen.training.state import STATE_FILE, State
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 120.0  # however rare the validations, no more than this is lost to a power cut
 
@@ -68,7 +71,7 @@ def train(
             run.feed() as batches,
         ):
             _loop(run, batches, log, running, is_interrupted)
-    say(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
+    logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
 
 
 def _loop(
@@ -96,7 +99,7 @@ def _loop(
     if state.step < settings.steps:
         run.save()
         quoted = shlex.quote(str(folder / RECIPE_FILE)), shlex.quote(str(folder))
-        say(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
+        logger.info(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
     elif not preview.is_newest(folder, run.store):  # a kill between the last save and the last sample
         write_sample(run, log)
 
@@ -175,7 +178,7 @@ def validate(run: Run, log: Metrics) -> None:
     trained = [line["bits"] for line in recent if "bits" in line][-20:]
     speed = [line["samples_per_s"] for line in recent if "samples_per_s" in line][-20:]
     mean = f"{np.mean(trained):.3f}" if trained else "?"
-    say(
+    logger.info(
         f"step {state.step}/{run.recipe.training.steps}  training {mean}  validation "
         f"{bits:.3f} bits per {run.unit}  {np.mean(speed or [0]):,.0f} {run.unit}s/s"
     )

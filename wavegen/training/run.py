@@ -1,6 +1,7 @@
 """What a training run works with, set up from its recipe: the corpus, the network, windows, optimisers."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
@@ -22,13 +23,14 @@ from wavegen.errors import InputError
 from wavegen.evaluation.bits import make_framer
 from wavegen.models.base import Model, TrainingBatch
 from wavegen.models.build import build, load_weights
-from wavegen.progress import say
 from wavegen.recipe import ImageData, Recipe
 from wavegen.training import state as saved_state
 from wavegen.training.batches import Prepared, prefetch, to_tensors
 from wavegen.training.folder import check_free
 from wavegen.training.optimizers import make_optimizers
 from wavegen.training.state import State
+
+logger = logging.getLogger(__name__)
 
 Loss = Callable[[Model, TrainingBatch], Tensor]
 
@@ -136,7 +138,7 @@ def set_up(
         loss=type(model).loss,
     )
     if resume and saved is None:
-        say(f"{folder} holds no run to resume, so this one starts afresh")
+        logger.info(f"{folder} holds no run to resume, so this one starts afresh")
     _announce(run)
     is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
     if is_compiled and state.step < settings.steps:
@@ -147,7 +149,7 @@ def set_up(
 def _open_corpus(recipe: Recipe) -> Store:
     store, report = corpora.open_corpus(recipe.data)
     for line in report.lines() if report is not None else []:
-        say(line)
+        logger.info(line)
     return store
 
 
@@ -239,8 +241,8 @@ def _announce(run: Run) -> None:
     item_format = run.store.item_format
     amounts = ", ".join(f"{item_format.amount(n)} {name}" for name, n in n_samples.items())
     precision = "bfloat16" if run.precision is torch.bfloat16 else "float32"
-    say(f"{run.store.corpus}, {item_format.title}: {amounts}")
-    say(
+    logger.info(f"{run.store.corpus}, {item_format.title}: {amounts}")
+    logger.info(
         f"{n_parameters:,} parameters, receptive field {item_format.extent(field)}, {precision} on "
         f"{run.device.type}, steps {run.state.step} to {run.recipe.training.steps}, into {run.folder}"
     )
@@ -252,7 +254,7 @@ def _compiled_loss(run: Run) -> Loss:
     Raises: InputError if it fails and the recipe insists.
     """
     settings, model = run.recipe.training, run.state.model
-    say("Compiling (usually about a minute; longer on a busy machine)")
+    logger.info("Compiling (usually about a minute; longer on a busy machine)")
     loss: Loss = torch.compile(run.loss)
     tensors = to_tensors(run.windows.batch(0, settings.batch_size), run.device)
     try:
@@ -263,7 +265,7 @@ def _compiled_loss(run: Run) -> Loss:
         sentence = f"torch.compile fails on this network ({type(error).__name__})"
         if settings.compile is True:
             raise InputError(f"{sentence}; set training.compile to false") from error
-        say(f"{sentence}, so it trains uncompiled")
+        logger.warning(f"{sentence}, so it trains uncompiled")
         loss = run.loss
     model.zero_grad()
     return loss
