@@ -109,153 +109,196 @@ class Call(NamedTuple):
     logits: Array  # (B * n * n_parameters) if they are wanted
 
 
+# A phase of the step is a function to the reader and part of the loop to the compiler.
+phase = njit(error_model="numpy", forceinline=True)
+
+
 @cached_njit
 def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
     """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
-    B, L, k, n = memory.n_streams, net.n_layers, net.n_taps, last - first
-    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
-    S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    of_bytes, h_stride = net.newest_tap.precision == INT8X8, memory.n_ahead * H
-    embedding, out_bias = pointer(net.embedding, np.float32, 0), pointer(net.out_bias, np.float32, 0)
-    projection_bias = pointer(net.projection_bias, np.float32, 0)
-    skip_bias, hidden_bias = pointer(net.skip_bias, np.float32, 0), pointer(net.hidden_bias, np.float32, 0)
-    dilations, first_rows = pointer(net.dilations, np.int64, 0), pointer(net.first_rows, np.int64, 0)
-    newest, begin = pointer(memory.previous, np.int64, 0), read(pointer(memory.clock, np.int64, 0), 0)
-    ring_scales, scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.scales, np.float32, 0)
-    z_scales = pointer(memory.z_scales, np.float32, 0)
-    x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
-    skip, hidden = pointer(memory.skip, np.float32, 0), pointer(memory.hidden, np.float32, 0)
-    out, weights = pointer(memory.out, np.float32, 0), pointer(memory.probabilities, np.float32, 0)
-    keys = pointer(memory.keys, np.int32, 0)
-    uniforms, codes = pointer(call.uniforms, np.float64, 0), pointer(call.codes, np.int64, 0)
-    temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
-    top_k, guidance = pointer(call.top_k, np.int64, 0), pointer(call.guidance, np.float32, 0)
-    conditions, logits = pointer(call.condition, np.float32, 0), pointer(call.logits, np.float32, 0)
-    zero, one = np.int64(0), np.int64(1)  # numba compiles a function anew for every literal that it is given
-
+    begin = read(pointer(memory.clock, np.int64, 0), 0)
     for step in range(call.n):
         now = begin + step
-        position = call.phase + step
-        frame = min(position // call.hop, call.n_frames - 1)
-        # How far it is to the next frame, in [0, 1).
-        share = np.float32(position % call.hop) / np.float32(call.hop) if frame < call.n_frames - 1 else np.float32(0)
-        is_drawn = call.wants_logits
-        for b in range(first, last):
-            is_drawn |= read(codes, b * call.n + step) < 0
-            previous = read(newest, b)
-            for offset in range(0, R, LANES):
-                if previous < 0:
-                    store(x, b * R + offset, constant(0.0))
-                else:
-                    store(x, b * R + offset, load(embedding, previous * R + offset))
+        embed_previous(net, memory, first, last)
+        for layer in range(net.n_layers):
+            run_layer(net, memory, call, layer, step, now, first, last)
+            if layer < net.n_layers - 1:
+                project(net, memory, layer, first, last)
+        needs_head = is_head_needed(call, step, first, last)
+        if needs_head:
+            run_head(net, memory, first, last)
+        draw(net, memory, call, step, needs_head, first, last)
 
-        for layer in range(L):
-            dilation = read(dilations, layer)
-            n_known = lookahead_steps(memory, dilation)
-            slot = now % n_known
-            if step == 0 or slot == 0:
-                accumulate_older_taps(net, memory, layer, now, min(n_known - slot, call.n - step), first, last)
-            pre = layer * B * h_stride + slot * H
-            if call.n_frames > 0:
-                for b in range(first, last):
-                    for offset in range(0, H, LANES):
-                        at = ((b * call.n_frames + frame) * L + layer) * H + offset
-                        here = load(conditions, at)
-                        value = load(h, pre + b * h_stride + offset) + here
-                        if share > 0:
-                            value = value + splat(share) * (load(conditions, at + L * H) - here)
-                        store(h, pre + b * h_stride + offset, value)
-            # The row to write is that of the oldest tap, which has been multiplied.
-            row = (read(first_rows, layer) + now % max(1, (k - 1) * dilation)) * B + first
-            for b in range(n):
-                write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
-            multiply(
-                net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
-                pre + first * h_stride, h_stride, n,
-            )  # fmt: skip
-            for b in range(first, last):
-                at = (b * L + layer) * G
-                if net.is_gated:
-                    quantise_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
-                else:
-                    rectify(h, pre + b * h_stride, H)
-                    write(z_scales, b * L + layer, quantise_input(h, pre + b * h_stride, memory.z, at, G, of_bytes))
-            if layer == L - 1:
-                break
-            for b in range(first, last):
-                for offset in range(0, R, LANES):
-                    value = load(projection_bias, layer * R + offset)
-                    if net.is_residual:
-                        value = value + load(x, b * R + offset)
-                    store(x, b * R + offset, value)
-            at = first * L + layer
-            multiply(net.projection, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.x, first * R, R, n)
 
-        if is_drawn:
-            broadcast_bias(skip_bias, skip, first, last, S)
-            if net.is_gated:  # one scale for every z, so one product over all layers
-                at = first * L
-                multiply(net.skip, zero, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
+@phase
+def embed_previous(net: Network, memory: Memory, first: int, last: int) -> None:
+    """Begin the residual stream with the embeddings of the newest codes; zeros at the beginning of time."""
+    R = net.newest_tap.n_rows
+    embedding, x = pointer(net.embedding, np.float32, 0), pointer(memory.x, np.float32, 0)
+    for b in range(first, last):
+        previous = read(pointer(memory.previous, np.int64, 0), b)
+        for offset in range(0, R, LANES):
+            if previous < 0:
+                store(x, b * R + offset, constant(0.0))
             else:
-                for layer in range(L):
-                    at = first * L + layer
-                    multiply(
-                        net.skip, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n
-                    )
-            for b in range(first, last):
-                rectify(skip, b * S, S)
-                write(scales, b, quantise_input(skip, b * S, memory.skip_input, b * S, S, of_bytes))
-            broadcast_bias(hidden_bias, hidden, first, last, A)
-            multiply(
-                net.hidden,
-                zero,
-                memory.skip_input,
-                first * S,
-                S,
-                memory.scales,
-                first,
-                one,
-                memory.hidden,
-                first * A,
-                A,
-                n,
-            )
-            for b in range(first, last):
-                rectify(hidden, b * A, A)
-                write(scales, b, quantise_input(hidden, b * A, memory.hidden_input, b * A, A, of_bytes))
-            broadcast_bias(out_bias, out, first, last, P)
-            for part in range(net.n_out):
-                multiply(
-                    net.out, part, memory.hidden_input, first * A, A, memory.scales, first, one, memory.out,
-                    first * P, P, n,
-                )  # fmt: skip
+                store(x, b * R + offset, load(embedding, previous * R + offset))
 
-        for b in range(first, last):
-            previous = read(newest, b)
-            if is_drawn and net.head == LOGISTIC_MIXTURE and previous >= 0:
-                previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
-                for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
-                    write(out, index, read(out, index) + previous_value)
-            at = b * call.n + step
-            is_second = call.is_guided and (b - first) % 2 == 1
-            if is_drawn and call.is_guided and not is_second:
-                guide(out, b * P, P, read(guidance, b))
-            if call.wants_logits:
-                for index in range(net.n_parameters):
-                    write(logits, at * net.n_parameters + index, read(out, b * P + index))
-            if read(codes, at) < 0:
-                u = read(uniforms, at)
-                if is_second:
-                    drawn = read(codes, at - call.n)
-                elif net.head == LOGISTIC_MIXTURE:
-                    drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
-                else:
-                    drawn = draw_categorical(
-                        out, weights, keys, b * P, net.n_classes, u, read(temperature, b), read(top_k, b),
-                        read(top_p, b),
-                    )  # fmt: skip
-                write(codes, at, drawn)
-            write(newest, b, read(codes, at))
+
+@phase
+def run_layer(
+    net: Network, memory: Memory, call: Call, layer: int, step: int, now: int, first: int, last: int
+) -> None:  # fmt: skip
+    """One convolution and its activation: from the residual stream to `memory.z`."""
+    B, k, n = memory.n_streams, net.n_taps, last - first
+    R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
+    of_bytes, h_stride, one = net.newest_tap.precision == INT8X8, memory.n_ahead * H, np.int64(1)
+    x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
+    ring_scales, z_scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.z_scales, np.float32, 0)
+    dilation = read(pointer(net.dilations, np.int64, 0), layer)
+    n_known = lookahead_steps(memory, dilation)
+    slot = now % n_known
+    if step == 0 or slot == 0:
+        accumulate_older_taps(net, memory, layer, now, min(n_known - slot, call.n - step), first, last)
+    pre = layer * B * h_stride + slot * H
+    if call.n_frames > 0:
+        add_condition(net, memory, call, layer, step, pre, first, last)
+    # The row to write is that of the oldest tap, which has been multiplied.
+    row = (read(pointer(net.first_rows, np.int64, 0), layer) + now % max(1, (k - 1) * dilation)) * B + first
+    for b in range(n):
+        write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+    multiply(
+        net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
+        pre + first * h_stride, h_stride, n,
+    )  # fmt: skip
+    for b in range(first, last):
+        at = (b * net.n_layers + layer) * G
+        if net.is_gated:
+            quantise_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+        else:
+            rectify(h, pre + b * h_stride, H)
+            scale = quantise_input(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+            write(z_scales, b * net.n_layers + layer, scale)
+
+
+@phase
+def add_condition(
+    net: Network, memory: Memory, call: Call, layer: int, step: int, pre: int, first: int, last: int
+) -> None:  # fmt: skip
+    """Add the condition of a layer at a step, between two frames in proportion, to the pre-activations at `pre`."""
+    L, H = net.n_layers, net.newest_tap.n_columns
+    h_stride = memory.n_ahead * H
+    h, conditions = pointer(memory.h, np.float32, 0), pointer(call.condition, np.float32, 0)
+    position = call.phase + step
+    frame = min(position // call.hop, call.n_frames - 1)
+    # How far it is to the next frame, in [0, 1).
+    share = np.float32(position % call.hop) / np.float32(call.hop) if frame < call.n_frames - 1 else np.float32(0)
+    for b in range(first, last):
+        for offset in range(0, H, LANES):
+            at = ((b * call.n_frames + frame) * L + layer) * H + offset
+            here = load(conditions, at)
+            value = load(h, pre + b * h_stride + offset) + here
+            if share > 0:
+                value = value + splat(share) * (load(conditions, at + L * H) - here)
+            store(h, pre + b * h_stride + offset, value)
+
+
+@phase
+def project(net: Network, memory: Memory, layer: int, first: int, last: int) -> None:
+    """Bring the activations of a layer back to the residual stream, which the next layer reads."""
+    R, G, L = net.newest_tap.n_rows, net.projection.n_rows, net.n_layers
+    bias, x = pointer(net.projection_bias, np.float32, 0), pointer(memory.x, np.float32, 0)
+    for b in range(first, last):
+        for offset in range(0, R, LANES):
+            value = load(bias, layer * R + offset)
+            if net.is_residual:
+                value = value + load(x, b * R + offset)
+            store(x, b * R + offset, value)
+    at = first * L + layer
+    multiply(
+        net.projection, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.x, first * R, R, last - first
+    )
+
+
+@phase
+def is_head_needed(call: Call, step: int, first: int, last: int) -> bool:
+    """Whether a step draws a code of any stream, or logits are wanted; given codes need nothing above the layers."""
+    codes = pointer(call.codes, np.int64, 0)
+    is_needed = call.wants_logits
+    for b in range(first, last):
+        is_needed |= read(codes, b * call.n + step) < 0
+    return is_needed
+
+
+@phase
+def run_head(net: Network, memory: Memory, first: int, last: int) -> None:
+    """From the activations of all layers to the parameters of the next code's distribution, in `memory.out`."""
+    L, G, n = net.n_layers, net.projection.n_rows, last - first
+    S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
+    of_bytes, zero, one = net.newest_tap.precision == INT8X8, np.int64(0), np.int64(1)
+    skip, hidden = pointer(memory.skip, np.float32, 0), pointer(memory.hidden, np.float32, 0)
+    out, scales = pointer(memory.out, np.float32, 0), pointer(memory.scales, np.float32, 0)
+    broadcast_bias(pointer(net.skip_bias, np.float32, 0), skip, first, last, S)
+    if net.is_gated:  # one scale for every z, so one product over all layers
+        at = first * L
+        multiply(net.skip, zero, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
+    else:
+        for layer in range(L):
+            at = first * L + layer
+            multiply(net.skip, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
+    for b in range(first, last):
+        rectify(skip, b * S, S)
+        write(scales, b, quantise_input(skip, b * S, memory.skip_input, b * S, S, of_bytes))
+    broadcast_bias(pointer(net.hidden_bias, np.float32, 0), hidden, first, last, A)
+    multiply(
+        net.hidden, zero, memory.skip_input, first * S, S, memory.scales, first, one, memory.hidden, first * A, A, n
+    )
+    for b in range(first, last):
+        rectify(hidden, b * A, A)
+        write(scales, b, quantise_input(hidden, b * A, memory.hidden_input, b * A, A, of_bytes))
+    broadcast_bias(pointer(net.out_bias, np.float32, 0), out, first, last, P)
+    for part in range(net.n_out):
+        multiply(
+            net.out, part, memory.hidden_input, first * A, A, memory.scales, first, one, memory.out, first * P, P, n
+        )
+
+
+@phase
+def draw(
+    net: Network, memory: Memory, call: Call, step: int, has_head_run: bool, first: int, last: int
+) -> None:  # fmt: skip
+    """Draw the codes that are not given, put out logits if they are wanted, and remember the newest codes."""
+    P = net.out.n_columns
+    newest, codes = pointer(memory.previous, np.int64, 0), pointer(call.codes, np.int64, 0)
+    out, weights = pointer(memory.out, np.float32, 0), pointer(memory.probabilities, np.float32, 0)
+    keys, logits = pointer(memory.keys, np.int32, 0), pointer(call.logits, np.float32, 0)
+    guidance, uniforms = pointer(call.guidance, np.float32, 0), pointer(call.uniforms, np.float64, 0)
+    temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
+    top_k = pointer(call.top_k, np.int64, 0)
+    for b in range(first, last):
+        previous = read(newest, b)
+        if has_head_run and net.head == LOGISTIC_MIXTURE and previous >= 0:
+            previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
+            for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
+                write(out, index, read(out, index) + previous_value)
+        at = b * call.n + step
+        is_second = call.is_guided and (b - first) % 2 == 1
+        if has_head_run and call.is_guided and not is_second:
+            guide(out, b * P, P, read(guidance, b))
+        if call.wants_logits:
+            for index in range(net.n_parameters):
+                write(logits, at * net.n_parameters + index, read(out, b * P + index))
+        if read(codes, at) < 0:
+            u = read(uniforms, at)
+            if is_second:
+                drawn = read(codes, at - call.n)
+            elif net.head == LOGISTIC_MIXTURE:
+                drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
+            else:
+                drawn = draw_categorical(
+                    out, weights, keys, b * P, net.n_classes, u, read(temperature, b), read(top_k, b), read(top_p, b)
+                )
+            write(codes, at, drawn)
+        write(newest, b, read(codes, at))
 
 
 @njit
