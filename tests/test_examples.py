@@ -7,11 +7,13 @@ import pytest
 
 MODULES = (
     "wavegen",
+    "wavegen.architectures",
     "wavegen.checkpoint",
     "wavegen.codec",
     "wavegen.data.audio",
     "wavegen.features.log_mel",
     "wavegen.generation.blocks",
+    "wavegen.generation.session",
     "wavegen.progress",
     "wavegen.recipe",
     "wavegen.sampling",
