@@ -33,7 +33,7 @@ def bits_table(loaded: Checkpoint, name: str, split: Split, bits: float) -> Tabl
     title = f"{loaded.path}, step {described.step}, {name} split"
     table = Table("", f"bits per {split.store.item_format.unit}", title=title)
     table.add_row("this model", f"{bits:.3f}")
-    table.add_row("order-1 histogram (knows the one before)", "-" if order_1 is None else f"{order_1:.3f}")
+    table.add_row("order-1 histogram (given the previous sample)", "-" if order_1 is None else f"{order_1:.3f}")
     table.add_row("order-0 histogram", f"{order_0:.3f}")
     return table
 

@@ -198,7 +198,7 @@ def classify(
 def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Path]) -> Table:
     """What each image is found to be, and how sure that is."""
     from wavegen.data.windows import pixel_table
-    from wavegen.evaluation.bits import bits_by_label
+    from wavegen.evaluation.classify import bits_by_label
 
     ((name, values),) = loaded.description.labels.items()
     height, width, n_colours = loaded.description.shape
@@ -215,35 +215,23 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
 
 def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split: str, n: int | None) -> None:
     """Classify a split, or n images evenly spaced through it, and print what came of it."""
-    from wavegen.data.windows import Coder, evenly_spaced
-    from wavegen.evaluation.bits import bits_by_label, label_batch_size, marginal_bits
+    from wavegen.data.windows import evenly_spaced
+    from wavegen.evaluation.classify import classify as classify_segments
 
-    ((name, values),) = loaded.description.labels.items()
-    store, segments = opened.store, opened.chosen
-    labelled = [segment for segment in segments if segment.labels.get(name) in values]
+    described = loaded.description
+    ((name, values),) = described.labels.items()
+    labelled = [segment for segment in opened.chosen if segment.labels.get(name) in values]
     if not labelled:
-        raise InputError(f"no image of the {split} split of {store.corpus} has a {name} that the model knows")
-    if len(labelled) < len(segments):
-        say(f"{len(segments) - len(labelled)} images without a {name} that the model knows are left out")
+        raise InputError(f"no image of the {split} split of {opened.store.corpus} has a {name} that the model knows")
+    if len(labelled) < len(opened.chosen):
+        say(f"{len(opened.chosen) - len(labelled)} images without a {name} that the model knows are left out")
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
-    coder = Coder(store, loaded.description.make_codec())
-    true = np.array([values.index(segment.labels[name]) for segment in taken])
-    bits, found = np.empty((len(taken), len(values))), np.empty(len(taken), dtype=int)
-    at_once = label_batch_size(store.item_format.n_values(1))
     with bar("Classifying", len(taken)) as running:
-        for first in range(0, len(taken), at_once):
-            some = slice(first, min(first + at_once, len(taken)))
-            codes = np.stack([coder.codes(segment.start, segment.n_samples) for segment in taken[some]])
-            bits[some] = bits_by_label(network, codes)
-            found[some] = bits[some].argmin(axis=1)
-            running.update(some.stop, f"{(found == true)[: some.stop].mean():.2%} right")
-    counts = np.zeros((len(values), len(values)), dtype=int)
-    np.add.at(counts, (true, found), 1)
-    Console(markup=False).print(_mistakes(name, values, counts, f"{loaded.path}, {split} split"))
-    n_right = int((found == true).sum())
-    print(f"{n_right} of {len(taken)} images right: {n_right / len(taken):.2%}")
-    told, whatever = bits[np.arange(len(taken)), true].mean(), marginal_bits(bits).mean()
-    print(f"{told * np.log(2):.2f} nats an image, its {name} given; {whatever * np.log(2):.2f} whatever its {name}")
+        result = classify_segments(network, opened.store, taken, described.make_codec(), described.labels, running)
+    Console(markup=False).print(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
+    print(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
+    given, marginal = (bits * np.log(2) for bits in (result.bits, result.marginal_bits))
+    print(f"{given:.2f} nats an image, its {name} given; {marginal:.2f} whatever its {name}")
 
 
 def _mistakes(name: str, values: Sequence[str], counts: NDArray[np.int64], title: str) -> Table:

@@ -13,6 +13,7 @@ MODULES = (
     "wavegen.data.audio",
     "wavegen.features.log_mel",
     "wavegen.generation.blocks",
+    "wavegen.generation.scheduler",
     "wavegen.generation.session",
     "wavegen.progress",
     "wavegen.recipe",

@@ -98,7 +98,7 @@ class SineData(AudioData):
     amplitude: float = Field(0.5, gt=0, le=1, description="peak of the tone, 1 is full scale")
     noise_db: float | None = Field(None, description="white noise relative to the tone's power, dB; null for none")
     seconds: float = Field(2.0, gt=0, description="length of a recording")
-    n_recordings: int = Field(32, ge=3, description="number of recordings; one in ten validates, one in ten tests")
+    n_recordings: int = Field(32, ge=3, description="number of recordings; 10 % validation, 10 % test")
 
 
 class FolderData(AudioData):
@@ -111,7 +111,7 @@ class FolderData(AudioData):
     )
     split: Literal["recording", "time"] = Field(
         "recording",
-        description="recording: one in ten validates, one in ten tests; time: the last tenths of each recording do",
+        description="recording: 10 % of them validation, 10 % test; time: the last 20 % of each recording",
     )
 
 
@@ -128,7 +128,7 @@ class LibriSpeechData(NamedData):
     labels: list[Literal["speaker"]] = Field([], description="labels that condition the network")
     split: Literal["official", "speaker"] = Field(
         "official",
-        description="official: the sets train-*, dev-*, test-*; speaker: every fifth tests, one in ten validates",
+        description="official: the sets train-*, dev-*, test-*; speaker: 20 % of the speakers test, 10 % validation",
     )
 
 
@@ -196,7 +196,7 @@ class MnistData(ImageData):
 
 
 class Cifar10Data(ImageData):
-    """CIFAR-10, or any part of it in the layout train/cat/NAME.png; one in twenty of those for training validates."""
+    """CIFAR-10, or any part of it in the layout train/cat/NAME.png; 5 % of those for training are validation."""
 
     corpus: Literal["cifar10"]
     size: tuple[PositiveInt, PositiveInt] = Field((32, 32), description="height and width, pixels")
@@ -326,12 +326,12 @@ class Training(Section):
     input_noise: float = Field(
         0,
         ge=0,
-        description="standard deviation, in codes, of noise on the codes that the network hears (not on those it has "
+        description="standard deviation, in codes, of noise on the inputs of the network (not on the codes that it has "
         "to predict), so that it learns to go on from its own mistakes",
     )
     scheduled_sampling: Share = Field(
         0,
-        description="share of the codes heard that are the network's own draws instead of the recording's, rising from "
+        description="share of the inputs that are the network's own draws instead of the recording's, rising from "
         "0 to this over the training; each step takes half as long again (see docs/exposure.md)",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -344,7 +344,7 @@ class Training(Section):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the initial weights and of the order of the data")
     validate_every: PositiveInt = Field(500, description="steps between validations; each also saves")
-    validation_seconds: float = Field(60, gt=0, description="how much of the validation split is heard each time")
+    validation_seconds: float = Field(60, gt=0, description="how much of the validation split is predicted each time")
     validation_images: PositiveInt = Field(1000, description="how many images of it are looked at each time")
     sample_every: PositiveInt | None = Field(
         None, description="steps between free-running samples; null for only one at the end"
@@ -362,7 +362,7 @@ class DecodingDefaults(Section):
         1.0,
         ge=0,
         le=MAX_GUIDANCE,
-        description="how much labels count: 1 as learnt, more is more, at twice the work (needs label_dropout)",
+        description="classifier-free guidance scale; 1 is off, others take twice the work and need label_dropout",
     )
 
 

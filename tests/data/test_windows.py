@@ -3,7 +3,7 @@ import pytest
 
 from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
-from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, rms_step
+from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, excerpt, rms_step
 from wavegen.errors import InputError
 from wavegen.features.log_mel import SILENT, LogMel
 
@@ -198,3 +198,17 @@ def test_windows_with_frames_begin_at_a_frame():
     np.testing.assert_array_equal(batch.frames, framer.frames(chosen, 50))
     coder = Coder(opened, CODEC)
     np.testing.assert_array_equal(batch.codes[3], coder.codes(chosen[3][0].start + chosen[3][1], 50))
+
+
+def test_an_excerpt_takes_whole_recordings_evenly_or_the_beginning_of_a_long_one():
+    def make(n: int, at_start: bool = True) -> Segment:
+        return Segment(f"{n}", 0, n, {}, at_start)
+
+    many = [make(100) for _ in range(50)]
+    assert len(excerpt(many, 1000, 10)) == 10
+    assert sum(s.n_samples for s in excerpt(many, 1000, 10)) == 1000
+    (long,) = excerpt([make(10_000)], 1000, 10)
+    assert long.n_samples <= 10_000
+    assert len(excerpt([make(5, False), make(100, False)], 1000, 10)) == 1
+    assert len(excerpt(many, 10, 10)) == 1
+    assert excerpt([], 10, 10) == []

@@ -121,6 +121,19 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
     return [items[rank * len(items) // n] for rank in range(n)]
 
 
+def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[Segment]:
+    """About `n_samples` of some segments: whole ones, evenly spaced through the list, or the beginning of a long one.
+
+    Segments of which nothing would count (shorter than the context, and not at the start) are passed over.
+    """
+    usable = [segment for segment in segments if segment.n_counted(context)]
+    total = sum(segment.n_samples for segment in usable)
+    taken = evenly_spaced(usable, max(1, round(len(usable) * min(1.0, n_samples / max(1, total)))))
+    share = n_samples // max(1, len(taken))
+    longest = max(share, total // max(1, len(usable)))
+    return [s._replace(n_samples=min(s.n_samples, longest + (0 if s.at_start else context))) for s in taken]
+
+
 class Batch(NamedTuple):
     """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
 

@@ -20,7 +20,8 @@ from wavegen.doctor.machine import Finding
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
-from wavegen.evaluation.bits import for_engine, label_rows, make_framer, surprise
+from wavegen.evaluation.bits import label_rows, make_framer
+from wavegen.evaluation.drift import for_engine, surprise
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions

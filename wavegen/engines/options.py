@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`name`: of `engines.ENGINES`, or auto: numba; reference for device cuda and for models that numba cannot run.
+    """`name`: of `engines.ENGINES`, or auto: numba, or reference for device cuda and a model that numba cannot run.
 
     `device`: auto, cpu or cuda. `precision`: of the weights, float32, float16, int8, int8x8 or bfloat16, by the engine;
     auto is the fastest that was measured to cost the model next to nothing. `n_threads`: cores that it may use at most;

@@ -61,6 +61,17 @@ class Scheduler:
     `hop`: samples between the frames of streams that frames condition; blocks are multiples of it.
 
     Raises: InputError for a blocksize below 1.
+
+    >>> import wavegen
+    >>> model = wavegen.load("speech")
+    >>> scheduler = model.scheduler(n_streams=2)
+    >>> endless = scheduler.submit(model.new_stream(seed=1))
+    >>> short = scheduler.submit(model.new_stream(seed=2, temperature=0.95), n_samples=300)
+    >>> [[len(codes) for codes in scheduler.step().values()] for _ in range(3)]
+    [[256, 256], [256, 44], [256]]
+    >>> scheduler.cancel(endless)
+    >>> endless.status, short.status, endless.n_made
+    ('cancelled', 'done', 768)
     """
 
     def __init__(self, make_engine: Callable[[bool], Engine], *, hop: int = 1, blocksize: int = BLOCKSIZE) -> None:

@@ -1,0 +1,125 @@
+"""Whether sounds that a network makes by itself stay as surprising as recordings, or drift away."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavegen.codec import Codec
+from wavegen.data.store import Store
+from wavegen.data.windows import Coder, Framer, Segment, evenly_spaced
+from wavegen.engines.reference import ReferenceEngine
+from wavegen.errors import InputError
+from wavegen.evaluation.bits import label_rows
+from wavegen.evaluation.chunks import bits_of_codes
+from wavegen.features.frame_condition import FrameCondition
+from wavegen.generation.stream import ConditionAt, generate
+from wavegen.models.base import Condition, Model
+from wavegen.progress import Bar
+from wavegen.sampling import Decoding
+
+N_BINS = 8  # stretches whose means are compared
+N_STREAMS = 16  # recordings, and sounds with their labels
+
+
+class Drift(NamedTuple):
+    """Bits per sample from the beginning of time on, one number for each of `n_bins` equal stretches.
+
+    `recorded` is the mean over recordings, each code predicted from the recorded ones before it (teacher-forced);
+    `generated` is the same of sounds that the network made itself (free-running). What a network has learnt perfectly
+    surprises it equally in both; where `generated` falls away from `recorded` it drifts into sounds that are too plain
+    (silence, a tone), where it climbs, into noise.
+    """
+
+    recorded: NDArray[np.float64]
+    generated: NDArray[np.float64]
+
+
+@torch.inference_mode()
+def drift(
+    model: Model,
+    recorded: NDArray[np.int64],
+    labels: Mapping[str, Tensor],
+    decoding: Decoding,
+    n_bins: int,
+    seed: int = 0,
+    bar: Bar | None = None,
+    frames: NDArray[np.float32] | None = None,
+) -> Drift:
+    """How the surprise of free-running sound departs from that of recordings, both with the same labels.
+
+    Recordings may begin anywhere; both are heard from the beginning of time.
+
+    Shapes: recorded (B, T) codes, labels (B,) embedding rows each, and of a vocoder the recordings' feature frames as
+    `Framer.frames` gives them.
+    """
+    n_streams, length = recorded.shape
+    condition = model.condition(labels, None if frames is None else torch.from_numpy(frames).to(model.device))
+    blocks, n_made = [], 0
+    engine = ReferenceEngine(model, n_streams)
+    for block in generate(engine, length, seed=seed, decoding=decoding, condition=for_engine(condition)):
+        blocks.append(block)
+        n_made += block.shape[1]
+        if bar is not None:
+            bar.update(n_made)
+    curves = []
+    for codes in (recorded, np.concatenate(blocks, axis=1)):
+        bits = surprise(model, codes, condition)
+        curves.append(np.array([stretch.mean() for stretch in np.array_split(bits, n_bins)]))
+    return Drift(*curves)
+
+
+def drift_from_recordings(
+    model: Model,
+    store: Store,
+    segments: Sequence[Segment],
+    codec: Codec,
+    label_values: Mapping[str, Sequence[str]],
+    decoding: Decoding,
+    n_samples: int,
+    bar: Bar | None = None,
+    framer: Framer | None = None,
+) -> Drift:
+    """`drift` beside the beginnings of some segments (those of `long_enough`)."""
+    coder = Coder(store, codec)
+    recorded = np.stack([coder.codes(segment.start, n_samples) for segment in segments])
+    rows = label_rows(segments, label_values, model.device)
+    frames = None if framer is None else framer.frames([(segment, 0) for segment in segments], n_samples)
+    return drift(model, recorded, rows, decoding, N_BINS, bar=bar, frames=frames)
+
+
+def long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
+    """Some segments of at least this length, evenly spaced through the list.
+
+    Raises: InputError if there are none.
+    """
+    usable = [segment for segment in segments if segment.n_samples >= n_samples]
+    if not usable:
+        longest = max(segment.n_samples for segment in segments)
+        raise InputError(f"no recording is {n_samples} samples long; the longest has {longest}, so run free for less")
+    return evenly_spaced(usable, N_STREAMS)
+
+
+@torch.inference_mode()
+def surprise(model: Model, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.float64]:
+    """Mean -log2 p(code) over some sounds (or images), each predicted from the beginning of time.
+
+    Shapes: codes (B, T) -> (T,).
+    """
+
+    def part(first: int, n: int) -> tuple[Tensor, Condition | None]:
+        now = condition.part(first, n) if isinstance(condition, FrameCondition) else condition
+        return torch.from_numpy(codes[:, first : first + n]).to(model.device), now
+
+    chunks = bits_of_codes(model, len(codes), codes.shape[1], part)
+    return np.concatenate([bits.mean(dim=0).double().cpu().numpy() for _, bits in chunks])
+
+
+def for_engine(condition: Condition | None) -> NDArray[np.float32] | ConditionAt | None:
+    """A condition as `generate` takes it."""
+    if isinstance(condition, FrameCondition):
+        return FrameCondition(condition.values.cpu().numpy(), condition.hop).part
+    return None if condition is None else condition.cpu().numpy()
