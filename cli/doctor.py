@@ -17,7 +17,8 @@ def doctor(
         typer.Argument(help="a run folder or a model of your own, to look into", metavar="[RUN]", show_default=False),
     ] = None,
 ) -> None:
-    """Tell what works on this machine, and what to install for the rest; or what ails a training run, and what helps.
+    """Tell what works on this machine, and what to install for the rest; or what is wrong with a training run, and what
+    helps.
 
     Of a run it looks at the log, the corpus, what the network makes by itself, and into the network: in a minute or so.
     The exit code is 1 if it finds something.

@@ -7,12 +7,14 @@ import pytest
 
 MODULES = (
     "wavegen",
+    "wavegen.architectures",
     "wavegen.checkpoint",
     "wavegen.codec",
     "wavegen.data.audio",
     "wavegen.features.log_mel",
     "wavegen.generation.blocks",
     "wavegen.generation.scheduler",
+    "wavegen.generation.session",
     "wavegen.progress",
     "wavegen.recipe",
     "wavegen.sampling",

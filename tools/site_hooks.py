@@ -17,10 +17,19 @@ LANGUAGES = {".py": "python", ".yaml": "yaml"}
 
 # Title of each page of the reference, and the modules on it.
 REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
-    "use": ("From Python", ("wavegen", "wavegen.generation.session", "wavegen.errors", "wavegen.progress")),
+    "use": (
+        "From Python",
+        ("wavegen", "wavegen.generation.session", "wavegen.generation.options", "wavegen.errors", "wavegen.progress"),
+    ),
     "codes": ("Codes and draws", ("wavegen.codec", "wavegen.sampling", "wavegen.features.log_mel")),
-    "models": ("Models and their files", ("wavegen.checkpoint", "wavegen.models.build", "wavegen.models.heads")),
-    "engines": ("Engines and streams", ("wavegen.engines", "wavegen.engines.base", "wavegen.generation.stream")),
+    "models": (
+        "Models and their files",
+        ("wavegen.architectures", "wavegen.checkpoint", "wavegen.models.base", "wavegen.models.heads"),
+    ),
+    "engines": (
+        "Engines and streams",
+        ("wavegen.generation.stream", "wavegen.generation.scheduler", "wavegen.engines", "wavegen.engines.base"),
+    ),
     "data": ("Data", ("wavegen.data.audio", "wavegen.data.images", "wavegen.data.corpora", "wavegen.data.store")),
     "training": ("Recipes and training", ("wavegen.recipe", "wavegen.training.loop", "wavegen.evaluation.bits")),
 }

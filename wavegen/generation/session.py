@@ -1,9 +1,4 @@
-"""A model made ready to sound: what Python, `wavegen generate` and `wavegen play` have in common.
-
-import wavegen
-
-samples, rate = wavegen.load("speech").generate(seconds=5)
-"""
+"""A model made ready to sound: what Python, `wavegen generate` and `wavegen play` have in common."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -216,6 +211,11 @@ class LoadedModel:
 
         Returns samples and rate: `samples` is (T,), or (n, T) if `n` was given.
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
+
+        >>> import wavegen
+        >>> samples, rate = wavegen.load("speech").generate(seconds=0.1, temperature=0.9, seed=1)
+        >>> samples.shape, rate
+        ((1600,), 16000)
         """
         session = self.session(**options)
         samples = np.concatenate(list(session.blocks(n_samples(seconds, self.sample_rate))), axis=1)
@@ -228,6 +228,11 @@ class LoadedModel:
         (F, n_features) themselves, as features.py defines them. The keywords are the fields of `GenerationOptions`, but
         for `frames`.
         Raises: InputError if the model is no vocoder, or for what does not fit it; TypeError for an unknown keyword.
+
+        >>> import wavegen
+        >>> tone = 0.3 * np.sin(2 * np.pi * 220 / 16000 * np.arange(800))
+        >>> wavegen.load("vocoder").vocode(tone, seed=1).samples.shape
+        (800,)
         """
         frames, n = self.frames_of(source)
         session = Session(self._loaded, replace(make_options(options), frames=frames))
@@ -273,6 +278,11 @@ class LoadedModel:
         """Make a sound block by block, each as soon as it is there: (T,), or (n, T) if `n` was given.
 
         It is endless if `seconds` is None. The keywords are the fields of `GenerationOptions`.
+
+        >>> import wavegen
+        >>> blocks = wavegen.load("speech").stream(blocksize=256, seed=1)
+        >>> next(blocks).shape
+        (256,)
         """
         session = self.session(**options)
         length = None if seconds is None else n_samples(seconds, self.sample_rate)
@@ -285,6 +295,10 @@ class LoadedModel:
         The keywords are fields of `GenerationOptions`.
 
         Raises: InputError if the model makes sound, or for what does not fit it; TypeError for an unknown keyword.
+
+        >>> import wavegen
+        >>> wavegen.load("mnist").draw(n=2, labels={"digit": "3"}, seed=1).shape
+        (2, 28, 28, 1)
         """
         drawing = make_options(options, ImageKeywords)
         session = ImageSession(self._loaded, [drawing.labels or {}] * n, drawing)
