@@ -6,11 +6,12 @@ Every engine draws by this definition, so the same weights and the same uniforms
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.architectures import Head, LogisticMixtureHead
+from wavegen.architectures import Head, LogisticMixtureHead, Size
 from wavegen.errors import InputError
 
 MAX_TOP_K = 2**31 - 1
@@ -83,10 +84,17 @@ class Decoding:
         outside [0, MAX_GUIDANCE]; top_k may be as large as the engines' integers, MAX_TOP_K.
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    guidance: float = 1.0
+    temperature: Annotated[float, Size("1 as learnt, lower is safer, 0 is greedy", ge=0)] = 1.0
+    top_k: Annotated[int | None, Size("keep only the k most probable codes", gt=0, le=MAX_TOP_K)] = None
+    top_p: Annotated[float | None, Size("keep the most probable codes up to this probability", gt=0, le=1)] = None
+    guidance: Annotated[
+        float,
+        Size(
+            "classifier-free guidance scale; 1 is off, others take twice the work and need label_dropout",
+            ge=0,
+            le=MAX_GUIDANCE,
+        ),
+    ] = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < np.inf:
@@ -107,6 +115,17 @@ class Decoding:
         return ", ".join(named + ([f"guidance {self.guidance:g}"] if self.is_guided else []))
 
     @property
+    def numbers(self) -> list[float]:
+        """Its fields in the order of `DECODING`, as compiled engines take them; NaN for None."""
+        values = [getattr(self, name) for name in DECODING]
+        return [np.nan if value is None else float(value) for value in values]
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of the fields that are not as they are by default."""
+        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+
+    @property
     def is_guided(self) -> bool:
         """Whether labels count for more, or less, than they learnt to."""
         return self.guidance != 1
@@ -119,6 +138,15 @@ class Decoding:
             raise InputError(f"top_k and top_p need a categorical head; this model has a {head.kind} head")
         if self.is_guided:
             raise InputError(f"guidance needs a categorical head; this model has a {head.kind} head")
+
+
+class DecodingChanges(TypedDict, total=False):
+    """Fields of `Decoding` by name."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    guidance: float
 
 
 DECODING = tuple(one.name for one in fields(Decoding))

@@ -1,7 +1,7 @@
 """What every engine offers: numpy at its boundary, continuing where its last call stopped."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wavegen.architectures import Head
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.sampling import Decoding, Decodings
+from wavegen.sampling import DECODING, Decoding, Decodings
 
 Condition = NDArray[np.float32] | FrameCondition[NDArray[np.float32]]
 
@@ -82,8 +82,10 @@ def check_pairs(n_streams: int, is_guided: bool) -> None:
         raise InputError(f"{n_streams} streams are wanted of a guided engine; expected pairs of them")
 
 
-def decoding_per_stream(decoding: Decodings, n_streams: int, head: Head, is_guided: bool) -> list[Decoding]:
-    """The decoding of every stream.
+def decoding_per_stream(
+    decoding: Decodings, n_streams: int, head: Head, is_guided: bool, drawn_by: Collection[str] = DECODING
+) -> list[Decoding]:
+    """The decoding of every stream; `drawn_by` names the fields that the engine heeds.
 
     Raises: InputError if they are not as many as the streams, or one has what the head or the engine has not.
     """
@@ -92,6 +94,9 @@ def decoding_per_stream(decoding: Decodings, n_streams: int, head: Head, is_guid
         raise InputError(f"decodings for {len(each)} streams are given; expected {n_streams}")
     for one in each:
         one.check_head(head)
+        for name in one.changed:
+            if name not in drawn_by:
+                raise InputError(f"this engine does not draw by {name}; leave it out, or take the engine reference")
         if one.is_guided and not is_guided:
             raise InputError(f"guidance is {one.guidance}; this engine was made without, and expects 1")
     return each

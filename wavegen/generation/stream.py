@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from wavegen.engines.base import Condition, Engine
 from wavegen.engines.context import EngineContext
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.sampling import DECODING, Decoding, Decodings, check_seed, uniforms
+from wavegen.sampling import DECODING, Decoding, DecodingChanges, Decodings, check_seed, uniforms
 
 Codes = NDArray[np.int64]
 ConditionAt = Callable[[int, int], Condition]  # what n steps from the first given on are made under
@@ -22,13 +22,9 @@ PRIME_CHUNK = 1 << 14  # codes of a priming recording given at once
 DRAWN_AT_ONCE = 512  # random numbers, at least: a generator costs more than those of a row of an image
 
 
-class Changes(TypedDict, total=False):
+class Changes(DecodingChanges, total=False):
     """What can be changed about a stream."""
 
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    guidance: float
     decoding: Decoding
     labels: Mapping[str, str | None]
     seed: int

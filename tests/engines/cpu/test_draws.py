@@ -34,9 +34,8 @@ def test_categorical(decoding, n_classes):
         logits[first : first + n_classes] = np.round(scale * random.standard_normal(n_classes), number % 4)  # with ties
         weights = np.zeros_like(logits)
         u = [0.0, 1 - 2.0**-53, random.random()][min(number, 2)]
-        top_k, top_p = decoding.top_k or 0, 1.0 if decoding.top_p is None else decoding.top_p
         keys = weights.view(np.int32)
-        drawn = draws.draw_categorical(logits, weights, keys, first, n_classes, u, decoding.temperature, top_k, top_p)
+        drawn = draws.draw_categorical(logits, weights, keys, first, n_classes, u, np.array(decoding.numbers))
         row = logits[first : first + n_classes]
         probabilities = sampling.probabilities(row, decoding)
         cumulative = np.cumsum(probabilities)
@@ -55,6 +54,6 @@ def test_logistic_mixture(temperature, n_classes):
         parameters = random.standard_normal(3 * 10).astype(np.float32)
         parameters[20:] -= random.uniform(0, 12)
         u = [0.0, 1 - 2.0**-53, random.random()][min(number, 2)]
-        drawn = draws.draw_logistic_mixture(parameters, 0, 10, n_classes, u, temperature)
+        drawn = draws.draw_logistic_mixture(parameters, 0, 10, n_classes, u, np.array(Decoding(temperature).numbers))
         expected = sampling.draw_logistic_mixture(parameters[None], np.array([u]), Decoding(temperature), n_classes)[0]
         assert drawn == expected

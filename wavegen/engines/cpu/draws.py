@@ -18,22 +18,25 @@ from wavegen.engines.cpu.simd import (
     total,
     write,
 )
-from wavegen.sampling import LOG_SCALES
+from wavegen.sampling import DECODING, LOG_SCALES
 
+DRAWN_BY = ("temperature", "top_k", "top_p", "guidance")  # the fields of a decoding that are heeded here
+TEMPERATURE, TOP_K, TOP_P, GUIDANCE = (DECODING.index(name) for name in DRAWN_BY)  # where they stand in its numbers
+N_DECODING = len(DECODING)
 LOWEST, HIGHEST = LOG_SCALES
 STEEPEST = 1e30  # largest 1 / temperature, so that it stays finite in float32
 
 
 @njit(error_model="numpy")
 def draw_categorical(
-    logits: Any, weights: Any, keys: Any, first: int, n_classes: int, u: float, temperature: float, top_k: int,
-    top_p: float,
+    logits: Any, weights: Any, keys: Any, first: int, n_classes: int, u: float, decoding: Any
 ) -> int:  # fmt: skip
-    """The code at `logits[first : first + n_classes]`; `top_k` 0 and `top_p` 1 are off.
+    """The code at `logits[first : first + n_classes]`, by the numbers of a decoding.
 
     Logits are padded to whole vectors with some that are lower than all. `weights` is float32 scratch of the same size
     at the same place; `keys` is the same memory as int32.
     """
+    temperature, top_k, top_p = read(decoding, TEMPERATURE), read(decoding, TOP_K), read(decoding, TOP_P)
     n_padded = -(-n_classes // LANES) * LANES
     highest_seen = load(logits, first)
     for offset in range(first + LANES, first + n_padded, LANES):
@@ -53,7 +56,7 @@ def draw_categorical(
         for offset in range(first + n_classes, first + n_padded):
             write(weights, offset, 0)
         if 0 < top_k < n_classes:
-            _keep_count(weights, keys, first, n_classes, top_k)
+            _keep_count(weights, keys, first, n_classes, int(top_k))
         if top_p < 1:
             _keep_mass(weights, keys, first, n_classes, top_p)
         whole = 0.0
@@ -132,11 +135,9 @@ def _mass(weights: Any, keys: Any, first: int, n_classes: int, lowest: int) -> f
 
 
 @njit(error_model="numpy")
-def draw_logistic_mixture(
-    parameters: Any, first: int, n_mixtures: int, n_classes: int, u: float, temperature: float
-) -> int:
+def draw_logistic_mixture(parameters: Any, first: int, n_mixtures: int, n_classes: int, u: float, decoding: Any) -> int:
     """The code of a mixture whose logits, means and log scales lie at `parameters[first : first + 3 * n_mixtures]`."""
-    per_code = 2 / (n_classes - 1)
+    temperature, per_code = read(decoding, TEMPERATURE), 2 / (n_classes - 1)
     best = 0
     for k in range(1, n_mixtures):
         if read(parameters, first + k) > read(parameters, first + best):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream, n_cores
 from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu import compiled, kernel, simd
+from wavegen.engines.cpu.draws import DRAWN_BY
 from wavegen.engines.cpu.packing import (
     MAX_COST,
     REDUCED,
@@ -105,7 +106,7 @@ class NumbaEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
+        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided, DRAWN_BY)
         codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
         self._run(uniforms, each, codes, condition, logits)
         return codes
@@ -179,11 +180,8 @@ class NumbaEngine:
         call = kernel.Call(
             n=n,
             uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
-            temperature=np.array([one.temperature for one in decoding], dtype=np.float64),
-            top_k=np.array([one.top_k or 0 for one in decoding], dtype=np.int64),
-            top_p=np.array([1.0 if one.top_p is None else one.top_p for one in decoding], dtype=np.float64),
+            decoding=np.array([one.numbers for one in decoding], dtype=np.float64),
             is_guided=self._is_guided,
-            guidance=np.array([one.guidance for one in decoding], dtype=np.float32),
             codes=codes,
             n_frames=0 if frames is None else values.shape[1],
             hop=1 if frames is None else frames.hop,

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wavegen.engines.cpu.compiled import cached_njit
-from wavegen.engines.cpu.draws import draw_categorical, draw_logistic_mixture
+from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, draw_categorical, draw_logistic_mixture
 from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
     LANES,
@@ -95,11 +95,8 @@ class Call(NamedTuple):
 
     n: int
     uniforms: NDArray[np.float64]  # (B * n)
-    temperature: NDArray[np.float64]  # (B), and so on as in sampling.Decoding
-    top_k: NDArray[np.int64]  # (B), 0 for off
-    top_p: NDArray[np.float64]  # (B), 1 for off
+    decoding: NDArray[np.float64]  # (B * N_DECODING) the numbers of each stream's sampling.Decoding
     is_guided: bool  # the streams are pairs, with labels and without, which are fed the same codes
-    guidance: Array  # (B)
     codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
     n_frames: int  # of the condition, 0 for none; the last one holds
     hop: int  # steps from a frame to the next
@@ -271,10 +268,9 @@ def draw(
     newest, codes = pointer(memory.previous, np.int64, 0), pointer(call.codes, np.int64, 0)
     out, weights = pointer(memory.out, np.float32, 0), pointer(memory.probabilities, np.float32, 0)
     keys, logits = pointer(memory.keys, np.int32, 0), pointer(call.logits, np.float32, 0)
-    guidance, uniforms = pointer(call.guidance, np.float32, 0), pointer(call.uniforms, np.float64, 0)
-    temperature, top_p = pointer(call.temperature, np.float64, 0), pointer(call.top_p, np.float64, 0)
-    top_k = pointer(call.top_k, np.int64, 0)
+    uniforms = pointer(call.uniforms, np.float64, 0)
     for b in range(first, last):
+        decoding = pointer(call.decoding, np.float64, b * N_DECODING)
         previous = read(newest, b)
         if has_head_run and net.head == LOGISTIC_MIXTURE and previous >= 0:
             previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
@@ -283,7 +279,7 @@ def draw(
         at = b * call.n + step
         is_second = call.is_guided and (b - first) % 2 == 1
         if has_head_run and call.is_guided and not is_second:
-            guide(out, b * P, P, read(guidance, b))
+            guide(out, b * P, P, np.float32(read(decoding, GUIDANCE)))
         if call.wants_logits:
             for index in range(net.n_parameters):
                 write(logits, at * net.n_parameters + index, read(out, b * P + index))
@@ -292,11 +288,9 @@ def draw(
             if is_second:
                 drawn = read(codes, at - call.n)
             elif net.head == LOGISTIC_MIXTURE:
-                drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, read(temperature, b))
+                drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, decoding)
             else:
-                drawn = draw_categorical(
-                    out, weights, keys, b * P, net.n_classes, u, read(temperature, b), read(top_k, b), read(top_p, b)
-                )
+                drawn = draw_categorical(out, weights, keys, b * P, net.n_classes, u, decoding)
             write(codes, at, drawn)
         write(newest, b, read(codes, at))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream
 from wavegen.engines.cache import OncePer
-from wavegen.engines.gpu.triton_kernel import read, run
+from wavegen.engines.gpu.triton_kernel import DRAWN_BY, read, run
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, Decodings
@@ -103,7 +103,7 @@ class TritonEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
+        each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided, DRAWN_BY)
         codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64)
         parameters = self._run(uniforms, each, codes, condition, logits is not None)
         if logits is not None:
@@ -162,10 +162,7 @@ class TritonEngine:
                 self._move(uniforms),
                 on_device,
                 logits,
-                self._move(np.array([one.temperature for one in decoding])),
-                self._move(np.array([one.top_k or 0 for one in decoding], dtype=np.int32)),
-                self._move(np.array([1.0 if one.top_p is None else one.top_p for one in decoding])),
-                self._move(np.array([one.guidance for one in decoding], dtype=np.float32)),
+                self._move(np.array([one.numbers for one in decoding], dtype=np.float64)),
                 on_device if values is None else values,
                 0 if frames is None else frames.values.shape[1],
                 1 if frames is None else frames.hop,

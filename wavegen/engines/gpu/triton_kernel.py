@@ -18,8 +18,11 @@ Shapes as in triton_gpu.Network: B streams, n steps, L layers, K taps, and chann
 import triton
 import triton.language as tl
 
-from wavegen.sampling import LOG_SCALES
+from wavegen.sampling import DECODING, LOG_SCALES
 
+DRAWN_BY = ("temperature", "top_k", "top_p", "guidance")  # the fields of a decoding that are heeded here
+TEMPERATURE, TOP_K, TOP_P, GUIDANCE = (tl.constexpr(DECODING.index(name)) for name in DRAWN_BY)  # in its numbers
+N_DECODING = tl.constexpr(len(DECODING))
 LOWEST, HIGHEST = tl.constexpr(LOG_SCALES[0]), tl.constexpr(LOG_SCALES[1])
 TINIEST, NEAREST_TO_1 = tl.constexpr(2.0**-54), tl.constexpr(1.0 - 2.0**-53)  # quantiles that are drawn
 STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finite in float32
@@ -28,8 +31,8 @@ STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finit
 @triton.jit(do_not_specialize=["n_frames", "hop", "phase", "clock", "n", "B"])
 def run(
     embedding, convolution, convolution_bias, projection, projection_bias, skip_matrix, skip_bias, hidden_matrix,
-    hidden_bias, out_matrix, out_bias, dilations, first_rows, ring, newest, room, uniforms, codes, logits, temperatures,
-    top_ks, top_ps, guidances, condition, n_frames, hop, phase, clock, n, B,
+    hidden_bias, out_matrix, out_bias, dilations, first_rows, ring, newest, room, uniforms, codes, logits, decodings,
+    condition, n_frames, hop, phase, clock, n, B,
     N_CLASSES: tl.constexpr, N_MIXTURES: tl.constexpr, LOG_PER_CODE: tl.constexpr, N_GATE: tl.constexpr,
     L: tl.constexpr, K: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, A: tl.constexpr,
     P: tl.constexpr, ROOM: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, IS_GATED: tl.constexpr,
@@ -44,10 +47,11 @@ def run(
     r, g, s, a, p = tl.arange(0, R), tl.arange(0, G), tl.arange(0, S), tl.arange(0, A), tl.arange(0, P)
     is_stream_2d = is_stream[:, None]
     previous = tl.load(newest + b, mask=is_stream, other=-1)
-    temperature = tl.load(temperatures + b, mask=is_stream, other=1.0)
-    top_k = tl.load(top_ks + b, mask=is_stream, other=0)
-    top_p = tl.load(top_ps + b, mask=is_stream, other=1.0)
-    guidance = tl.load(guidances + b, mask=is_stream, other=1.0)
+    decoding = decodings + b * N_DECODING
+    temperature = tl.load(decoding + TEMPERATURE, mask=is_stream, other=1.0)
+    top_k = tl.load(decoding + TOP_K, mask=is_stream, other=float("nan"))
+    top_p = tl.load(decoding + TOP_P, mask=is_stream, other=float("nan"))
+    guidance = tl.load(decoding + GUIDANCE, mask=is_stream, other=1.0).to(tl.float32)
 
     for step in range(n):
         now = clock + step
@@ -202,8 +206,8 @@ def _draw_categorical(
     steepness = tl.minimum(1.0 / tl.where(temperature == 0, 1.0, temperature), STEEPEST).to(tl.float32)
     weights = tl.exp((logits - largest[:, None]) * steepness[:, None])
     if IS_FILTERED:
-        weights = _keep_count(weights, tl.where(top_k == 0, N_CLASSES, top_k))
-        weights = _keep_mass(weights, top_p)
+        weights = _keep_count(weights, tl.where(top_k < N_CLASSES, top_k, N_CLASSES).to(tl.int32))
+        weights = _keep_mass(weights, tl.where(top_p < 1, top_p, 1.0))
     cumulative = tl.cumsum(weights.to(tl.float64), axis=1)
     whole = tl.sum(tl.where(code == logits.shape[1] - 1, cumulative, 0.0), axis=1)
     drawn = tl.sum((cumulative <= (u * whole)[:, None]).to(tl.int32), axis=1)
