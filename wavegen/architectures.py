@@ -92,8 +92,8 @@ class Sized(NamedTuple):
             raise InputError(f"{self.name} is {value}; expected an odd number: {self.size.odd}")
 
 
-def sized_fields(owner: "type[Architecture | Head]") -> list[Sized]:
-    """The fields of a family or a head that have a `Size`, in order."""
+def sized_fields(owner: type) -> list[Sized]:
+    """The fields of a dataclass (a family, a head, `sampling.Decoding`) that have a `Size`, in order."""
     hints = get_type_hints(owner, include_extras=True)
     found = []
     for one in fields(owner):

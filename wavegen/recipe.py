@@ -38,7 +38,7 @@ from wavegen.architectures import (
 )
 from wavegen.errors import InputError
 from wavegen.features.log_mel import RANGES, LogMel
-from wavegen.sampling import MAX_GUIDANCE
+from wavegen.sampling import Decoding
 
 logger = logging.getLogger(__name__)
 
@@ -352,18 +352,18 @@ class Training(Section):
     sample_seconds: float = Field(1.0, gt=0, description="length of each")
 
 
-class DecodingDefaults(Section):
+class DecodingSection(Section):
     """How codes are drawn unless a command says otherwise (sampling.py)."""
 
-    temperature: float = Field(1.0, ge=0, description="1 as learnt, lower is safer, 0 is greedy")
-    top_k: PositiveInt | None = Field(None, description="keep only the k most probable codes")
-    top_p: float | None = Field(None, gt=0, le=1, description="keep the most probable codes up to this probability")
-    guidance: float = Field(
-        1.0,
-        ge=0,
-        le=MAX_GUIDANCE,
-        description="classifier-free guidance scale; 1 is off, others take twice the work and need label_dropout",
-    )
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(**self.model_dump())
+
+
+_KEYS_OF_DECODING: dict[str, Any] = {one.name: _key(one) for one in sized_fields(Decoding)}
+DecodingDefaults: type[DecodingSection] = create_model(
+    "DecodingDefaults", __base__=DecodingSection, __doc__=DecodingSection.__doc__, **_KEYS_OF_DECODING
+)
 
 
 class Recipe(Section):
@@ -372,7 +372,7 @@ class Recipe(Section):
     data: Data = Field(description="the corpus; see above")
     model: SerializeAsAny[ModelSizes] = Field(description="the network; see above")
     training: Training = Field(description="the training; see above")
-    decoding: DecodingDefaults = Field(DecodingDefaults(), description="how codes are drawn; see above")
+    decoding: SerializeAsAny[DecodingSection] = Field(DecodingDefaults(), description="how codes are drawn; see above")
     about: str = Field("", description="what comes out, in one line; travels with the model")
     credit: str = Field("", description="whom to credit for the data, and its licence; travels with the model")
 
@@ -405,11 +405,11 @@ class Recipe(Section):
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name} is for {'images' if is_sound else 'sound'}; leave it out")
-        if self.decoding.guidance != 1:
+        if (decoding := self.decoding.decoding).is_guided:
             has_labels = getattr(self.data, "labels", None) or getattr(self.data, "labels_from_folders", None)
             if not has_labels or not self.training.label_dropout or not self.head.lists_probabilities:
                 raise ValueError(
-                    f"decoding.guidance is {self.decoding.guidance:g}; but for 1 it needs labels, "
+                    f"decoding.guidance is {decoding.guidance:g}; but for 1 it needs labels, "
                     "training.label_dropout above 0, and model.head: categorical"
                 )
         if self.training.learn_endings and getattr(self.data, "split", "") == "time":
@@ -468,7 +468,8 @@ def recipe_schema() -> type[Recipe]:
 def _recipe_schema(sections: tuple[Any, ...]) -> type[Recipe]:
     choice: Any = Union[sections]  # noqa: UP007 - of what is known only now
     model: Any = (Annotated[choice, Field(discriminator="kind", description="the network; see above")], ...)
-    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, model=model)
+    decoding: Any = (DecodingDefaults, Recipe.model_fields["decoding"])
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, model=model, decoding=decoding)
 
 
 class _StrictLoader(yaml.SafeLoader):

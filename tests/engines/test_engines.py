@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_checkpoint
+from wavegen.engines.base import decoding_per_stream
 from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
@@ -261,3 +262,11 @@ def test_generate_continues_a_priming_recording(float64, kind):
     sound = np.concatenate(list(generate(engine, 60, seed=2)), axis=1)
     continued = np.concatenate(list(generate(engine, 20, seed=2, prime=sound[0, :40])), axis=1)
     np.testing.assert_array_equal(continued, sound[:, 40:])
+
+
+def test_an_engine_refuses_a_decoding_that_it_does_not_draw_by():
+    head = tiny_checkpoint().description.head
+    filtered = Decoding(temperature=0.5, top_k=3)
+    assert decoding_per_stream(filtered, 2, head, False, ("temperature", "top_k")) == [filtered] * 2
+    with pytest.raises(InputError, match="does not draw by top_k; leave it out, or take the engine reference"):
+        decoding_per_stream(filtered, 2, head, False, ("temperature",))
