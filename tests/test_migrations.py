@@ -103,6 +103,13 @@ def test_a_recipe_with_old_keys_is_read_with_a_remark(caplog):
     assert "true_starts" not in remarked.to_yaml()
 
 
+@pytest.mark.parametrize(("in_file", "in_option"), [("true_starts", "start_share"), ("start_share", "true_starts")])
+def test_an_option_overrides_a_key_by_either_name(in_file, in_option):
+    text = recipe.parse(TINY_RECIPE, "tiny.yaml", ["training.start_share=0.3"]).to_yaml()
+    text = text.replace("start_share:", f"{in_file}:")
+    assert recipe.parse(text, "tiny.yaml", [f"training.{in_option}=0.5"]).training.start_share == 0.5
+
+
 @pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])
 def test_a_run_of_before_goes_on_to_the_same_bits(tmp_path, head):
     settings = recipe.parse(TINY_RECIPE, "tiny", [f"model.head={head}"])

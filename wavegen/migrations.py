@@ -35,6 +35,12 @@ def rename_recipe_keys(recipe: dict[str, Any]) -> list[str]:
     return remarks
 
 
+def new_recipe_key(key: str) -> str:
+    """What a key such as "training.true_starts" is called now."""
+    section, dot, name = key.partition(".")
+    return section + dot + RECIPE_KEYS.get(section, {}).get(name, name)
+
+
 def rename_tensors(tensors: Mapping[str, ValueT]) -> dict[str, ValueT]:
     """The same tensors under the names that they have now."""
     renamed = {}

@@ -505,9 +505,10 @@ def parse(text: str, name: str, overrides: list[str] | None = None) -> Recipe:
     values = _yaml(text, name)
     if not isinstance(values, dict):
         raise InputError(f"{name} holds {type(values).__name__}; expected a mapping with data, model and training")
+    remarks = migrations.rename_recipe_keys(values)
     for override in overrides or []:
         _override(values, override)
-    for remark in migrations.rename_recipe_keys(values):
+    for remark in (*remarks, *migrations.rename_recipe_keys(values)):
         logger.info(f"{name}: {remark}")
     try:
         return recipe_schema().model_validate(values)
@@ -537,6 +538,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise InputError(f"--set {key}: {section} is a value, not a section")
+    target.pop(migrations.new_recipe_key(key).rpartition(".")[2], None)  # an old name sets the key of now
     target[last] = _yaml(value, f"--set {key}")
 
 
@@ -556,10 +558,10 @@ def _explain(error: ValidationError) -> str:
         return f"the key {key!r} is missing"
     if fault["type"].startswith("union_tag"):
         tag, known = ("kind", list(FAMILIES)) if key == "model" else ("corpus", list(CORPORA))
-        found = (
+        received = (
             f"{key}.{tag} is {fault['ctx']['tag']!r}" if "tag" in fault["ctx"] else f"the key '{key}.{tag}' is missing"
         )
-        return f"{found}; expected one of {', '.join(known)}"
+        return f"{received}; expected one of {', '.join(known)}"
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     return f"{key} is {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
