@@ -18,7 +18,7 @@ from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 
 from .corpus import bits_table, open_split
-from .options import MAX_SECONDS, Device, Model, Settings
+from .options import MAX_SECONDS, Device, Model, Settings, SplitName
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Model,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: SplitName = "test",
     seconds: Annotated[
         float | None,
         typer.Option(

@@ -21,7 +21,7 @@ from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
-from .options import Device, Model, Settings, check_out, named_after, parse_labels, takes_generation_options
+from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_generation_options
 from .terminal import console, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ImageLabels = Annotated[
     list[str] | None,
     typer.Option("--label", help="VALUE, or NAME=VALUE; repeat for more, which take turns (default: unknown)"),
 ]
+OnlySoMany = Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")]
 SIDES = ("top", "left")
 MOST = 1000  # images at once
 
@@ -127,8 +128,8 @@ def _write_grid(path: Path, pixels: NDArray[np.uint8]) -> None:
 @app.command("evaluate")
 def evaluate(
     model: Model,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
-    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    split: SplitName = "test",
+    n: OnlySoMany = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
@@ -162,7 +163,7 @@ def classify(
     model: Model,
     image: Annotated[list[Path] | None, typer.Argument(help="images; none: a split of the corpus")] = None,
     split: Annotated[str | None, typer.Option(help="train, validation or test (default: test)")] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    n: OnlySoMany = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
