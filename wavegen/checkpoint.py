@@ -40,7 +40,7 @@ class Description:
     corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
-    `features` holds the parameters of the frames that condition a vocoder (features.LogMel), empty for none.
+    `features` holds the parameters of the frames that condition a vocoder (features/log_mel.py), empty for none.
     """
 
     architecture: Architecture

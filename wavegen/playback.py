@@ -273,7 +273,7 @@ class Card:
         return None
 
     def opener(self, blocksize: int, latency_s: float) -> OpenStream:
-        """How to open it; `blocksize` samples at a time (0: as it likes), with a buffer of its own of `latency_s`."""
+        """How to open it; `blocksize` samples at a time (0: device default), and its own buffer of `latency_s`."""
 
         def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
             n_tail = round(max(TAIL_S, 2 * latency_s) * self.sample_rate)

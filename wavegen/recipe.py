@@ -1,8 +1,8 @@
 """What a recipe is: one YAML file with everything needed to repeat a result.
 
 The classes below are the schema, and their field descriptions the reference; the keys of the section `model` are the
-fields of the families in architectures.py. Loading is strict: an unknown, missing or
-wrong key stops it with the file, the key, and the nearest known one.
+fields of the families in architectures.py. Loading is strict: an unknown, missing or wrong key stops it with the file,
+the key, and the nearest known one.
 """
 
 import difflib
@@ -58,7 +58,7 @@ class Section(BaseModel):
 
 
 class LogMelFeatures(Section):
-    """Log-mel frames (features.py) that condition the network: it learns to make the sound that they were taken of."""
+    """Log-mel frames (features/log_mel.py) that condition a network, which learns to make their sound."""
 
     n_mels: int = Field(80, ge=RANGES["n_mels"][0], le=RANGES["n_mels"][1], description="bands")
     hop: int = Field(200, ge=RANGES["hop"][0], le=RANGES["hop"][1], description="samples from a frame to the next")
@@ -282,7 +282,7 @@ def _key(one: Sized) -> Any:
 
 
 class Training(Section):
-    """The one training loop (training.py): linear warm-up, cosine decay."""
+    """The one training loop (training/loop.py): linear warm-up, cosine decay."""
 
     steps: PositiveInt = Field(description="updates of the weights")
     batch_size: PositiveInt = Field(description="windows per forward pass")

@@ -52,7 +52,7 @@ class NumbaEngine:
 
     `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
-    `is_guided`: the streams are pairs, with labels and without, for guided.py.
+    `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
     Raises: InputError for a precision that this CPU has no instructions for.
     """

@@ -10,7 +10,7 @@ from wavegen.engines.weights import VerticalWeights
 class NumpyVerticalStack:
     """The rows above (engines/base.py) of B images, each product one matrix over all their pixels.
 
-    `condition` (B, 1, 2 * n_layers, channels) is that of their labels (conditioning.py), or None.
+    `condition` (B, 1, 2 * n_layers, channels) is that of their labels (generation/conditioning.py), or None.
 
     Images of the same labels have the same above them as long as their rows are the same, as the black ones at the top
     of digits are. Until two of them differ, one of each kind is worked out, for all.
