@@ -15,7 +15,7 @@ RECIPE_KEYS = {
     "training": {"true_starts": "start_share", "true_ends": "learn_endings"},
 }
 TENSORS = (  # with the same formats; (pattern, replacement)
-    (r"\babove\.", "vertical."),
+    (r"^above\.", "vertical."),
     (r"\bblocks\.(\d+)\.", r"layers.\1."),
     (r"^row_place$", "row_position"),
     (r"^column_place$", "column_position"),
