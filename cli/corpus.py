@@ -28,9 +28,9 @@ def bits_table(loaded: Checkpoint, name: str, split: Split, bits: float) -> Tabl
     """A model's bits on the split of that name, beside those of histograms counted on what it was trained on."""
     from wavegen.evaluation.bits import histogram_bits
 
-    described = loaded.description
-    order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, described.make_codec())
-    title = f"{loaded.path}, step {described.step}, {name} split"
+    description = loaded.description
+    order_0, order_1 = histogram_bits(split.store, split.train, split.chosen, description.make_codec())
+    title = f"{loaded.path}, step {description.step}, {name} split"
     table = Table("", f"bits per {split.store.item_format.unit}", title=title)
     table.add_row("this model", f"{bits:.3f}")
     table.add_row("order-1 histogram (given the previous sample)", "-" if order_1 is None else f"{order_1:.3f}")
@@ -52,18 +52,18 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
     for setting in settings or []:
         if not setting.startswith("data."):
             raise InputError(f"--set {setting}: only the data can be others here; expected data.KEY=VALUE")
-    described = loaded.description
+    description = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
     item_format = corpora.item_format_of(data)
-    takes = (described.sample_rate, tuple(described.shape), described.codec, described.n_classes)
+    takes = (description.sample_rate, tuple(description.shape), description.codec, description.n_classes)
     if takes != (getattr(data, "sample_rate", 0), tuple(getattr(data, "shape", ())), data.codec, data.n_classes):
-        own = f"{described.sample_rate} Hz" if described.sample_rate else f"images of {tuple(described.shape)}"
+        own = f"{description.sample_rate} Hz" if description.sample_rate else f"images of {tuple(description.shape)}"
         raise InputError(
-            f"{loaded.path} takes {own} and {described.n_classes} {described.codec} classes; "
+            f"{loaded.path} takes {own} and {description.n_classes} {description.codec} classes; "
             f"the data are asked for at {item_format.title} with {data.n_classes} {data.codec} classes"
         )
     store, _ = corpora.open_corpus(data)
-    if store.fingerprint != described.corpus_fingerprint:
+    if store.fingerprint != description.corpus_fingerprint:
         if not settings:
             raise InputError(
                 f"the corpus {store.corpus} here is not the one that {loaded.path} was trained on, so its {name} split "

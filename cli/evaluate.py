@@ -18,7 +18,7 @@ from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 
 from .corpus import bits_table, open_split
-from .options import MAX_SECONDS, Device, Model, Settings
+from .options import MAX_SECONDS, Device, Model, Settings, SplitName
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Model,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: SplitName = "test",
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -63,19 +63,19 @@ def evaluate(
     from wavegen.evaluation.drift import long_enough
 
     loaded = checkpoint.load(model)
-    described = loaded.description
-    if described.shape:
+    description = loaded.description
+    if description.shape:
         raise InputError(f"{loaded.path} draws images; `wavegen image evaluate` measures it")
     if precisions:
         _check_writable(loaded)
     opened = open_split(loaded, split, settings)
-    n_free = 0 if free_running is None else n_samples(free_running, described.sample_rate)
+    n_free = 0 if free_running is None else n_samples(free_running, description.sample_rate)
     examples = long_enough(opened.chosen, n_free) if n_free else []
     measured = _measured(loaded, opened.store, device)
     total = sum(segment.n_samples for segment in opened.chosen)
     amount = opened.store.item_format.amount(total)
     say(f"{split} split of {opened.store.corpus}: {len(opened.chosen)} recordings, {amount}")
-    n_most = total if seconds is None else round(seconds * described.sample_rate)
+    n_most = total if seconds is None else round(seconds * description.sample_rate)
     with bar("Evaluating", min(total, n_most)) as running:
         bits = bits_per_sample(**measured, segments=opened.chosen, max_codes=n_most, bar=running)
     _print(bits_table(loaded, split, opened, bits))
@@ -83,7 +83,7 @@ def evaluate(
         _print(_keep_precision_costs(loaded, measured, opened.chosen))
     if examples:
         _print(_drift_table(loaded, measured, examples, n_free))
-    if described.features:
+    if description.features:
         try:
             _print(_resynthesis_table(loaded, opened.store, opened.chosen))
         except InputError as error:
@@ -105,11 +105,11 @@ def _measured(loaded: Checkpoint, store: "Store", device: str) -> _Measured:
     from wavegen.evaluation.bits import make_framer
     from wavegen.models.build import from_checkpoint
 
-    described = loaded.description
+    description = loaded.description
     network = from_checkpoint(loaded).to(choose_device(device))
-    framer = make_framer(network, store, described.make_features())
+    framer = make_framer(network, store, description.make_features())
     return _Measured(
-        model=network, store=store, codec=described.make_codec(), label_values=described.labels, framer=framer
+        model=network, store=store, codec=description.make_codec(), label_values=description.labels, framer=framer
     )
 
 
@@ -130,8 +130,8 @@ def _keep_precision_costs(loaded: Checkpoint, measured: _Measured, segments: Seq
 
     with bar("Rounding", len(REDUCED)) as running:
         costs = precision_costs(**measured, segments=segments, bar=running)
-    described = replace(loaded.description, precision_costs=costs)
-    checkpoint.save(loaded.path, described, loaded.weights, loaded.recipe)
+    description = replace(loaded.description, precision_costs=costs)
+    checkpoint.save(loaded.path, description, loaded.weights, loaded.recipe)
     say(f"{loaded.path} holds these now, and --precision auto goes by them")
     table = Table("precision", "bits per sample more than float32", title="what the CPU engine's precisions cost")
     for precision, cost in costs.items():

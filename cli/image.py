@@ -21,7 +21,7 @@ from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
-from .options import Device, Model, Settings, check_out, named_after, parse_labels, takes_generation_options
+from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_generation_options
 from .terminal import console, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ImageLabels = Annotated[
     list[str] | None,
     typer.Option("--label", help="VALUE, or NAME=VALUE; repeat for more, which take turns (default: unknown)"),
 ]
+OnlySoMany = Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")]
 SIDES = ("top", "left")
 MOST = 1000  # images at once
 
@@ -127,8 +128,8 @@ def _write_grid(path: Path, pixels: NDArray[np.uint8]) -> None:
 @app.command("evaluate")
 def evaluate(
     model: Model,
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
-    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    split: SplitName = "test",
+    n: OnlySoMany = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
@@ -147,12 +148,12 @@ def evaluate(
         raise InputError(f"{loaded.path} makes sound; `wavegen evaluate` measures it")
     opened = open_split(loaded, split, settings)
     store, _, chosen = opened
-    described, codec = loaded.description, loaded.description.make_codec()
+    description, codec = loaded.description, loaded.description.make_codec()
     n_codes = store.item_format.n_values(len(chosen) if n is None else min(n, len(chosen)))
     say(f"{split} split of {store.corpus}: {store.item_format.amount(n_codes)}")
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
-        bits = bits_per_sample(network, store, chosen, codec, described.labels, n_codes, running)
+        bits = bits_per_sample(network, store, chosen, codec, description.labels, n_codes, running)
     Console(markup=False).print(bits_table(loaded, split, opened, bits))
     print(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
 
@@ -162,7 +163,7 @@ def classify(
     model: Model,
     image: Annotated[list[Path] | None, typer.Argument(help="images; none: a split of the corpus")] = None,
     split: Annotated[str | None, typer.Option(help="train, validation or test (default: test)")] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="look at so many images (default: all)")] = None,
+    n: OnlySoMany = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
@@ -180,11 +181,11 @@ def classify(
     from wavegen.models.build import from_checkpoint
 
     loaded = checkpoint.load(model)
-    described = loaded.description
-    if not described.shape:
+    description = loaded.description
+    if not description.shape:
         raise InputError(f"{loaded.path} makes sound; expected a model that draws images")
-    if len(described.labels) != 1:
-        raise InputError(f"{loaded.path} has {len(described.labels)} labels; to classify it needs one")
+    if len(description.labels) != 1:
+        raise InputError(f"{loaded.path} has {len(description.labels)} labels; to classify it needs one")
     if image and (split or n is not None or settings):
         raise InputError("--split, --n and --set are for the corpus, and images are given; leave out one of the two")
     network = from_checkpoint(loaded).to(choose_device(device))
@@ -207,9 +208,9 @@ def _files_classified(loaded: Checkpoint, network: "Network", paths: Sequence[Pa
     for path in paths:
         pixels = images.read(path, (height, width, n_colours))
         bits = bits_by_label(network, codes_of[pixels.reshape(1, -1)])[0]
-        found = int(bits.argmin())
-        share = 1 / np.exp2(bits[found] - bits).sum()
-        table.add_row(str(path), values[found], f"{share:.3f}")
+        best = int(bits.argmin())
+        share = 1 / np.exp2(bits[best] - bits).sum()
+        table.add_row(str(path), values[best], f"{share:.3f}")
     return table
 
 
@@ -218,8 +219,8 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     from wavegen.data.windows import evenly_spaced
     from wavegen.evaluation.classify import classify as classify_segments
 
-    described = loaded.description
-    ((name, values),) = described.labels.items()
+    description = loaded.description
+    ((name, values),) = description.labels.items()
     labelled = [segment for segment in opened.chosen if segment.labels.get(name) in values]
     if not labelled:
         raise InputError(f"no image of the {split} split of {opened.store.corpus} has a {name} that the model knows")
@@ -227,7 +228,7 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
         say(f"{len(opened.chosen) - len(labelled)} images without a {name} that the model knows are left out")
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
     with bar("Classifying", len(taken)) as running:
-        result = classify_segments(network, opened.store, taken, described.make_codec(), described.labels, running)
+        result = classify_segments(network, opened.store, taken, description.make_codec(), description.labels, running)
     Console(markup=False).print(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
     print(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
     given, marginal = (bits * np.log(2) for bits in (result.bits, result.marginal_bits))

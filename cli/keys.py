@@ -42,5 +42,5 @@ def pressed() -> Iterator[Callable[[], list[str]]]:
 
 def split(text: str) -> list[str]:
     """What a terminal sends, as keys: characters, and the names of arrows. Other keys are none."""
-    found = (match["key"] or ARROWS.get(match["last"] or "") for match in SEQUENCE.finditer(text))
-    return [key for key in found if key]
+    keys = (match["key"] or ARROWS.get(match["last"] or "") for match in SEQUENCE.finditer(text))
+    return [key for key in keys if key]

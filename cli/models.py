@@ -33,13 +33,13 @@ def list_models() -> None:
     )
     for name, path in checkpoint.shipped().items():
         loaded = checkpoint.load(path)
-        described = loaded.description
+        description = loaded.description
         table.add_row(
             name,
-            described.about,
-            f"{described.corpus}, {_audio_or_image_format(described)}",
-            ", ".join(described.labels) or "-",
-            ", ".join(f"{bits:.2f} ({split})" for split, bits in described.bits.items()),
+            description.about,
+            f"{description.corpus}, {_audio_or_image_format(description)}",
+            ", ".join(description.labels) or "-",
+            ", ".join(f"{bits:.2f} ({split})" for split, bits in description.bits.items()),
         )
     Console(markup=False).print(table)
 
@@ -71,29 +71,30 @@ def inspect(model: Model) -> None:
         wavegen models inspect runs/sine
     """
     loaded = checkpoint.load(model)
-    described = loaded.description
-    network = described.architecture
+    description = loaded.description
+    network = description.architecture
     table = Table("", "", title=str(loaded.path), show_header=False)
-    if described.about:
-        table.add_row("what comes out", described.about)
-    table.add_row("kind", described.kind)
-    table.add_row("trained", f"{described.step:,} steps on {described.corpus}")
-    bits = ", ".join(f"{bits:.3f} ({split})" for split, bits in described.bits.items()) or "unknown"
-    table.add_row("bits per dimension" if described.shape else "bits per sample", bits)
-    if described.precision_costs:
-        costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in described.precision_costs.items())
+    if description.about:
+        table.add_row("what comes out", description.about)
+    table.add_row("kind", description.kind)
+    table.add_row("trained", f"{description.step:,} steps on {description.corpus}")
+    bits = ", ".join(f"{bits:.3f} ({split})" for split, bits in description.bits.items()) or "unknown"
+    table.add_row("bits per dimension" if description.shape else "bits per sample", bits)
+    if description.precision_costs:
+        costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in description.precision_costs.items())
         table.add_row("cost of precisions", costs)
-    table.add_row("drawn with", described.make_decoding().title)
+    table.add_row("drawn with", description.make_decoding().title)
     table.add_row(
-        "format", f"{_audio_or_image_format(described)}, {described.codec} codec with {described.n_classes} classes"
+        "format",
+        f"{_audio_or_image_format(description)}, {description.codec} codec with {description.n_classes} classes",
     )
     table.add_row("parameters", f"{checkpoint.n_parameters(loaded):,}")
-    if described.shape:
-        n_codes = int(np.prod(described.shape))
-        table.add_row("receptive field", f"{network.receptive_field // int(np.prod(described.shape[1:]))} rows")
+    if description.shape:
+        n_codes = int(np.prod(description.shape))
+        table.add_row("receptive field", f"{network.receptive_field // int(np.prod(description.shape[1:]))} rows")
         per = f"{network.multiply_adds:,} a code, {network.multiply_adds * n_codes / 1e9:.2f} G an image"
     else:
-        rate = described.sample_rate
+        rate = description.sample_rate
         table.add_row(
             "receptive field", f"{network.receptive_field} samples, {1000 * network.receptive_field / rate:.1f} ms"
         )
@@ -101,18 +102,18 @@ def inspect(model: Model) -> None:
     table.add_row("multiply-adds", per)
     for name, value in network.shown().items():
         table.add_row(name.replace("_", " "), str(value))
-    for name, value in described.features.items():
+    for name, value in description.features.items():
         table.add_row(f"features, {name}", "half the sample rate" if value is None else str(value))
-    for name, values in described.labels.items():
+    for name, values in description.labels.items():
         table.add_row(f"label {name}", ", ".join(values))
-    if described.credit:
-        table.add_row("credit", described.credit)
+    if description.credit:
+        table.add_row("credit", description.credit)
     Console(markup=False).print(table)
 
 
-def _audio_or_image_format(described: Description) -> str:
+def _audio_or_image_format(description: Description) -> str:
     """What a model makes, for people."""
-    if not described.shape:
-        return SoundFormat(described.sample_rate).title
-    height, width, n_colours = described.shape
+    if not description.shape:
+        return SoundFormat(description.sample_rate).title
+    height, width, n_colours = description.shape
     return ImageFormat(height, width, n_colours).title

@@ -27,6 +27,7 @@ MAX_SECONDS = 1e6  # keeps "inf" out
 Seconds = Annotated[float, typer.Option(min=0.001, max=MAX_SECONDS, help="length of the sound, s")]
 Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
 Plot = Annotated[bool, typer.Option("--plot", help="also draw waveform and spectrogram, to a PNG beside")]
+SplitName = Annotated[str, typer.Option(help="train, validation or test")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Settings = Annotated[
     list[str] | None,

@@ -121,7 +121,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
         )
 
 
-def _perform(player: Player, stage: PlayScreen) -> None:
+def _perform(player: Player, play_screen: PlayScreen) -> None:
     """Play with a picture and keys."""
     with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
         drawn_at = 0.0
@@ -129,10 +129,10 @@ def _perform(player: Player, stage: PlayScreen) -> None:
         def tick() -> None:
             nonlocal drawn_at
             for key in newest():
-                stage.press(key)
+                play_screen.press(key)
             if time.monotonic() - drawn_at >= 1 / PICTURES_PER_S:
                 drawn_at = time.monotonic()
-                screen.update(stage.screen(), refresh=True)
+                screen.update(play_screen.screen(), refresh=True)
 
         player.run(tick)
 

@@ -101,19 +101,19 @@ class PlayScreen:
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
 
     def _temperature(self, by: float) -> str:
-        wanted = round(max(0.0, self._live.controls.decoding.temperature + by), 2)
-        self._live.change(temperature=wanted)
-        return f"temperature {wanted:.2f}"
+        value = round(max(0.0, self._live.controls.decoding.temperature + by), 2)
+        self._live.change(temperature=value)
+        return f"temperature {value:.2f}"
 
     def _top_p(self, by: float) -> str:
-        wanted = round(min(max((self._live.controls.decoding.top_p or 1.0) + by, 0.05), 1.0), 2)
-        self._live.change(top_p=wanted)
-        return f"top-p {wanted:.2f}"
+        value = round(min(max((self._live.controls.decoding.top_p or 1.0) + by, 0.05), 1.0), 2)
+        self._live.change(top_p=value)
+        return f"top-p {value:.2f}"
 
     def _guidance(self, by: float) -> str:
-        wanted = max(0.0, self._live.controls.decoding.guidance + by)
-        self._live.change(guidance=wanted)
-        return f"guidance {wanted:g}"
+        value = max(0.0, self._live.controls.decoding.guidance + by)
+        self._live.change(guidance=value)
+        return f"guidance {value:g}"
 
     def _gain(self, factor: float) -> str:
         self._live.change(gain=self._live.controls.gain * factor)

@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train a model by a recipe.
 
-    It can be stopped at any moment, even by kill -9, and resumed to the same bits. While it runs, metrics.jsonl,
+    It can be stopped at any moment, even by kill -9, and resumed bit for bit. While it runs, metrics.jsonl,
     loss.png, sample.wav and sample.png in the run folder show how it goes.
 
     Examples:

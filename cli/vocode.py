@@ -86,9 +86,9 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
     for path, n in Counter(paths).items():
         if n > 1:
             raise InputError(f"{n} files of {source} would all be made again as {path}; rename all but one")
-    kept = {one.resolve() for one in sources}
+    originals = {one.resolve() for one in sources}
     for path in paths:
-        if path.resolve() in kept:
+        if path.resolve() in originals:
             raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
@@ -107,7 +107,7 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
                 yield read
 
     with bar(f"Making {len(sources)} again, {at_once} at once", 0) as running:
-        made = ((numbers[place], waveform) for place, waveform in session.vocode_each(readable(), running))
+        made = ((numbers[index], waveform) for index, waveform in session.vocode_each(readable(), running))
         write_each(made, paths, session.description.sample_rate, plot, len(sources))
     if not numbers:
         raise InputError(f"none of the {len(sources)} files of {source} could be made again")
@@ -122,7 +122,7 @@ def _sources(folder: Path, out: Path) -> list[Path]:
     """
     suffixes, elsewhere = (*SUFFIXES, *FRAME_SUFFIXES), out.resolve()
     is_within = folder.resolve() in elsewhere.parents
-    found = [
+    sources = [
         one
         for one in sorted(folder.rglob("*"))
         if not any(part.startswith(".") for part in one.relative_to(folder).parts)
@@ -130,6 +130,6 @@ def _sources(folder: Path, out: Path) -> list[Path]:
         and one.is_file()
         and not (is_within and elsewhere in one.resolve().parents)
     ]
-    if not found:
+    if not sources:
         raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")
-    return sorted(found, key=lambda one: -one.stat().st_size)
+    return sorted(sources, key=lambda one: -one.stat().st_size)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wavegen.architectures import FAMILIES, HEADS, make_architecture, sized_fields
+from wavegen.architectures import FAMILIES, HEADS, Size, Sized, make_architecture, sized_fields
 from wavegen.errors import InputError
 from wavegen.models.build import build
 
@@ -51,6 +51,14 @@ def test_facts_are_those_of_the_network(kind, changes):
     if architecture.labels:
         condition = model.condition({"who": torch.tensor([0, 3])})
         assert condition.shape == (2, 1, architecture.n_conditions, architecture.condition_channels)
+
+
+@pytest.mark.parametrize(("type_", "good", "bad"), [(int, 3, "3"), (float, 0.5, float("nan"))])
+def test_a_size_needs_no_bounds(type_, good, bad):
+    size = Sized("size", type_, good, Size("anything"))
+    size.check(good)
+    with pytest.raises(InputError, match=r"expected an? (integer|number)$"):
+        size.check(bad)
 
 
 @pytest.mark.parametrize("owner", [*FAMILIES.values(), *HEADS.values()], ids=lambda owner: owner.kind)

@@ -115,11 +115,14 @@ def test_foreign_and_damaged_files_are_named_for_what_they_are(tmp_path):
             checkpoint.load(path)
 
 
+NO_CODEC = json.dumps({"format": 2, "kind": "wavenet", "architecture": {}, "recipe": ""})
+
+
 def test_a_newer_format_is_refused_and_damaged_metadata_too(tmp_path):
     newer = write(tmp_path / "newer.safetensors", wavegen=json.dumps({"format": 99}))
     with pytest.raises(InputError, match="format 99"):
         checkpoint.load(newer)
-    for text in ("{", "[]", json.dumps({"format": 1, "kind": "wavenet"})):
+    for text in ("{", "[]", json.dumps({"format": 1, "kind": "wavenet"}), NO_CODEC):
         with pytest.raises(InputError, match="damaged metadata"):
             checkpoint.load(write(tmp_path / "damaged.safetensors", wavegen=text))
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from tests.conftest import TINY_RECIPE, tiny_checkpoint
 from tests.generation.test_images import tiny_image_checkpoint
-from wavegen import checkpoint, recipe
+from wavegen import checkpoint, migrations, recipe
 from wavegen.checkpoint import Checkpoint
 from wavegen.generation.images import ImageSession
 from wavegen.training import loop as training
@@ -101,6 +101,19 @@ def test_a_recipe_with_old_keys_is_read_with_a_remark(caplog):
     assert (remarked.training.start_share, remarked.training.learn_endings) == (0.5, True)
     assert "tiny.yaml: training.true_starts is called training.start_share now" in caplog.text
     assert "true_starts" not in remarked.to_yaml()
+
+
+def test_a_label_may_be_called_what_a_tensor_was():
+    names = ["above.blocks.0.conv.weight", "labels.above.weight", "row.stack.blocks.3.conv.bias"]
+    renamed = ["vertical.layers.0.conv.weight", "labels.above.weight", "row.stack.layers.3.conv.bias"]
+    assert list(migrations.rename_tensors(dict.fromkeys(names))) == renamed
+
+
+@pytest.mark.parametrize(("in_file", "in_option"), [("true_starts", "start_share"), ("start_share", "true_starts")])
+def test_an_option_overrides_a_key_by_either_name(in_file, in_option):
+    text = recipe.parse(TINY_RECIPE, "tiny.yaml", ["training.start_share=0.3"]).to_yaml()
+    text = text.replace("start_share:", f"{in_file}:")
+    assert recipe.parse(text, "tiny.yaml", [f"training.{in_option}=0.5"]).training.start_share == 0.5
 
 
 @pytest.mark.parametrize("head", ["categorical", "logistic-mixture"])

@@ -81,8 +81,8 @@ def test_bits(run: Path) -> float:
     data = recipe.parse(loaded.recipe, str(run)).data
     store, _ = corpora.open_corpus(data)
     segments = splits.split(data, store.recordings)["test"]
-    described = loaded.description
-    return bits_per_sample(from_checkpoint(loaded), store, segments, described.make_codec(), described.labels)
+    description = loaded.description
+    return bits_per_sample(from_checkpoint(loaded), store, segments, description.make_codec(), description.labels)
 
 
 if __name__ == "__main__":

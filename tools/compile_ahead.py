@@ -53,8 +53,8 @@ def used(cubin: bytes) -> tuple[str, str]:
         file.flush()
         command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (found,) = re.findall(r"REG:(\d+) STACK:(\d+)", told)
-    return found
+    (usage,) = re.findall(r"REG:(\d+) STACK:(\d+)", told)
+    return usage
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def main() -> None:
             began = time.perf_counter()
             engine.advance(draws, Decoding())
             times[layers].append((time.perf_counter() - began) / STEPS)
-    for layers, found in times.items():
-        print(f"dilations up to {2 ** (layers - 1)}: {1e6 * np.quantile(found, 0.1):.1f} µs a sample")
+    for layers, seconds in times.items():
+        print(f"dilations up to {2 ** (layers - 1)}: {1e6 * np.quantile(seconds, 0.1):.1f} µs a sample")
     engine, made = engines[10], 0
     while made < arguments.samples:
         engine.advance(uniforms(0, 0, made, CHUNK)[None], Decoding())

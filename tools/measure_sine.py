@@ -31,8 +31,8 @@ def main() -> None:
     waveform, rate = soundfile.read(options.sound)
 
     half = rate // 2
-    found = [fit(part, rate, frequency)[0] for part in cut(waveform, half)]
-    worst = max(abs(one / frequency - 1) for one in found)
+    frequencies = [fit(part, rate, frequency)[0] for part in cut(waveform, half)]
+    worst = max(abs(one / frequency - 1) for one in frequencies)
     print(f"largest deviation from {frequency:g} Hz in any half second: {worst:.4%}")
     coded = codec.decode(code_table(codec)[opened.samples])
     for name, sound in {"generated": waveform, "training data": trained, "the same, coded": coded}.items():

@@ -28,16 +28,16 @@ def main() -> None:
     n_rows = -(-len(arguments.run) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 2.6 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, COLUMNS, squeeze=False).ravel()
-    for run, place in zip(arguments.run, axes, strict=False):
-        draw(place, run)
-    for place in axes[len(arguments.run) :]:
-        place.set_axis_off()
+    for run, axis in zip(arguments.run, axes, strict=False):
+        draw(axis, run)
+    for axis in axes[len(arguments.run) :]:
+        axis.set_axis_off()
     encoded = io.BytesIO()
     figure.savefig(encoded, dpi=100, format="png")
     files.write(arguments.out, encoded.getvalue())
 
 
-def draw(place: Axes, run: Path) -> None:
+def draw(axis: Axes, run: Path) -> None:
     """One run's training and validation bits."""
     chosen = recipe.load(run / "recipe.yaml")
     codes_of_step = chosen.window * chosen.training.batch_size * chosen.training.accumulate
@@ -47,19 +47,19 @@ def draw(place: Axes, run: Path) -> None:
     n = max(1, min(SMOOTHED, len(trained) // 10))
     bits = np.convolve([line["bits"] for line in trained], np.ones(n) / n, mode="valid")
     at = np.convolve([line["step"] for line in trained], np.ones(n) / n, mode="valid") * minutes_of_step
-    place.plot(at, bits, linewidth=1, label="training")
+    axis.plot(at, bits, linewidth=1, label="training")
     validated = [
         (line["step"] * minutes_of_step, line["validation_bits"]) for line in lines if "validation_bits" in line
     ]
     if validated:
-        place.plot(*zip(*validated, strict=True), "o-", markersize=3, label="validation")
+        axis.plot(*zip(*validated, strict=True), "o-", markersize=3, label="validation")
     values = [value for _, value in validated]
     lowest, highest = min([bits.min(), *values]), max([np.percentile(bits, 97), *values[len(values) // 4 :]])
     margin = 0.05 * (highest - lowest)
-    place.set_ylim(lowest - margin, highest + margin)
-    place.set(title=run.name, xlabel="minutes", ylabel="bits")
-    place.grid(alpha=0.3)
-    place.legend()
+    axis.set_ylim(lowest - margin, highest + margin)
+    axis.set(title=run.name, xlabel="minutes", ylabel="bits")
+    axis.grid(alpha=0.3)
+    axis.legend()
 
 
 if __name__ == "__main__":

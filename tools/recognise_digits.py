@@ -33,7 +33,7 @@ FRAMES = 64  # of a spoken digit that the classifier looks at
 MAX_SHIFT = 8  # frames, by which they are moved while it trains
 
 
-Wanted = dict[str, float | None]
+Options = dict[str, float | None]
 
 
 class Digits(NamedTuple):
@@ -49,15 +49,15 @@ def main() -> None:
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--guidance", type=float)
     arguments = parser.parse_args()
-    wanted = {"temperature": arguments.temperature, "guidance": arguments.guidance}
+    options = {"temperature": arguments.temperature, "guidance": arguments.guidance}
     model = wavegen.load(arguments.model)
     train, test = real_digits(arguments.model)
     if model.description.shape:
         classifier = trained(train, epochs=3, shift=0)
-        made = draw(model, wanted)
+        made = draw(model, options)
     else:
         classifier = trained(train, epochs=30, shift=MAX_SHIFT)
-        made = speak(model, wanted)
+        made = speak(model, options)
     print(f"{len(test.digits)} real ones of the test split: {share_right(classifier, test):.2%} recognised")
     print(f"{len(made.digits)} that {arguments.model} made: {share_right(classifier, made):.2%} recognised as asked")
 
@@ -80,18 +80,18 @@ def from_segments(store: Store, segments: list[Segment]) -> Digits:
     return Digits(inputs, torch.tensor([int(one.labels["digit"]) for one in segments]))
 
 
-def draw(model: LoadedModel, wanted: Wanted) -> Digits:
-    images = [model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, **wanted) for digit in range(10)]
+def draw(model: LoadedModel, options: Options) -> Digits:
+    images = [model.draw(PER_DIGIT, labels={"digit": str(digit)}, seed=digit, **options) for digit in range(10)]
     return Digits(from_pixels(np.concatenate(images)[..., 0]), torch.arange(10).repeat_interleave(PER_DIGIT))
 
 
-def speak(model: LoadedModel, wanted: Wanted) -> Digits:
+def speak(model: LoadedModel, options: Options) -> Digits:
     sounds, digits = [], []
     for voice, speaker in enumerate(model.labels["speaker"]):
         for digit in range(10):
             labels = {"digit": str(digit), "speaker": speaker}
             seed = 10 * voice + digit
-            made = model.generate(SPOKEN_S, n=PER_VOICE, labels=labels, seed=seed, **wanted)
+            made = model.generate(SPOKEN_S, n=PER_VOICE, labels=labels, seed=seed, **options)
             sounds += list(made.samples)
             digits += [digit] * PER_VOICE
     return Digits(from_sounds(sounds, model.sample_rate), torch.tensor(digits))

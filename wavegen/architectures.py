@@ -80,12 +80,13 @@ class Sized(NamedTuple):
         elif self.type is int:
             lowest = self.size.ge if self.size.gt is None else self.size.gt + 1
             is_good = type(value) is int and self.size.holds(value)
-            expected = f"an integer from {lowest} to {self.size.le:,}"
+            expected = "an integer" + ("" if lowest is None else f" from {lowest}")
+            expected += "" if self.size.le is None else f" to {self.size.le:,}"
         else:
             is_good = type(value) in (int, float) and math.isfinite(value) and self.size.holds(value)
-            low = f"above {self.size.gt:g}" if self.size.ge is None else f"from {self.size.ge:g}"
-            high = f"below {self.size.lt:g}" if self.size.le is None else f"at most {self.size.le:g}"
-            expected = f"a number {low} and {high}"
+            words = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
+            limits = [f"{words[name]} {bound:g}" for name, bound in self.size.bounds.items()]
+            expected = " ".join(["a number", " and ".join(limits)]).rstrip()
         if not is_good:
             raise InputError(f"{self.name} is {value!r}, expected {expected}")
         if self.size.odd is not None and value % 2 == 0:
@@ -95,13 +96,13 @@ class Sized(NamedTuple):
 def sized_fields(owner: type) -> list[Sized]:
     """The fields of a dataclass (a family, a head, `sampling.Decoding`) that have a `Size`, in order."""
     hints = get_type_hints(owner, include_extras=True)
-    found = []
+    sized = []
     for one in fields(owner):
         annotation = hints[one.name]
         if get_origin(annotation) is Annotated:
             kind, size = get_args(annotation)
-            found.append(Sized(one.name, kind, _default(one), size))
-    return found
+            sized.append(Sized(one.name, kind, _default(one), size))
+    return sized
 
 
 def _default(one: "Field[Any]") -> Any:
@@ -482,5 +483,5 @@ def make_architecture(kind: Any, values: Any) -> Architecture:
 def find(reference: str) -> Any:
     """What a "module:name" of a family or a head stands for."""
     module, _, name = reference.partition(":")
-    found: types.ModuleType = importlib.import_module(module)
-    return getattr(found, name)
+    imported: types.ModuleType = importlib.import_module(module)
+    return getattr(imported, name)

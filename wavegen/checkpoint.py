@@ -7,7 +7,7 @@ the name `wavegen`: a JSON object with the number of the format, the fields of `
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Description:
     corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
-    `features` holds the parameters of the frames that condition a vocoder (features.LogMel), empty for none.
+    `features` holds the parameters of the frames that condition a vocoder (features/log_mel.py), empty for none.
     """
 
     architecture: Architecture
@@ -164,15 +164,16 @@ def load(model: Path) -> Checkpoint:
         raise InputError(f"{path} is a safetensors file of another program; expected one by wavegen")
     try:
         values = json.loads(metadata["wavegen"])
-        found = values.pop("format")
-        if found > MODEL_FORMAT:
+        number = values.pop("format")
+        if number > MODEL_FORMAT:
             raise InputError(
-                f"{path} has model format {found}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
+                f"{path} has model format {number}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
             )
         recipe = values.pop("recipe")
-        if found < MODEL_FORMAT:
+        if number < MODEL_FORMAT:
             values, weights = migrations.description_of_format_1(values), migrations.rename_tensors(weights)
-        facts = {one.name: values[one.name] for one in fields(Description) if one.name in values}
+        required = [one.name for one in fields(Description) if one.default is one.default_factory is MISSING]
+        facts = {one.name: values[one.name] for one in fields(Description) if one.name in (*values, *required)}
         kind, sizes = values["kind"], facts.pop("architecture")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):

@@ -131,10 +131,10 @@ class MuLaw:
 CODECS: dict[str, type[MuLaw] | type[Linear]] = {codec.kind: codec for codec in (MuLaw, Linear)}
 
 
-def coarse_and_place(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Split the codes of a linear codec: the mu-law interval that each amplitude falls into, and its place there.
+def coarse_and_offset(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Split the codes of a linear codec: the mu-law interval that each amplitude falls into, and its offset there.
 
-    Shapes: -> (n_classes,) intervals in [0, n_coarse), (n_classes,) places from -1 (first of its interval) to 1 (last).
+    Shapes: -> (n_classes,) intervals in [0, n_coarse), offsets from -1 (first of its interval) to 1 (last).
     """
     codes = np.arange(n_classes)
     intervals = MuLaw(n_coarse).encode(Linear(n_classes).decode(codes))

@@ -1,4 +1,4 @@
-"""The one exception that means "what was given cannot work": its message is meant for the user."""
+"""The exceptions for what the user can put right; their message is one sentence, which commands print."""
 
 
 class InputError(ValueError):

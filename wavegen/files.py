@@ -18,8 +18,8 @@ def user_cache() -> Path:
 
     Raises: InputError if the user has no home.
     """
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "wavegen"
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(home) / "wavegen"
     try:
         return Path.home() / ".cache" / "wavegen"
     except RuntimeError as error:

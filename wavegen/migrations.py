@@ -15,7 +15,7 @@ RECIPE_KEYS = {
     "training": {"true_starts": "start_share", "true_ends": "learn_endings"},
 }
 TENSORS = (  # with the same formats; (pattern, replacement)
-    (r"\babove\.", "vertical."),
+    (r"^above\.", "vertical."),
     (r"\bblocks\.(\d+)\.", r"layers.\1."),
     (r"^row_place$", "row_position"),
     (r"^column_place$", "column_position"),
@@ -33,6 +33,12 @@ def rename_recipe_keys(recipe: dict[str, Any]) -> list[str]:
                 values[new] = values.pop(old)
                 remarks.append(f"{section}.{old} is called {section}.{new} now")
     return remarks
+
+
+def new_recipe_key(key: str) -> str:
+    """What a key such as "training.true_starts" is called now."""
+    section, dot, name = key.partition(".")
+    return section + dot + RECIPE_KEYS.get(section, {}).get(name, name)
 
 
 def rename_tensors(tensors: Mapping[str, ValueT]) -> dict[str, ValueT]:

@@ -245,20 +245,20 @@ class Card:
     def __init__(self, device: str | int | None, sample_rate: int, n_channels: int) -> None:
         self._sounddevice = import_sounddevice()
         self._device, self.n_channels = device, n_channels
-        wanted = "the default output" if device is None else f"the output {device!r}"
+        name = "the default output" if device is None else f"the output {device!r}"
         try:
-            found = self._sounddevice.query_devices(device, "output")
+            card = self._sounddevice.query_devices(device, "output")
         except (self._sounddevice.PortAudioError, ValueError, OverflowError) as error:
             reason = str(error).replace("\n", " ")
-            raise InputError(f"{wanted} is not there ({reason}); {_there_are(self._sounddevice)}") from error
-        self.name = found["name"]
+            raise InputError(f"{name} is not there ({reason}); {_there_are(self._sounddevice)}") from error
+        self.name = card["name"]
         self.sample_rate = sample_rate
         failure = self._refusal()
         if failure is not None:
-            self.sample_rate = round(found["default_samplerate"])
+            self.sample_rate = round(card["default_samplerate"])
             if self._refusal() is not None:
                 raise InputError(
-                    f"{wanted} cannot play {n_channels} channels at {sample_rate} Hz ({failure}); "
+                    f"{name} cannot play {n_channels} channels at {sample_rate} Hz ({failure}); "
                     f"{_there_are(self._sounddevice)}"
                 ) from failure
 
@@ -273,7 +273,7 @@ class Card:
         return None
 
     def opener(self, blocksize: int, latency_s: float) -> OpenStream:
-        """How to open it; `blocksize` samples at a time (0: as it likes), with a buffer of its own of `latency_s`."""
+        """How to open it; `blocksize` samples at a time (0: device default), and its own buffer of `latency_s`."""
 
         def open_stream(callback: Callable[..., None], finished: Callable[[], None]) -> OutputStream:
             n_tail = round(max(TAIL_S, 2 * latency_s) * self.sample_rate)

@@ -1,8 +1,8 @@
 """What a recipe is: one YAML file with everything needed to repeat a result.
 
 The classes below are the schema, and their field descriptions the reference; the keys of the section `model` are the
-fields of the families in architectures.py. Loading is strict: an unknown, missing or
-wrong key stops it with the file, the key, and the nearest known one.
+fields of the families in architectures.py. Loading is strict: an unknown, missing or wrong key stops it with the file,
+the key, and the nearest known one.
 """
 
 import difflib
@@ -58,7 +58,7 @@ class Section(BaseModel):
 
 
 class LogMelFeatures(Section):
-    """Log-mel frames (features.py) that condition the network: it learns to make the sound that they were taken of."""
+    """Log-mel frames (features/log_mel.py) that condition a network, which learns to make their sound."""
 
     n_mels: int = Field(80, ge=RANGES["n_mels"][0], le=RANGES["n_mels"][1], description="bands")
     hop: int = Field(200, ge=RANGES["hop"][0], le=RANGES["hop"][1], description="samples from a frame to the next")
@@ -282,7 +282,7 @@ def _key(one: Sized) -> Any:
 
 
 class Training(Section):
-    """The one training loop (training.py): linear warm-up, cosine decay."""
+    """The one training loop (training/loop.py): linear warm-up, cosine decay."""
 
     steps: PositiveInt = Field(description="updates of the weights")
     batch_size: PositiveInt = Field(description="windows per forward pass")
@@ -505,9 +505,10 @@ def parse(text: str, name: str, overrides: list[str] | None = None) -> Recipe:
     values = _yaml(text, name)
     if not isinstance(values, dict):
         raise InputError(f"{name} holds {type(values).__name__}; expected a mapping with data, model and training")
+    remarks = migrations.rename_recipe_keys(values)
     for override in overrides or []:
         _override(values, override)
-    for remark in migrations.rename_recipe_keys(values):
+    for remark in (*remarks, *migrations.rename_recipe_keys(values)):
         logger.info(f"{name}: {remark}")
     try:
         return recipe_schema().model_validate(values)
@@ -537,6 +538,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise InputError(f"--set {key}: {section} is a value, not a section")
+    target.pop(migrations.new_recipe_key(key).rpartition(".")[2], None)  # an old name sets the key of now
     target[last] = _yaml(value, f"--set {key}")
 
 
@@ -556,10 +558,10 @@ def _explain(error: ValidationError) -> str:
         return f"the key {key!r} is missing"
     if fault["type"].startswith("union_tag"):
         tag, known = ("kind", list(FAMILIES)) if key == "model" else ("corpus", list(CORPORA))
-        found = (
+        received = (
             f"{key}.{tag} is {fault['ctx']['tag']!r}" if "tag" in fault["ctx"] else f"the key '{key}.{tag}' is missing"
         )
-        return f"{found}; expected one of {', '.join(known)}"
+        return f"{received}; expected one of {', '.join(known)}"
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     return f"{key} is {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}"

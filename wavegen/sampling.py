@@ -246,14 +246,14 @@ def draw_logistic_mixture(
     scaled = logits / np.where(is_greedy, 1, temperature)[:, None]
     weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     cumulative = np.cumsum(weights, axis=-1)
-    place = uniforms * cumulative[:, -1]
-    drawn = np.minimum((cumulative <= place[:, None]).sum(axis=-1), logits.shape[-1] - 1)
+    threshold = uniforms * cumulative[:, -1]
+    drawn = np.minimum((cumulative <= threshold[:, None]).sum(axis=-1), logits.shape[-1] - 1)
     highest = (logits - np.log(scales)).argmax(axis=-1)
     component = np.where(is_greedy, highest, drawn)[:, None]
 
     weight, end, mean, scale = (
         np.take_along_axis(array, component, axis=-1)[:, 0] for array in (weights, cumulative, means, scales)
     )
-    quantile = np.clip((place - (end - weight)) / weight, 2.0**-54, 1 - 2.0**-53)
+    quantile = np.clip((threshold - (end - weight)) / weight, 2.0**-54, 1 - 2.0**-53)
     spread = np.where(is_greedy, 0.0, temperature * scale * (np.log(quantile) - np.log1p(-quantile)))
     return np.clip(np.floor(mean + spread + 0.5), 0, n_classes - 1).astype(np.int64)

@@ -184,6 +184,32 @@ def test_a_fault_of_one_stream_ends_that_one_only():
     assert service.scheduler.step() == {}
 
 
+def test_a_fault_of_an_engine_keeps_what_the_other_engine_made(monkeypatch):
+    service = Service("numba", 1)
+    plain = service.scheduler.submit(service.model.new_stream(seed=1), 20)
+    guided = service.scheduler.submit(service.model.new_stream(labels={"speaker": "1"}, guidance=2.0), 20)
+
+    def fail(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(service.scheduler._lanes[True].group, "run", fail)
+    with pytest.raises(MemoryError):
+        service.scheduler.step()
+    assert (guided.status, plain.status, plain.n_made) == ("failed", "live", 8)
+    assert service.scheduler.wait(0)
+    assert [len(service.scheduler.step()[plain]) for _ in range(3)] == [8, 8, 4]
+
+
+def test_a_stream_that_has_begun_elsewhere_fails_alone():
+    service = Service("numba", 1)
+    stream, other = (service.model.new_stream(seed=seed) for seed in (1, 2))
+    handles = [service.scheduler.submit(one, 8) for one in (stream, other)]
+    group = StreamGroup(service.alone[False], [stream])
+    assert list(service.scheduler.step()) == handles[1:]
+    assert [handle.status for handle in handles] == ["failed", "done"]
+    assert stream.group is group
+
+
 def test_what_cannot_be_submitted_is_refused():
     service = Service("numba", 1)
     stream = service.model.new_stream()

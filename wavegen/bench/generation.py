@@ -65,7 +65,7 @@ def time_generation(
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = []
+        speeds = []
         multiply_adds = model.description.architecture.multiply_adds
         contestants = cpu_contestants if device == "cpu" else gpu_contestants
         everyone = [(n, contestants(model, n)) for n in n_streams]
@@ -86,8 +86,8 @@ def time_generation(
                     us_at_least=None if at_least is None else 1e6 * at_least / n,
                     n_bytes=one.n_bytes,
                 )
-                found.append(speed)
-        return sorted(found, key=lambda speed: (speed.n_streams, speed.us_per_sample))
+                speeds.append(speed)
+        return sorted(speeds, key=lambda speed: (speed.n_streams, speed.us_per_sample))
     finally:
         torch.set_num_threads(n_threads)
 
@@ -95,21 +95,21 @@ def time_generation(
 def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     """Everything that can run this model on a core."""
     weights = stack_weights(model)
-    found = []
+    contestants = []
     for precision in PRECISIONS:
         if missing_instructions(precision):
             continue
         engine = NumbaEngine(weights, n_streams, precision, n_threads=1)
         run = _advancing(engine.advance, n_streams)
-        found.append(Contestant(f"numba, {precision}", run, engine.n_bytes, engine.run_products))
+        contestants.append(Contestant(f"numba, {precision}", run, engine.n_bytes, engine.run_products))
     reference = ReferenceEngine(from_checkpoint(model), n_streams)
-    found.append(Contestant("reference", _advancing(reference.advance, n_streams)))
+    contestants.append(Contestant("reference", _advancing(reference.advance, n_streams)))
     for title, make in (("cached PyTorch", rivals.CachedTorch), ("ONNX Runtime", rivals.Onnx)):
         try:
-            found.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
+            contestants.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
         except InputError as error:
             logger.warning(f"left out: {error}")
-    return found
+    return contestants
 
 
 def gpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
@@ -132,7 +132,7 @@ def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     except ImportError as error:
         logger.warning(f"left out: the engine triton needs Triton ({error})")
         return []
-    found = []
+    contestants = []
     for precision in triton_gpu.PRECISIONS:
         try:
             engine = triton_gpu.TritonEngine(stack_weights(model), n_streams, precision)
@@ -140,8 +140,8 @@ def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
             logger.warning(f"left out in {precision}: {error}")
             continue
         run = _advancing(engine.advance, n_streams)
-        found.append(Contestant(f"triton, {precision}", run, engine.n_bytes, engine.read_weights))
-    return found
+        contestants.append(Contestant(f"triton, {precision}", run, engine.n_bytes, engine.read_weights))
+    return contestants
 
 
 def machine(device: str = "cpu") -> str:

@@ -36,7 +36,7 @@ def time_images(model: Checkpoint, n_images: Sequence[int], rounds: int, bar: Ba
     The naive way, which takes minutes, is timed for one code and multiplied by their number.
     """
     n_codes = int(np.prod(model.description.shape))
-    found = []
+    speeds = []
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -45,18 +45,18 @@ def time_images(model: Checkpoint, n_images: Sequence[int], rounds: int, bar: Ba
                 seconds = interleave(_contestants(model, n), rounds, number * rounds, bar)
                 seconds[NAIVE] *= n_codes
                 for name, needed in seconds.items():
-                    found.append(Speed(name, n, n / needed, 1000 * needed / n, seconds[NAIVE] / needed))
+                    speeds.append(Speed(name, n, n / needed, 1000 * needed / n, seconds[NAIVE] / needed))
     finally:
         torch.set_num_threads(n_threads)
-    return sorted(found, key=lambda speed: (speed.n_images, speed.ms_per_image))
+    return sorted(speeds, key=lambda speed: (speed.n_images, speed.ms_per_image))
 
 
 def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]]:
-    found: dict[str, Callable[[int], object]] = {}
+    contestants: dict[str, Callable[[int], object]] = {}
     for precision in PRECISIONS:
         if missing_instructions(precision) is None:
             session = ImageSession(model, [{}] * n, GenerationOptions(engine="numba", precision=precision, n_threads=1))
-            found[f"numba, {precision}"] = _drawing(session)
+            contestants[f"numba, {precision}"] = _drawing(session)
     network = from_checkpoint(model).eval()
     codes = torch.zeros((n, int(np.prod(model.description.shape))), dtype=torch.int64)
     condition = network.condition(
@@ -68,8 +68,8 @@ def _contestants(model: Checkpoint, n: int) -> dict[str, Callable[[int], object]
         for _ in range(n_passes):
             network(codes, None, condition)
 
-    found[NAIVE] = one_pass_each
-    return found
+    contestants[NAIVE] = one_pass_each
+    return contestants
 
 
 def _drawing(session: ImageSession) -> Callable[[int], object]:

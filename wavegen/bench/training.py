@@ -84,12 +84,12 @@ def conv1d(model: WaveNet, codes: Tensor) -> Tensor:
     x = F.pad(model.embed(codes).transpose(1, 2), (1, 0))[:, :, :-1]
     skips = model.skip.weight.split(model.stack.layers[0].project.in_features, dim=1)
     skip = torch.zeros((), device=x.device)
-    for block, weight in zip(model.stack.layers, skips, strict=True):
-        padded = F.pad(x, (block.conv.history, 0))
-        h = F.conv1d(padded, block.conv.weight.permute(1, 2, 0), block.conv.bias, dilation=block.conv.dilation)
+    for layer, weight in zip(model.stack.layers, skips, strict=True):
+        padded = F.pad(x, (layer.conv.history, 0))
+        h = F.conv1d(padded, layer.conv.weight.permute(1, 2, 0), layer.conv.bias, dilation=layer.conv.dilation)
         filtered, gate = h.chunk(2, dim=1)
         z = torch.tanh(filtered) * torch.sigmoid(gate)
-        x = x + F.conv1d(z, block.project.weight[..., None], block.project.bias)
+        x = x + F.conv1d(z, layer.project.weight[..., None], layer.project.bias)
         skip = skip + F.conv1d(z, weight[..., None])
     hidden = torch.relu(skip + model.skip.bias[:, None])
     hidden = torch.relu(F.conv1d(hidden, model.head_hidden.weight[..., None], model.head_hidden.bias))
@@ -100,15 +100,15 @@ def joined_taps(model: WaveNet, codes: Tensor) -> Tensor:
     """The network as matrix products on (B, T, C), with the taps of a convolution side by side in one product."""
     x = F.pad(model.embed(codes), (0, 0, 1, 0))[:, :-1]
     activations = []
-    for block in model.stack.layers:
-        n_taps = block.conv.weight.shape[0]
-        padded = F.pad(x, (0, 0, block.conv.history, 0))
-        taps = [padded.narrow(1, k * block.conv.dilation, x.shape[1]) for k in range(n_taps)]
-        h = F.linear(torch.cat(taps, dim=-1), torch.cat(list(block.conv.weight), dim=-1), block.conv.bias)
+    for layer in model.stack.layers:
+        n_taps = layer.conv.weight.shape[0]
+        padded = F.pad(x, (0, 0, layer.conv.history, 0))
+        taps = [padded.narrow(1, k * layer.conv.dilation, x.shape[1]) for k in range(n_taps)]
+        h = F.linear(torch.cat(taps, dim=-1), torch.cat(list(layer.conv.weight), dim=-1), layer.conv.bias)
         filtered, gate = h.chunk(2, dim=-1)
         z = torch.tanh(filtered) * torch.sigmoid(gate)
         activations.append(z)
-        x = x + block.project(z)
+        x = x + layer.project(z)
     skip = torch.relu(model.skip(torch.cat(activations, dim=-1)))
     return model.head_out(torch.relu(model.head_hidden(skip)))
 

@@ -1,1 +1,1 @@
-"""From recordings on disk to windows of codes. numpy only: torch meets the data in `training.py`."""
+"""From recordings on disk to windows of codes. numpy only: torch meets the data in training/."""

@@ -145,7 +145,7 @@ class SoundFormat:
         return {"sample_rate": self.sample_rate}
 
     @property
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"sample_rate": self.sample_rate}
 
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.int16]]:

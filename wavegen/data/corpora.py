@@ -110,18 +110,18 @@ def _prepared_from(corpus: str, source: Path, item_format: ItemFormat) -> Path:
 
 def _only_prepared(corpus: str, item_format: ItemFormat) -> Path:
     """The one store of a named corpus."""
-    found = store.prepared(corpus, item_format)
-    if not found:
+    stores = store.prepared(corpus, item_format)
+    if not stores:
         raise InputError(
             f"the corpus {corpus} is not prepared at {item_format.title}; `wavegen data prepare {corpus}` fetches it "
             f"from {find_corpus(corpus).home} and prepares it, or takes what you have with --from ARCHIVE_OR_FOLDER"
         )
-    if len(found) > 1:
-        places = " or ".join(f"data.source={facts['source']}" for _, facts in found)
+    if len(stores) > 1:
+        choices = " or ".join(f"data.source={facts['source']}" for _, facts in stores)
         raise InputError(
-            f"{corpus} is prepared from {len(found)} sources at {item_format.title}; choose with --set {places}"
+            f"{corpus} is prepared from {len(stores)} sources at {item_format.title}; choose with --set {choices}"
         )
-    return found[0][0]
+    return stores[0][0]
 
 
 def _folder_items(source: Path, item_format: ItemFormat) -> Iterator[Item]:

@@ -67,11 +67,11 @@ def _fetch(remote: RemoteFile, path: Path, check: Callable[[Path], None] | None)
                 raise InputError(f"cannot fetch {remote.url}: {_reason(error)}{kept}") from error
             logger.warning(f"{remote.url} broke off ({_reason(error)}); going on from byte {_size(part):,}")
             time.sleep(PAUSE_S * 2 ** (failures - 1))
-    found = _sha256(part)
-    if remote.sha256 not in (None, found):
+    sha256 = _sha256(part)
+    if remote.sha256 not in (None, sha256):
         part.unlink()
         raise InputError(
-            f"{remote.url} is not the file expected: its SHA-256 is {found}, not {remote.sha256}; it was deleted"
+            f"{remote.url} is not the file expected: its SHA-256 is {sha256}, not {remote.sha256}; it was deleted"
         )
     try:
         if check is not None:

@@ -71,7 +71,7 @@ class ImageFormat:
         return {"shape": list(self.shape), "is_binary": self.is_binary}
 
     @property
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"shape": list(self.shape)}
 
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[np.uint8]]:
@@ -106,14 +106,14 @@ class ImageFormat:
         return max(1, round(amount)) * self.height * self.width * self.n_colours
 
     def _brought_to_colours(self, image: Image.Image, notes: Notes) -> Image.Image:
-        wanted = "L" if self.n_colours == 1 else "RGB"
-        if image.mode == wanted:
+        mode = "L" if self.n_colours == 1 else "RGB"
+        if image.mode == mode:
             return image
         notes.changes.append("converted")
         if image.mode.startswith("I"):  # 16 bits
             deep = np.asarray(image)
             image = Image.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
-        return image.convert(wanted)
+        return image.convert(mode)
 
 
 def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

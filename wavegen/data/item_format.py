@@ -71,7 +71,7 @@ class ItemFormat(Protocol):
         ...
 
     @property
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """The fields of a model's description (checkpoint.py) that tell of it."""
         ...
 

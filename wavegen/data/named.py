@@ -53,7 +53,7 @@ class CorpusOfFiles(NamedCorpus):
     subset_of: Callable[[Mapping[str, str]], str] = lambda groups: groups.get("subset", "")
 
     def items(self, source: Path) -> Iterator[Item]:
-        found = False
+        has_items = False
         for name, file, n_bytes, fault in sources.items_in(
             source, self.item_format, lambda path: self.pattern.search(path) is not None
         ):
@@ -62,11 +62,11 @@ class CorpusOfFiles(NamedCorpus):
             if fault is not None:
                 yield Item(str(name), file, n_bytes, {}, "", fault)
             elif match:
-                found = True
+                has_items = True
                 groups = match.groupdict()
                 labels = {key: value for key, value in groups.items() if key not in NO_LABELS}
                 yield Item(str(name), file, n_bytes, labels, self.subset_of(groups), fault)
-        if not found:
+        if not has_items:
             own = "folder" if isinstance(self.item_format, SoundFormat) else "images"
             raise InputError(
                 f"{source} does not have the layout of {self.name}; expected files such as {self.example} "
@@ -91,10 +91,10 @@ class IdxCorpus(NamedCorpus):
             if pixels is None and labels is None and subset == "test":
                 continue
             if pixels is None or labels is None or pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
-                found = " and ".join("nothing" if part is None else f"{len(part):,}" for part in (pixels, labels))
+                amounts = " and ".join("nothing" if part is None else f"{len(part):,}" for part in (pixels, labels))
                 raise InputError(
-                    f"{source} holds {found} as {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte (packed or not); "
-                    f"expected as many images as labels, such as {n_images:,}"
+                    f"{source} holds {amounts} as {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte "
+                    f"(packed or not); expected as many images as labels, such as {n_images:,}"
                 )
             first_dev = len(pixels) - (min(MAX_DEV, len(pixels) // 10) if subset == "train" else 0)
             for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
@@ -115,10 +115,10 @@ def _idx(source: Path, name: str) -> tuple[NDArray[np.uint8] | None, int]:
         what = "is no folder" if source.exists() else "is not there"
         raise InputError(f"{source} {what}; expected one with {name}.gz and its three companions")
     named = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
-    found = [path for path in named if path.is_file()]
-    if len({path.parent for path in found}) > 1:
-        raise InputError(f"{source} holds {name} more than once: {found[0]} and {found[-1]}; name the folder of one")
-    return (read_idx(found[0]), found[0].stat().st_size) if found else (None, 0)
+    files = [path for path in named if path.is_file()]
+    if len({path.parent for path in files}) > 1:
+        raise InputError(f"{source} holds {name} more than once: {files[0]} and {files[-1]}; name the folder of one")
+    return (read_idx(files[0]), files[0].stat().st_size) if files else (None, 0)
 
 
 def _subset_of_digit(groups: Mapping[str, str]) -> str:

@@ -103,7 +103,7 @@ def _walk(source: Path, suffixes: frozenset[str] = frozenset(), unreadable: list
         return [source]
     if not source.is_dir():
         raise InputError(f"there is no {source}; expected a folder or an archive")
-    found, seen = [], set()
+    paths, seen = [], set()
     others: list[Path] = []
 
     def note(error: OSError) -> None:
@@ -121,12 +121,12 @@ def _walk(source: Path, suffixes: frozenset[str] = frozenset(), unreadable: list
             except OSError:
                 is_file = False
             if is_file:
-                found.append(path)
+                paths.append(path)
             elif path.suffix.lower() in suffixes:
                 others.append(path)
     if unreadable is not None:
         unreadable += sorted(others)
-    return sorted(found)
+    return sorted(paths)
 
 
 def _fault(path: Path) -> str:

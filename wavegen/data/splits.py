@@ -48,11 +48,11 @@ def _from_where_folders_differ(recordings: Sequence[Recording]) -> list[Recordin
     folders = [PurePosixPath(recording.name).parts[:-1] for recording in recordings]
     while len({parts[:1] for parts in folders}) == 1 and any(parts[1:] for parts in folders):
         folders = [parts[1:] for parts in folders]
-    found = []
+    labelled = []
     for recording, parts in zip(recordings, folders, strict=True):
         labels = {name: value for name, value in recording.labels.items() if name != "folder"}
-        found.append(recording._replace(labels=labels | ({"folder": parts[0]} if parts else {})))
-    return found
+        labelled.append(recording._replace(labels=labels | ({"folder": parts[0]} if parts else {})))
+    return labelled
 
 
 def label_values(segments: Sequence[Segment]) -> dict[str, list[str]]:

@@ -184,14 +184,14 @@ def _is_running(process: int) -> bool:
 
 def prepared(corpus: str | None = None, item_format: ItemFormat | None = None) -> list[tuple[Path, dict[str, Any]]]:
     """The folder of every prepared corpus (of one name and format), and what its store.json says; sorted by source."""
-    found = []
+    folders = []
     for folder in root().iterdir() if root().is_dir() else []:
         facts = read_facts(folder)
         if facts is None or corpus not in (None, facts["corpus"]) or item_format not in (None, item_format_of(facts)):
             continue
-        found.append((folder, facts))
+        folders.append((folder, facts))
     return sorted(
-        found, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], item_format_of(prepared[1]).name)
+        folders, key=lambda prepared: (prepared[1]["corpus"], prepared[1]["source"], item_format_of(prepared[1]).name)
     )
 
 

@@ -93,17 +93,17 @@ class Framer:
         return self._features.hop
 
     def frames(self, stretches: Sequence[tuple[Segment, int]], n_samples: int) -> NDArray[np.float32]:
-        """What a network needs for n samples from each of some places on, which are multiples of the hop.
+        """What a network needs for n samples from each of some positions on, which are multiples of the hop.
 
-        Shapes: (segment, place in it) per window -> (B, look_ahead + F + look_ahead, n_features), the frame at
-        `look_ahead` around the place itself.
+        Shapes: (segment, position in it) per window -> (B, look_ahead + F + look_ahead, n_features), the frame at
+        `look_ahead` around the position itself.
         """
         hop, n_fft, side = self._features.hop, self._features.n_fft, self._look_ahead
         n_frames = self._features.n_frames(n_samples) + 1 + 2 * side
         sound = np.zeros((len(stretches), n_fft + (n_frames - 1) * hop), dtype=np.float32)
         is_silent = np.ones((len(stretches), n_frames), dtype=bool)
-        for row, (segment, place) in enumerate(stretches):
-            frame = place // hop - side
+        for row, (segment, position) in enumerate(stretches):
+            frame = position // hop - side
             begin = frame * hop - n_fft // 2
             first, last = max(0, begin), min(segment.n_samples, begin + sound.shape[1])
             if last > first:

@@ -95,8 +95,8 @@ def diagnose(run: Path, bar: Bar) -> list[Finding]:
     made = _run_free(loaded, model, examples)
     findings += _sound(loaded, model, examples, made)
     bar.update(3, "looking into the network")
-    heard = examples or made
-    findings += [_leak(model, heard.first(2)), _gradients(model, heard.first(2)), _gates(model, heard)]
+    shown = examples or made
+    findings += [_leak(model, shown.first(2)), _gradients(model, shown.first(2)), _gates(model, shown)]
     bar.update(4)
     return findings
 
@@ -175,30 +175,30 @@ def _data(store: Store, segments: Sequence[Segment]) -> Finding:
 
 def _examples(loaded: Checkpoint, model: Model, store: Store, segments: Sequence[Segment]) -> Examples:
     """Recordings of equal length, each from its beginning, or images."""
-    described = loaded.description
+    description = loaded.description
     longest = max(segment.n_samples for segment in segments)
-    wanted = longest if described.shape else model.receptive_field + round(EXAMPLE_S * described.sample_rate)
-    n = min(longest, wanted)
+    needed = longest if description.shape else model.receptive_field + round(EXAMPLE_S * description.sample_rate)
+    n = min(longest, needed)
     chosen = evenly_spaced([segment for segment in segments if segment.n_samples >= n], N_EXAMPLES)
-    coder = Coder(store, described.make_codec())
-    framer = make_framer(model, store, described.make_features())
+    coder = Coder(store, description.make_codec())
+    framer = make_framer(model, store, description.make_features())
     return Examples(
         codes=np.stack([coder.codes(segment.start, n) for segment in chosen]),
-        labels=[known_labels(described.labels, segment.labels) for segment in chosen],
-        rows=label_rows(chosen, described.labels, model.device),
+        labels=[known_labels(description.labels, segment.labels) for segment in chosen],
+        rows=label_rows(chosen, description.labels, model.device),
         frames=None if framer is None else framer.frames([(segment, 0) for segment in chosen], n),
     )
 
 
 def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Examples:
     """What the network makes by itself, as many and as long as the examples, with their labels and frames."""
-    described = loaded.description
-    decoding = described.make_decoding(guidance=1.0)
-    labels = examples.labels if examples else [dict.fromkeys(described.labels) for _ in range(N_EXAMPLES)]
-    n = examples.codes.shape[1] if examples else round(EXAMPLE_S * described.sample_rate)
-    unknown = {name: torch.full((len(labels),), len(values)) for name, values in described.labels.items()}
+    description = loaded.description
+    decoding = description.make_decoding(guidance=1.0)
+    labels = examples.labels if examples else [dict.fromkeys(description.labels) for _ in range(N_EXAMPLES)]
+    n = examples.codes.shape[1] if examples else round(EXAMPLE_S * description.sample_rate)
+    unknown = {name: torch.full((len(labels),), len(values)) for name, values in description.labels.items()}
     made = Examples(np.empty((len(labels), 0), dtype=np.int64), labels, unknown, None) if examples is None else examples
-    if described.shape:
+    if description.shape:
         rows = ImageSession(loaded, labels, GenerationOptions(guidance=1.0)).rows(seed=0)
         return made._replace(codes=np.concatenate(list(rows), axis=1))
     with torch.inference_mode():
@@ -210,16 +210,16 @@ def _run_free(loaded: Checkpoint, model: Model, examples: Examples | None) -> Ex
 
 def _sound(loaded: Checkpoint, model: Model, examples: Examples | None, made: Examples) -> list[Finding]:
     """What the network makes by itself, beside what it was shown."""
-    described = loaded.description
-    codec = described.make_codec()
+    description = loaded.description
+    codec = description.make_codec()
     share, code = _most_common(made.codes)
     usual = _most_common(examples.codes)[0] if examples else 0.0
     findings = []
     if share > max(CONSTANT, usual + 0.02):
-        value = "silence" if not described.shape and code == codec.silence else f"one value, {codec.decode(code):.3f}"
+        value = "silence" if not description.shape and code == codec.silence else f"one value, {codec.decode(code):.3f}"
         detail = f"{share:.0%} of what it makes is {value} (code {code})"
         findings.append(_bad("free-running", detail, "train longer, raise --temperature, or look at the data"))
-    elif described.shape:
+    elif description.shape:
         findings.append(_variety(made.codes, examples))
     else:
         findings.append(_loudness(codec, made.codes, examples))
@@ -228,7 +228,7 @@ def _sound(loaded: Checkpoint, model: Model, examples: Examples | None, made: Ex
         return [*findings, Finding("surprise", None, f"{bits_made:.2f} bits by its own sound")]
     bits = _bits(model, examples)
     detail = f"{bits:.2f} bits by what was recorded, {bits_made:.2f} by its own"
-    most = float(np.log2(described.n_classes))
+    most = float(np.log2(description.n_classes))
     if bits > UNLEARNT * most:
         remedy = "train longer, and look at the data and the learning rate"
         findings.append(_bad("surprise", f"{detail}: it has learnt nothing yet (a guess takes {most:.2f})", remedy))

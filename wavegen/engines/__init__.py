@@ -186,7 +186,7 @@ def make_engine(
 def make_vertical_stack(
     checkpoint: Checkpoint, n_streams: int, options: EngineOptions, condition: LabelCondition
 ) -> VerticalStack:
-    """What goes with an engine for images; `condition` (conditioning.py) is that of their labels.
+    """What goes with an engine for images; `condition` (generation/conditioning.py) is that of their labels.
 
     Raises: as `make_engine`.
     """

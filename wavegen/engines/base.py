@@ -19,8 +19,8 @@ class Engine(Protocol):
     """A network that remembers B streams. B is fixed when it is built; all streams advance together.
 
     Axes: B streams, n steps, one code a step; the colours of a pixel are steps. `condition` is
-    (B, 1 or n, n_layers, channels), already projected (conditioning.py): one frame that holds throughout, or one per
-    step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates.
+    (B, 1 or n, n_layers, channels), already projected (generation/conditioning.py): one frame that holds throughout, or
+    one per step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates.
     """
 
     n_streams: int

@@ -18,7 +18,7 @@ from wavegen.architectures import (
     find,
 )
 from wavegen.checkpoint import Checkpoint
-from wavegen.codec import coarse_and_place
+from wavegen.codec import coarse_and_offset
 from wavegen.errors import InputError
 
 Array = NDArray[np.float32]
@@ -192,11 +192,11 @@ class _Source:
 
 
 def _embedding(source: _Source, n_classes: int, channels: int) -> Array:
-    """A row for every class; one of many classes is put together from its interval and its place there."""
+    """A row for every class; one of many classes is put together from its interval and its offset there."""
     if "embed.weight" in source or "embed.coarse.weight" not in source:
         return source.take("embed.weight", n_classes, channels)
-    coarse, place = coarse_and_place(n_classes)
+    coarse, offset = coarse_and_offset(n_classes)
     n_coarse = int(coarse.max()) + 1
     table = source.take("embed.coarse.weight", n_coarse, channels)[coarse]
-    table += place[:, None] * source.take("embed.fine.weight", n_coarse, channels)[coarse]
+    table += offset[:, None] * source.take("embed.fine.weight", n_coarse, channels)[coarse]
     return table

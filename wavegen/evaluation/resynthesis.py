@@ -48,9 +48,9 @@ def stretches(
     """Stretches of recordings, evenly spaced through the segments, (n, T), and what a model knows of their labels."""
     longest = max(one.n_samples for one in segments)
     length = min(n_samples(STRETCH_S, model.description.sample_rate), max(1, longest // 2))
-    places = [(one, place) for one in segments for place in range(0, one.n_samples - length + 1, length)]
-    chosen = evenly_spaced(places, N_STRETCHES)
-    recorded = np.stack([store.samples[one.start + place : one.start + place + length] for one, place in chosen])
+    starts = [(one, start) for one in segments for start in range(0, one.n_samples - length + 1, length)]
+    chosen = evenly_spaced(starts, N_STRETCHES)
+    recorded = np.stack([store.samples[one.start + start : one.start + start + length] for one, start in chosen])
     return recorded / 32768, [known_labels(model.description.labels, one.labels) for one, _ in chosen]
 
 
@@ -80,9 +80,9 @@ def measure(
         apart = np.stack([features.frames(waveform) for waveform in made]) - frames
         return Distance(DB * float(np.abs(apart).mean()), spectral_distance(made, recorded))
 
-    def vocoded(given: NDArray[np.float32]) -> Distance:
+    def vocoded(of_frames: NDArray[np.float32]) -> Distance:
         nonlocal n_made
-        condition = FrameConditioner(model, labels, given).at
+        condition = FrameConditioner(model, labels, of_frames).at
         blocks = []
         for block in generate(engine, n, seed=seed, decoding=decoding, condition=condition):
             blocks.append(block)

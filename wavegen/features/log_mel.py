@@ -76,10 +76,12 @@ class LogMel:
 
         audio = _torchaudio()
         window = torch.hann_window(self.n_fft)
-        given = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+        waveforms = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
         n_bins = self.n_fft // 2 + 1
         with torch.autocast("cpu", enabled=False):  # training measures itself in bfloat16
-            spectra = torch.stft(given, self.n_fft, self.hop, window=window, center=False, return_complex=True).abs()
+            spectra = torch.stft(
+                waveforms, self.n_fft, self.hop, window=window, center=False, return_complex=True
+            ).abs()
             filters = audio.functional.melscale_fbanks(n_bins, self.f_min, self._highest, self.n_mels, self.sample_rate)
             magnitudes = spectra.transpose(1, 2) @ filters * (2 / window.sum())
         frames: NDArray[np.float32] = (magnitudes.clamp(min=QUIETEST).log10() / 2.5 + 1).numpy()
@@ -93,8 +95,8 @@ class LogMel:
         n = self.n_frames(len(waveform))
         padded = np.zeros(self.n_fft + (n - 1) * self.hop, dtype=np.float32)
         before = self.n_fft // 2
-        heard = waveform[: len(padded) - before]
-        padded[before : before + len(heard)] = heard
+        inside = waveform[: len(padded) - before]
+        padded[before : before + len(inside)] = inside
         return self.of(padded[None])[0]
 
     def invert(self, frames: NDArray[np.floating], n_samples: int) -> NDArray[np.float32]:
@@ -110,8 +112,8 @@ class LogMel:
         audio = _torchaudio()
         window = torch.hann_window(self.n_fft)
         silence = np.full_like(frames[:, :1], SILENT)
-        given = np.concatenate([frames, silence], axis=1).astype(np.float32)  # one frame is around the end
-        magnitudes = 10 ** (2.5 * (torch.from_numpy(given).transpose(1, 2) - 1)) * (window.sum() / 2)
+        padded = np.concatenate([frames, silence], axis=1).astype(np.float32)  # one frame is around the end
+        magnitudes = 10 ** (2.5 * (torch.from_numpy(padded).transpose(1, 2) - 1)) * (window.sum() / 2)
         n_bins = self.n_fft // 2 + 1
         to_bins = audio.transforms.InverseMelScale(
             n_bins, self.n_mels, self.sample_rate, self.f_min, self._highest, driver="gelsd"
@@ -120,10 +122,10 @@ class LogMel:
         length = frames.shape[1] * self.hop
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of the first phases
-            found = audio.functional.griffinlim(
+            waveforms = audio.functional.griffinlim(
                 spectra, window, self.n_fft, self.hop, self.n_fft, 1.0, 32, 0.99, length, True
             )
-        sounds: NDArray[np.float32] = found.numpy()
+        sounds: NDArray[np.float32] = waveforms.numpy()
         return sounds[:, :n_samples]
 
     @property
@@ -138,8 +140,8 @@ def read_frames(path: Path, n_features: int) -> NDArray[np.float32]:
 
     Raises: InputError if it cannot be read, and as `check_frames`.
     """
-    found = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
-    return check_frames(found, n_features, str(path))
+    frames = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
+    return check_frames(frames, n_features, str(path))
 
 
 def check_frames(frames: NDArray[Any], n_features: int, name: str) -> NDArray[np.float32]:

@@ -82,6 +82,7 @@ class Scheduler:
         self._making = threading.Lock()  # of engines, which may take seconds, in which blocks go on
         self._stepping = threading.Lock()
         self._changed = threading.Condition()  # guards the lanes, the queues and the handles
+        self._undelivered: dict[Handle, Codes] = {}  # made in a step that raised; the next one gives them out
 
     def prepare(self, is_guided: bool = False) -> None:
         """Make an engine before its first stream comes.
@@ -121,19 +122,32 @@ class Scheduler:
 
         A stream whose last codes these are is `done` when they are given out.
 
-        Raises: whatever an engine does, a fault of which ends all streams that it was making.
+        Raises: whatever an engine does, a fault of which ends all streams that it was making. What the other engine
+            made meanwhile is given out by the next call.
         """
         with self._stepping:
             with self._changed:
+                blocks, self._undelivered = self._undelivered, {}
+                if blocks:
+                    return {handle: codes for handle, codes in blocks.items() if handle.status != "cancelled"}
                 lanes = list(self._lanes.values())
                 for lane in lanes:
                     lane.fill_slots()
-            return {handle: codes for lane in lanes for handle, codes in self._advance(lane).items()}
+            fault: Exception | None = None
+            for lane in lanes:
+                try:
+                    blocks |= self._advance(lane)
+                except Exception as error:
+                    fault = error
+            if fault is not None:
+                self._undelivered = blocks
+                raise fault
+            return blocks
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is something to make, so many seconds at most; returns whether there is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.n_waiting + self.n_live > 0, timeout)
+            return self._changed.wait_for(lambda: self.n_waiting + self.n_live + len(self._undelivered) > 0, timeout)
 
     @property
     def n_live(self) -> int:
@@ -211,11 +225,15 @@ class _Lane:
             if handle is not None and handle.has_ended:
                 self.slots[slot] = None
                 self.group.put(slot, None)
-            if self.slots[slot] is None and self.waiting:
+            while self.slots[slot] is None and self.waiting:
                 following = self.waiting.popleft()
-                self.group.put(slot, following.stream)
-                self.slots[slot] = following
-                following.status = "live"
+                try:
+                    self.group.put(slot, following.stream)
+                except InputError as error:  # since it was submitted it has begun elsewhere
+                    following.status, following.error = "failed", error
+                else:
+                    self.slots[slot] = following
+                    following.status = "live"
 
 
 def generate_each(

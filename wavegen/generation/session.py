@@ -225,8 +225,8 @@ class LoadedModel:
         """Make a sound again from its feature frames alone, with a vocoder.
 
         `source`: a recording, its waveform (T,) at the model's rate, a file of frames (.npy or .safetensors), or frames
-        (F, n_features) themselves, as features.py defines them. The keywords are the fields of `GenerationOptions`, but
-        for `frames`.
+        (F, n_features) themselves, as features/log_mel.py defines them. The keywords are the fields of
+        `GenerationOptions`, but for `frames`.
         Raises: InputError if the model is no vocoder, or for what does not fit it; TypeError for an unknown keyword.
 
         >>> import wavegen

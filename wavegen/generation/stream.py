@@ -52,7 +52,7 @@ class Stream:
 
     The draw of a step is `uniforms(seed, number, step)`. Steps are counted from the beginning of time, those of `prime`
     included, codes (T,) that the network is fed before it makes its own. `condition` (1, 1, n_layers, channels) holds
-    throughout, or is asked for by position; with a guided decoding it is that of two streams (guided.py).
+    throughout, or is asked for by position; with a guided decoding it is that of two streams (engines/guided.py).
     `condition_of` makes that of other labels, and `check_decoding` raises for one that the model does not have, for
     `change`.
 

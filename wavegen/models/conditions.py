@@ -1,6 +1,6 @@
 """What conditions a network beside the codes: labels, once for all time, and feature frames, which change with it.
 
-Both are projected into the gates of every layer; conditioning.py does the same in numpy for the engines.
+Both are projected into the gates of every layer; generation/conditioning.py does the same in numpy for the engines.
 """
 
 from collections.abc import Mapping

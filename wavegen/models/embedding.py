@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from wavegen.codec import coarse_and_place
+from wavegen.codec import coarse_and_offset
 
 MAX_TABLE = 4096  # classes; beyond it a row per class would rarely be trained
 N_COARSE = 256
@@ -28,30 +28,30 @@ class CoarseFineEmbedding(nn.Module):
 
     embed(c) = coarse[k] + r * fine[k]
 
-    where k is the mu-law interval (of 256) that the amplitude of code c falls into and r in [-1, 1] its place in
+    where k is the mu-law interval (of 256) that the amplitude of code c falls into and r in [-1, 1] its offset in
     that interval: a straight line for each interval, so neighbouring codes share what is learnt and none look alike.
     """
 
     coarse_of: Tensor
-    place_of: Tensor
+    offset_of: Tensor
 
     def __init__(self, n_classes: int, channels: int) -> None:
         super().__init__()
         self.coarse = nn.Embedding(N_COARSE, channels)
         self.fine = nn.Embedding(N_COARSE, channels)
         self.coarse.weight.data = smooth_features(N_COARSE, channels)
-        # At first the lines of neighbouring intervals nearly meet; a shared part keeps the place easy to read.
+        # At first the lines of neighbouring intervals nearly meet; a shared part keeps the offset easy to read.
         slope = torch.gradient(self.coarse.weight.data, dim=0)[0] / 2
         self.fine.weight.data = slope + 0.3 * torch.randn(channels)
-        coarse, place = coarse_and_place(n_classes, N_COARSE)
+        coarse, offset = coarse_and_offset(n_classes, N_COARSE)
         self.register_buffer("coarse_of", torch.from_numpy(coarse), persistent=False)
-        self.register_buffer("place_of", torch.from_numpy(place), persistent=False)
+        self.register_buffer("offset_of", torch.from_numpy(offset), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Shapes: codes (...) int64 -> (..., channels)."""
         interval = self.coarse_of[codes]
-        place = self.place_of[codes].to(self.fine.weight.dtype)
-        embedded: Tensor = self.coarse(interval) + place[..., None] * self.fine(interval)
+        offset = self.offset_of[codes].to(self.fine.weight.dtype)
+        embedded: Tensor = self.coarse(interval) + offset[..., None] * self.fine(interval)
         return embedded
 
 

@@ -132,7 +132,7 @@ def _of_layers(
 
 
 def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
-    """A slow condition at each of n steps: linear from one value to the next, and held from the last one on.
+    """A condition at frame rate, at each of n steps: linear from one value to the next, and held from the last one on.
 
     Shapes: values (B, F, C) -> (B, n_steps, C); of one step, (B, F, ..., C) -> (B, 1, ..., C).
     """

@@ -79,8 +79,8 @@ class Run:
     def export(self) -> None:
         """Write the model file."""
         state = self.state
-        described = replace(self.description, step=state.step, bits=state.bits, precision_costs=state.precision_costs)
-        checkpoint.save(self.folder / MODEL_FILE, described, state.weights, self.recipe.to_yaml())
+        description = replace(self.description, step=state.step, bits=state.bits, precision_costs=state.precision_costs)
+        checkpoint.save(self.folder / MODEL_FILE, description, state.weights, self.recipe.to_yaml())
 
 
 def set_up(
@@ -179,7 +179,7 @@ def _describe(
         architecture=architecture,
         codec=codec.kind,
         n_classes=codec.n_classes,
-        **store.item_format.described,
+        **store.item_format.description,
         labels=label_values,
         features=recipe.features,
         decoding=recipe.decoding.model_dump(),

@@ -52,7 +52,7 @@ class NumbaEngine:
 
     `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
-    `is_guided`: the streams are pairs, with labels and without, for guided.py.
+    `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
     Raises: InputError for a precision that this CPU has no instructions for.
     """
@@ -333,6 +333,6 @@ def _fit_float16(weights: StackWeights) -> bool:
 
 
 def _pad_halves(array: NDArray[np.float32], is_gated: bool, axis: int) -> NDArray[np.float32]:
-    """Pad the outputs of a convolution to whole vectors: of gated blocks the filter's and the gate's each."""
+    """Pad the outputs of a convolution to whole vectors: of gated layers the filter's and the gate's each."""
     parts = np.split(array, 2 if is_gated else 1, axis=axis)
     return np.concatenate([pad(part, simd.LANES, axis) for part in parts], axis=axis)

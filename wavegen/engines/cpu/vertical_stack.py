@@ -10,7 +10,7 @@ from wavegen.engines.weights import VerticalWeights
 class NumpyVerticalStack:
     """The rows above (engines/base.py) of B images, each product one matrix over all their pixels.
 
-    `condition` (B, 1, 2 * n_layers, channels) is that of their labels (conditioning.py), or None.
+    `condition` (B, 1, 2 * n_layers, channels) is that of their labels (generation/conditioning.py), or None.
 
     Images of the same labels have the same above them as long as their rows are the same, as the black ones at the top
     of digits are. Until two of them differ, one of each kind is worked out, for all.
@@ -18,7 +18,7 @@ class NumpyVerticalStack:
 
     def __init__(self, weights: VerticalWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
         self._weights = weights
-        n_layers, _, reach, channels, residual = weights.convolution.shape
+        n_layers, _, kernel_width, channels, residual = weights.convolution.shape
         # A sigmoid is a tanh of half its input, so halved here (which rounds nothing) both gates are one tanh.
         halved = np.ones(channels, dtype=np.float32)
         halved[channels // 2 :] = 0.5 if weights.is_gated else 1
@@ -35,7 +35,7 @@ class NumpyVerticalStack:
         # What is added to every pixel of each image: biases and labels.
         self._of_layers = (weights.convolution_bias + condition[:, :, :n_layers]) * halved
         self._of_row = condition[:, :, None, n_layers:] + (weights.colour + weights.entering_bias)
-        width, side = weights.width, reach // 2
+        width, side = weights.width, kernel_width // 2
         # The inputs of a layer, this row's and those of `dilation` rows before, with zeros to either side.
         self._rings = [
             np.zeros((dilation + 1, n_streams, width + 2 * side, residual), dtype=np.float32)
@@ -43,11 +43,11 @@ class NumpyVerticalStack:
         ]
         # Of every row of a ring, what each pixel sees of it: neighbours lie side by side.
         self._windows = [
-            sliding_window_view(ring.reshape(*ring.shape[:2], -1), reach * residual, axis=2)[:, :, ::residual]
+            sliding_window_view(ring.reshape(*ring.shape[:2], -1), kernel_width * residual, axis=2)[:, :, ::residual]
             for ring in self._rings
         ]
         self._inside = slice(side, side + width)
-        self._taps = np.zeros((n_streams, width, 2, reach * residual), dtype=np.float32)
+        self._taps = np.zeros((n_streams, width, 2, kernel_width * residual), dtype=np.float32)
         self.start()
 
     def start(self) -> None:

@@ -61,7 +61,7 @@ class TritonEngine:
     """An engine (engines/base.py) that runs a WaveNet on a GPU, thousands of streams at once.
 
     `precision` is that of the weights and of what they are multiplied with; sums, gates and the residual stream are
-    float32. `is_guided`: the streams are pairs, with labels and without, for guided.py.
+    float32. `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
     Raises: InputError without a GPU, and for networks that are too wide; the sentence names the limit.
     """
