@@ -7,14 +7,16 @@ OSDI 2022, section 3.1, iteration-level scheduling).
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
 from wavegen.engines.base import Engine
 from wavegen.errors import InputError
-from wavegen.generation.stream import BLOCKSIZE, Codes, Inputs, Stream, StreamGroup, check_blocksize
+from wavegen.generation.stream import BLOCKSIZE, Changes, Codes, Inputs, Stream, StreamGroup, check_blocksize
 from wavegen.progress import Bar
+
+NOTHING: Codes = np.empty(0, dtype=np.int64)
 
 Status = Literal["waiting", "live", "done", "cancelled", "failed"]
 
@@ -40,7 +42,7 @@ class Handle:
     def n_left(self) -> float:
         """Steps that it has to make, with those that feed what it continues; infinite if it is endless."""
         n_samples = np.inf if self.n_samples is None else self.n_samples
-        return len(self.stream.prime) + n_samples - self.stream.position
+        return self.stream.n_to_feed + n_samples - self.n_made
 
 
 class Scheduler:
@@ -51,14 +53,17 @@ class Scheduler:
     An engine has as many slots as streams; what finds none waits, first come, first served. A slot makes its steps
     whether it has a stream or not.
 
-    `submit`, `cancel` and the attributes of handles may be used by any thread, at any time; they wait for no block.
-    `step` is called again and again, by one thread at a time (another waits), and takes as long as a block of all live
-    streams. A stream is fed what it continues a block at a time too, in which the others go on.
+    `submit`, `cancel`, `close` and the attributes of handles may be used by any thread, at any time; they wait for no
+    block (the first stream that needs an engine waits for that to be made; `prepare` makes it before). `change` and
+    `restart` wait for the block that is being made. `step` is called again and again, by one thread at a time (another
+    waits), and takes as long as a block of all live streams. A stream is fed what it continues a block at a time too,
+    in which the others go on.
 
     The codes of a stream are those that it makes alone, to the bit, whoever else is served. A fault of one stream, such
-    as frames that cannot be read, ends that one. Streams are to be of the engine's model (`LoadedModel.new_stream`).
+    as frames that cannot be read, ends that one; a fault of an engine ends those that it was making.
 
-    `hop`: samples between the frames of streams that frames condition; blocks are multiples of it.
+    `hop`: samples between the frames of streams that frames condition; blocks are multiples of it. `model`: what
+    streams have to be of (`LoadedModel.new_stream`); None for whatever the engine can make.
 
     Raises: InputError for a blocksize below 1.
 
@@ -70,19 +75,29 @@ class Scheduler:
     >>> [[len(codes) for codes in scheduler.step().values()] for _ in range(3)]
     [[256, 256], [256, 44], [256]]
     >>> scheduler.cancel(endless)
+    >>> [len(codes) for codes in scheduler.step().values()]
+    [0]
     >>> endless.status, short.status, endless.n_made
     ('cancelled', 'done', 768)
     """
 
-    def __init__(self, make_engine: Callable[[bool], Engine], *, hop: int = 1, blocksize: int = BLOCKSIZE) -> None:
+    def __init__(
+        self,
+        make_engine: Callable[[bool], Engine],
+        *,
+        hop: int = 1,
+        blocksize: int = BLOCKSIZE,
+        model: object | None = None,
+    ) -> None:
         check_blocksize(blocksize)
-        self._make_engine = make_engine
+        self._make_engine, self._model = make_engine, model
         self._blocksize = -(-blocksize // hop) * hop  # so that all streams are at a frame at once
         self._lanes: dict[bool, _Lane] = {}
         self._making = threading.Lock()  # of engines, which may take seconds, in which blocks go on
         self._stepping = threading.Lock()
         self._changed = threading.Condition()  # guards the lanes, the queues and the handles
-        self._undelivered: dict[Handle, Codes] = {}  # made in a step that raised; the next one gives them out
+        self._ended: list[Handle] = []  # that the next step has to tell of
+        self._is_closed = False
 
     def prepare(self, is_guided: bool = False) -> None:
         """Make an engine before its first stream comes.
@@ -94,13 +109,18 @@ class Scheduler:
     def submit(self, stream: Stream, n_samples: int | None = None) -> Handle:
         """Have a stream made, so many samples of it, or endlessly; it begins with the first block with a free slot.
 
-        Raises: InputError for a stream that is being made already, or a length below 1; whatever makes an engine does.
+        Raises: InputError for a stream that is being made already or of another model, a length that is no integer of
+            at least 1, or a scheduler that is closed; whatever makes an engine does.
         """
-        if n_samples is not None and n_samples < 1:
-            raise InputError(f"{n_samples} samples are wanted; expected 1 or more, or None for an endless stream")
+        if n_samples is not None and not (isinstance(n_samples, int | np.integer) and n_samples >= 1):
+            raise InputError(f"n_samples is {n_samples!r}; expected an integer of 1 or more, or None for no end")
+        if self._model is not None and stream.model is not self._model:
+            raise InputError("this stream is of another model; expected one of the scheduler's own")
         lane = self._lane(stream.needs_guided_engine)
         handle = Handle(stream, n_samples)
         with self._changed:
+            if self._is_closed:
+                raise InputError("this scheduler is closed; expected one that is open")
             is_waiting = any(one.stream is stream for one in lane.waiting)
             if stream.group is not None or stream.position or is_waiting:
                 raise InputError("this stream is being made already; expected another one")
@@ -111,43 +131,67 @@ class Scheduler:
     def cancel(self, handle: Handle) -> None:
         """End a stream: nothing more of it is given out, and its slot is free at the next block."""
         with self._changed:
-            if not handle.has_ended:
-                handle.status = "cancelled"
+            self._end(handle, "cancelled")
             for lane in self._lanes.values():
                 if handle in lane.waiting:
                     lane.waiting.remove(handle)
 
+    def close(self) -> None:
+        """Cancel every stream, and take no more of them; who waits is woken."""
+        with self._changed:
+            self._is_closed = True
+            for lane in self._lanes.values():
+                for handle in [*lane.waiting, *(one for _, one in lane.live())]:
+                    self._end(handle, "cancelled")
+                lane.waiting.clear()
+            self._changed.notify_all()
+
+    def change(self, handle: Handle, **changes: Unpack[Changes]) -> None:
+        """Change a stream from its next block on (`Stream.change`).
+
+        Raises: InputError for what the model or the engine cannot do; nothing is changed then.
+        """
+        with self._stepping:
+            handle.stream.change(**changes)
+
+    def restart(self, handle: Handle, seed: int | None = None) -> None:
+        """Have a stream begin anew with its next block, with another seed if one is given (`Stream.restart`).
+
+        Raises: InputError for a seed outside [0, 2**64).
+        """
+        with self._stepping:
+            handle.stream.restart(seed)
+
     def step(self) -> dict[Handle, Codes]:
         """Make one block of every live stream: its codes (at most blocksize,), if there are any yet.
 
-        A stream whose last codes these are is `done` when they are given out.
-
-        Raises: whatever an engine does, a fault of which ends all streams that it was making. What the other engine
-            made meanwhile is given out by the next call.
+        A stream whose last codes these are is `done` when they are given out. One that was cancelled or has failed
+        since the last call is among them once, with no codes.
         """
         with self._stepping:
             with self._changed:
-                blocks, self._undelivered = self._undelivered, {}
-                if blocks:
-                    return {handle: codes for handle, codes in blocks.items() if handle.status != "cancelled"}
                 lanes = list(self._lanes.values())
                 for lane in lanes:
-                    lane.fill_slots()
-            fault: Exception | None = None
+                    for handle, error in lane.fill_slots():
+                        self._end(handle, "failed", error)
+            blocks: dict[Handle, Codes] = {}
             for lane in lanes:
-                try:
-                    blocks |= self._advance(lane)
-                except Exception as error:
-                    fault = error
-            if fault is not None:
-                self._undelivered = blocks
-                raise fault
+                blocks |= self._advance(lane)
+            with self._changed:
+                blocks |= dict.fromkeys(self._ended, NOTHING)
+                self._ended.clear()
             return blocks
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is something to make, so many seconds at most; returns whether there is."""
+        """Wait until `step` has something to make or tell, so many seconds at most, or until it is closed; returns
+        whether it has."""
+
+        def has_work() -> bool:
+            return self.n_waiting + self.n_live + len(self._ended) > 0
+
         with self._changed:
-            return self._changed.wait_for(lambda: self.n_waiting + self.n_live + len(self._undelivered) > 0, timeout)
+            self._changed.wait_for(lambda: has_work() or self._is_closed, timeout)
+            return has_work()
 
     @property
     def n_live(self) -> int:
@@ -160,9 +204,11 @@ class Scheduler:
         return sum(len(lane.waiting) for lane in list(self._lanes.values()))
 
     def _lane(self, is_guided: bool) -> "_Lane":
+        if (lane := self._lanes.get(is_guided)) is not None:
+            return lane
         with self._making:
             if is_guided not in self._lanes:
-                lane = _Lane(self._make_engine(is_guided))
+                lane = _Lane(self._make_engine(is_guided))  # which may take seconds
                 with self._changed:
                     self._lanes[is_guided] = lane
             return self._lanes[is_guided]
@@ -179,15 +225,15 @@ class Scheduler:
             try:
                 inputs[slot] = handle.stream.inputs(n)
             except Exception as error:  # of whatever kind, it is this stream's alone
-                self._fail(handle, error)
+                self._end(handle, "failed", error)
         if all(one is None for one in inputs):
             return {}
         try:
             made = lane.group.run(n, inputs)
-        except Exception as error:
+        except Exception as error:  # which the handles tell
             for _, handle in running:
-                self._fail(handle, error)
-            raise
+                self._end(handle, "failed", error)
+            return {}
         blocks = {}
         with self._changed:
             for slot, handle in running:
@@ -202,10 +248,13 @@ class Scheduler:
                     handle.status = "done"
         return blocks
 
-    def _fail(self, handle: Handle, error: Exception) -> None:
+    def _end(self, handle: Handle, status: Status, error: Exception | None = None) -> None:
+        """End a stream before its time; the next step tells of it."""
         with self._changed:
             if not handle.has_ended:
-                handle.status, handle.error = "failed", error
+                handle.status, handle.error = status, error
+                self._ended.append(handle)
+                self._changed.notify_all()
 
 
 class _Lane:
@@ -219,8 +268,10 @@ class _Lane:
     def live(self) -> list[tuple[int, Handle]]:
         return [(slot, one) for slot, one in enumerate(self.slots) if one is not None and one.status == "live"]
 
-    def fill_slots(self) -> None:
-        """Free the slots of streams that have ended, and give free ones to those that wait."""
+    def fill_slots(self) -> list[tuple[Handle, Exception]]:
+        """Free the slots of streams that have ended, and give free ones to those that wait; returns those that cannot
+        have one, and why."""
+        refused: list[tuple[Handle, Exception]] = []
         for slot, handle in enumerate(self.slots):
             if handle is not None and handle.has_ended:
                 self.slots[slot] = None
@@ -228,12 +279,15 @@ class _Lane:
             while self.slots[slot] is None and self.waiting:
                 following = self.waiting.popleft()
                 try:
+                    if following.stream.position:
+                        raise InputError("this stream was made already; expected another one")
                     self.group.put(slot, following.stream)
                 except InputError as error:  # since it was submitted it has begun elsewhere
-                    following.status, following.error = "failed", error
+                    refused.append((following, error))
                 else:
                     self.slots[slot] = following
                     following.status = "live"
+        return refused
 
 
 def generate_each(

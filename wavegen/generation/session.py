@@ -99,6 +99,7 @@ class StreamMaker:
             labels=self.labels,
             condition_of=self.condition_of if frames is None else None,
             check_decoding=lambda decoding: decoding.check_head(self.description.head),
+            model=self._loaded,
         )
 
     def condition_of(self, labels: Labels) -> NDArray[np.float32] | None:
@@ -336,6 +337,7 @@ class LoadedModel:
             lambda is_guided: make_engine(self._loaded, n, engine, is_guided)[1],
             hop=description.features["hop"] if description.features else 1,
             blocksize=blocksize,
+            model=self._loaded,
         )
         scheduler.prepare()
         return scheduler

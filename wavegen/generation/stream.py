@@ -54,7 +54,7 @@ class Stream:
     included, codes (T,) that the network is fed before it makes its own. `condition` (1, 1, n_layers, channels) holds
     throughout, or is asked for by position; with a guided decoding it is that of two streams (engines/guided.py).
     `condition_of` makes that of other labels, and `check_decoding` raises for one that the model does not have, for
-    `change`.
+    `change`. `model` is what it is a stream of, by which a scheduler tells its own.
 
     With an `engine` of one stream it advances by itself; any number of streams may share it without disturbing each
     other. Without one it is put into a `StreamGroup`, or submitted to a `Scheduler`.
@@ -74,10 +74,11 @@ class Stream:
         labels: Mapping[str, str | None] | None = None,
         condition_of: Callable[[Mapping[str, str | None]], NDArray[np.float32] | None] | None = None,
         check_decoding: Callable[[Decoding], None] | None = None,
+        model: object | None = None,
     ) -> None:
         check_seed(seed)
         check_seed(number, "stream")
-        self.seed, self.number, self.position = seed, number, 0
+        self.seed, self.number, self.position, self.model = seed, number, 0, model
         self.decoding = decoding or Decoding()
         self.needs_guided_engine = self.decoding.is_guided
         self.labels: Mapping[str, str | None] = dict(labels or {})
