@@ -89,11 +89,13 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy family and the toy head, known while a test runs."""
+    """The toy families and the toy head, known while a test runs."""
     from tests.toy_family import TableArchitecture
     from tests.toy_head import LaplaceHead
+    from tests.toy_image_family import NeighboursArchitecture
 
     monkeypatch.setitem(FAMILIES, "table", TableArchitecture)
+    monkeypatch.setitem(FAMILIES, "neighbours", NeighboursArchitecture)
     monkeypatch.setitem(HEADS, "laplace", LaplaceHead)
 
 

@@ -5,14 +5,18 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from typer.testing import CliRunner
 
-from tests.conftest import TINY_RECIPE
+from tests.conftest import TINY_RECIPE, write_images
+from tests.toy_image_family import NeighboursArchitecture
 from wavegen import checkpoint, recipe
+from wavegen.architectures import make_architecture
 from wavegen.cli.main import app
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
+from wavegen.models.build import build
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -22,6 +26,12 @@ RECIPES = {
     "toy family": TABLE,
     "toy head": TINY_RECIPE.replace("  kind: wavenet\n", "  kind: wavenet\n  head: laplace\n  broadness: 0.5\n"),
 }
+
+IMAGE_RECIPE = """
+data: {{corpus: images, source: {source}, size: [6, 5], colours: grey, n_classes: 16}}
+model: {{kind: neighbours, channels: 8}}
+training: {{steps: 40, batch_size: 4, learning_rate: 0.05, precision: float32, validation_images: 4}}
+"""
 
 
 def run(*words: object) -> str:
@@ -55,6 +65,28 @@ def test_toys_are_trained_inspected_evaluated_generated_and_examined(tmp_path, n
     )
 
 
+def test_a_toy_family_of_images_goes_through_every_command(tmp_path):
+    write_images(tmp_path / "photos", size=(6, 5))
+    path, folder, grid = tmp_path / "toy.yaml", tmp_path / "run", tmp_path / "grid.png"
+    path.write_text(IMAGE_RECIPE.format(source=tmp_path / "photos"))
+    run("train", path, "--out", folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    bits = [line["bits"] for line in lines if "bits" in line]
+    assert bits[-1] < bits[0]
+    assert "neighbours" in run("models", "inspect", folder)
+    assert "bits per dimension" in run("image", "evaluate", folder, "--split", "validation")
+    run("image", "sample", folder, "--n", "2", "--seed", "1", "--out", grid)
+    assert Image.open(grid).size == (2 * 7 + 2, 6 + 4)  # pixels, with gaps of two
+    examined = CliRunner().invoke(app, ["doctor", str(folder)], catch_exceptions=False)
+    assert "predictions depend on earlier codes only" in examined.stdout
+
+
+def test_a_network_of_images_that_is_not_made_of_rows_is_refused(monkeypatch):
+    monkeypatch.setattr(NeighboursArchitecture, "network", "tests.toy_family:Table")
+    with pytest.raises(InputError, match="a neighbours draws images; expected its network to derive from"):
+        build(make_architecture("neighbours", {"n_classes": 8, "height": 2, "width": 2, "n_colours": 1}))
+
+
 def test_an_engine_says_why_it_cannot_run_a_network(tmp_path):
     path = tmp_path / "toy.yaml"
     for name, reason in (
@@ -71,7 +103,7 @@ def test_an_engine_says_why_it_cannot_run_a_network(tmp_path):
 
 
 def test_a_recipe_names_the_toys_among_what_it_knows():
-    with pytest.raises(InputError, match="expected one of wavenet, pixelcnn, table"):
+    with pytest.raises(InputError, match="expected one of wavenet, pixelcnn, table, neighbours"):
         recipe.parse(TINY_RECIPE, "tiny", ["model.kind=chair"])
     with pytest.raises(InputError, match=r"unknown key 'model.n_blocks'; known keys are kind, head, n_mixtures"):
         recipe.parse(TABLE, "tiny", ["model.n_blocks=2"])

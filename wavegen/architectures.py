@@ -278,6 +278,28 @@ class Architecture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageArchitecture(Architecture):
+    """What families of images have in common: the size of an image, and that its codes come in rows.
+
+    Their networks derive from `ImageModel` (models/base.py).
+    """
+
+    makes: ClassVar[Literal["sound", "images"]] = "images"
+
+    height: Annotated[int, Size("pixels of a column", gt=0, le=65536, is_from_corpus=True)]
+    width: Annotated[int, Size("pixels of a row", gt=0, le=65536, is_from_corpus=True)]
+    n_colours: Annotated[int, Size("1 for grey, 3 for red, green, blue", ge=1, le=3, is_from_corpus=True)]
+
+    @property
+    def shape(self) -> list[int]:
+        return [self.height, self.width, self.n_colours]
+
+    @property
+    def row_length(self) -> int:
+        return self.width * self.n_colours
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatedArchitecture(Architecture):
     """What WaveNet and PixelCNN have in common: gated layers whose dilations repeat, and layers behind their sum."""
 
@@ -382,18 +404,14 @@ class WaveNetArchitecture(GatedArchitecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelCNNArchitecture(GatedArchitecture):
+class PixelCNNArchitecture(ImageArchitecture, GatedArchitecture):
     """A PixelCNN (models/pixelcnn.py), which draws images."""
 
     kind: ClassVar[str] = "pixelcnn"
-    makes: ClassVar[Literal["sound", "images"]] = "images"
     network: ClassVar[str] = "wavegen.models.pixelcnn:PixelCNN"
     engine_weights: ClassVar[str | None] = "wavegen.engines.weights:row_weights"
     vertical_weights: ClassVar[str | None] = "wavegen.engines.weights:vertical_weights"
 
-    height: Annotated[int, Size("pixels of a column", gt=0, le=65536, is_from_corpus=True)]
-    width: Annotated[int, Size("pixels of a row", gt=0, le=65536, is_from_corpus=True)]
-    n_colours: Annotated[int, Size("1 for grey, 3 for red, green, blue", ge=1, le=3, is_from_corpus=True)]
     kernel_width: Annotated[
         int,
         Size(
@@ -422,14 +440,6 @@ class PixelCNNArchitecture(GatedArchitecture):
             activation=self.activation,
             dropout=self.dropout,
         )
-
-    @property
-    def shape(self) -> list[int]:
-        return [self.height, self.width, self.n_colours]
-
-    @property
-    def row_length(self) -> int:
-        return self.width * self.n_colours
 
     @property
     def receptive_field(self) -> int:

@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 from wavegen.architectures import Architecture, find
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
-from wavegen.models.base import Model
+from wavegen.models.base import ImageModel, Model
 
 
 def build(architecture: Architecture) -> Model:
-    """A network with fresh weights."""
+    """A network with fresh weights.
+
+    Raises: InputError for a family of images whose network is not made of rows.
+    """
     network: Model = find(architecture.network)(architecture)
+    if architecture.makes == "images" and not isinstance(network, ImageModel):
+        raise InputError(
+            f"a {architecture.kind} draws images; expected its network to derive from models.base.ImageModel"
+        )
     return network
 
 

@@ -88,19 +88,6 @@ class PixelCNN(Labelled, ImageModel):
         own = [parameter for part in stacks for parameter in part.parameters() if parameter.ndim > 1]
         return self.row.hidden_matrices() + own
 
-    def forward(
-        self, codes: Tensor, state: PixelCNNState | None = None, condition: Tensor | None = None
-    ) -> tuple[Tensor, PixelCNNState]:
-        """Predict every code of a chunk of whole rows from the codes before it.
-
-        Shapes: codes (B, H * row_length) int64, condition as `condition` makes it
-        -> logits (B, H * row_length, head parameters), state.
-        """
-        rows = codes.unflatten(1, (-1, self.row_length))
-        seen, state = self.look_above(rows, state, condition)
-        logits, _ = self.row(rows.flatten(0, 1), None, seen.flatten(0, 1))
-        return logits.unflatten(0, rows.shape[:2]).flatten(1, 2), state
-
     def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
         """What enters the layers of both stacks, from labels; there are no frames for images.
 
