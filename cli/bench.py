@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
@@ -14,7 +13,7 @@ from wavegen.errors import InputError
 from wavegen.progress import bar
 
 from .options import Device
-from .terminal import say
+from .terminal import say, show_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +86,7 @@ def _bench_generation(
         return
     multiply_adds = timed.description.architecture.multiply_adds
     title = f"{model or size + ' size'}, {multiply_adds:,} multiply-adds a sample, {PLACES[where]}"
-    Console(markup=False).print(_generation_table(speeds, title, where))
+    show_result(_generation_table(speeds, title, where))
     print(generation.machine(where))
 
 
@@ -122,7 +121,7 @@ def _bench_training(size: str, rounds: int | None, device: str, as_json: bool) -
     if as_json:
         _print_json(timings=[timing._asdict() for timing in report.timings], waiting=report.waiting)
         return
-    Console(markup=False).print(_training_table(report, size))
+    show_result(_training_table(report, size))
     print(f"our training loop waited for data {report.waiting:.2%} of its time")
 
 
@@ -149,7 +148,7 @@ def _bench_images(model: Path | None, n_images: list[int] | None, rounds: int | 
     height, width, n_colours = timed.description.shape
     n_parameters = checkpoint.n_parameters(timed)
     title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
-    Console(markup=False).print(_images_table(speeds, title))
+    show_result(_images_table(speeds, title))
 
 
 def _images_table(speeds: "Sequence[images.Speed]", title: str) -> Table:

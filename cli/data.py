@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
-from .terminal import say
+from .terminal import say, show_result
 
 FOLDER_FORMATS: dict[str, SoundFormat | ImageFormat] = {  # as in recipes/folder.yaml and images.yaml
     "folder": SoundFormat(16000),
@@ -48,7 +47,7 @@ def list_corpora() -> None:
             str(left_out),
             facts["source"],
         )
-    Console(markup=False).print(known, prepared)
+    show_result(known, prepared)
 
 
 @app.command("prepare")

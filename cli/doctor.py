@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from wavegen.progress import bar
+
+from .terminal import show_result
 
 
 def doctor(
@@ -41,6 +42,6 @@ def doctor(
     table = Table(show_header=False, box=None)
     for finding in findings:
         table.add_row(finding.what, marks[finding.ok], finding.detail)
-    Console(markup=False).print(table)
+    show_result(table)
     if run is not None and any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint, files
@@ -19,7 +18,7 @@ from wavegen.progress import bar
 
 from .corpus import bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings, SplitName
-from .terminal import say
+from .terminal import say, show_result
 
 if TYPE_CHECKING:
     from wavegen.data.store import Store
@@ -121,7 +120,7 @@ def _check_writable(loaded: Checkpoint) -> None:
 
 
 def _print(table: Table) -> None:
-    Console(markup=False).print(table)
+    show_result(table)
 
 
 def _keep_precision_costs(loaded: Checkpoint, measured: _Measured, segments: Sequence[Segment]) -> Table:

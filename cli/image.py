@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
@@ -22,7 +21,7 @@ from wavegen.progress import bar
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
 from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_generation_options
-from .terminal import console, say
+from .terminal import console, say, show_result
 
 if TYPE_CHECKING:
     from wavegen.models.base import Model as Network
@@ -154,7 +153,7 @@ def evaluate(
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, description.labels, n_codes, running)
-    Console(markup=False).print(bits_table(loaded, split, opened, bits))
+    show_result(bits_table(loaded, split, opened, bits))
     print(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
 
 
@@ -190,7 +189,7 @@ def classify(
         raise InputError("--split, --n and --set are for the corpus, and images are given; leave out one of the two")
     network = from_checkpoint(loaded).to(choose_device(device))
     if image:
-        Console(markup=False).print(_files_classified(loaded, network, image))
+        show_result(_files_classified(loaded, network, image))
     else:
         split = split or "test"
         _classify_split(loaded, network, open_split(loaded, split, settings), split, n)
@@ -229,7 +228,7 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
     with bar("Classifying", len(taken)) as running:
         result = classify_segments(network, opened.store, taken, description.make_codec(), description.labels, running)
-    Console(markup=False).print(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
+    show_result(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
     print(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
     given, marginal = (bits * np.log(2) for bits in (result.bits, result.marginal_bits))
     print(f"{given:.2f} nats an image, its {name} given; {marginal:.2f} whatever its {name}")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wavegen import checkpoint
@@ -15,6 +14,7 @@ from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
 from .options import Model, check_out
+from .terminal import show_result
 
 app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
 
@@ -41,7 +41,7 @@ def list_models() -> None:
             ", ".join(description.labels) or "-",
             ", ".join(f"{bits:.2f} ({split})" for split, bits in description.bits.items()),
         )
-    Console(markup=False).print(table)
+    show_result(table)
 
 
 @app.command("export")
@@ -108,7 +108,7 @@ def inspect(model: Model) -> None:
         table.add_row(f"label {name}", ", ".join(values))
     if description.credit:
         table.add_row("credit", description.credit)
-    Console(markup=False).print(table)
+    show_result(table)
 
 
 def _audio_or_image_format(description: Description) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
@@ -26,7 +25,7 @@ from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
 from .play_screen import PlayScreen
-from .terminal import console, say
+from .terminal import console, say, show_result
 
 PICTURES_PER_S = 12
 
@@ -171,4 +170,4 @@ def _list_devices() -> None:
     table = Table("", "name", "channels", "Hz", "", box=None)
     for number, name, n_channels, rate, is_default in output_devices():
         table.add_row(str(number), name, str(n_channels), str(rate), "default" if is_default else "")
-    Console(markup=False).print(table)
+    show_result(table)

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from wavegen import files
 from wavegen.errors import InputError
 from wavegen.recipes import all_paths, find, summary
+
+from .terminal import show_result
 
 app = typer.Typer(no_args_is_help=True, help="The recipes that ship with wavegen.")
 
@@ -26,7 +27,7 @@ def list_recipes() -> None:
     table = Table("recipe", "what comes out", box=None)
     for path in all_paths():
         table.add_row(path.stem, summary(path))
-    Console(markup=False).print(table)
+    show_result(table)
 
 
 @app.command("show")
@@ -71,4 +72,4 @@ def fields() -> None:
         for key, field in section.model_fields.items():
             default = "(required)" if field.is_required() else str(field.default)
             table.add_row(key, default, field.description or "")
-        Console(markup=False).print(table, "")
+        show_result(table, "")

@@ -4,11 +4,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from wavegen import progress
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_result(*results: RenderableType) -> None:
+    """Results, such as tables, on stdout."""
+    Console(markup=False).print(*results)
 
 
 def say(line: str) -> None:

@@ -51,6 +51,21 @@ class Size:
         named = {"ge": self.ge, "gt": self.gt, "le": self.le, "lt": self.lt}
         return {name: bound for name, bound in named.items() if bound is not None}
 
+    @property
+    def range(self) -> str:
+        """The bounds, for people: "0 or more", "1 to 1000", "more than 0 and at most 1"."""
+
+        def number(bound: float) -> str:
+            return str(int(bound)) if bound == int(bound) else f"{bound:g}"
+
+        if self.ge is not None and self.le is not None:
+            return f"{number(self.ge)} to {number(self.le)}"
+        low = [f"more than {number(self.gt)}"] if self.gt is not None else []
+        low += [f"{number(self.ge)} or more"] if self.ge is not None else []
+        high = [f"at most {number(self.le)}"] if self.le is not None else []
+        high += [f"below {number(self.lt)}"] if self.lt is not None and math.isfinite(self.lt) else []
+        return " and ".join(low + high)
+
     def holds(self, value: float) -> bool:
         """Whether a number is within the bounds."""
         return (

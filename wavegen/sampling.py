@@ -6,12 +6,13 @@ Every engine draws by this definition, so the same weights and the same uniforms
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.architectures import Head, LogisticMixtureHead, Size
+from wavegen.architectures import Head, LogisticMixtureHead, Size, sized_fields
 from wavegen.errors import InputError
 
 MAX_TOP_K = 2**31 - 1
@@ -84,8 +85,8 @@ class Decoding:
         outside [0, MAX_GUIDANCE]; top_k may be as large as the engines' integers, MAX_TOP_K.
     """
 
-    temperature: Annotated[float, Size("1 as learnt, lower is safer, 0 is greedy", ge=0)] = 1.0
-    top_k: Annotated[int | None, Size("keep only the k most probable codes", gt=0, le=MAX_TOP_K)] = None
+    temperature: Annotated[float, Size("1 as learnt, lower is safer, 0 is greedy", ge=0, lt=np.inf)] = 1.0
+    top_k: Annotated[int | None, Size("keep only the k most probable codes", ge=1, le=MAX_TOP_K)] = None
     top_p: Annotated[float | None, Size("keep the most probable codes up to this probability", gt=0, le=1)] = None
     guidance: Annotated[
         float,
@@ -97,14 +98,12 @@ class Decoding:
     ] = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < np.inf:
-            raise InputError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
-        if not 0 <= self.guidance <= MAX_GUIDANCE:
-            raise InputError(f"guidance is {self.guidance}; expected 0 to {MAX_GUIDANCE:g}, and 1 for as learnt")
-        if self.top_k is not None and not 1 <= self.top_k <= MAX_TOP_K:
-            raise InputError(f"top_k is {self.top_k}; expected 1 to {MAX_TOP_K}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; expected more than 0 and at most 1")
+        for name, size, can_be_none in _decoding_fields():
+            value = getattr(self, name)
+            if value is None and can_be_none:
+                continue
+            if not size.holds(value):  # nor does NaN
+                raise InputError(f"{name} is {value}; expected {size.range}")
 
     @property
     def title(self) -> str:
@@ -138,6 +137,12 @@ class Decoding:
             raise InputError(f"top_k and top_p need a categorical head; this model has a {head.kind} head")
         if self.is_guided:
             raise InputError(f"guidance needs a categorical head; this model has a {head.kind} head")
+
+
+@cache
+def _decoding_fields() -> list[tuple[str, Size, bool]]:
+    """The name of each field, what is known of it, and whether it may be None."""
+    return [(one.name, one.size, one.default is None) for one in sized_fields(Decoding)]
 
 
 class DecodingChanges(TypedDict, total=False):
