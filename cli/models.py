@@ -83,7 +83,7 @@ def inspect(model: Model) -> None:
     if description.precision_costs:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in description.precision_costs.items())
         table.add_row("cost of precisions", costs)
-    table.add_row("drawn with", description.make_decoding().title)
+    table.add_row("default sampling", description.make_decoding().title)
     table.add_row(
         "format",
         f"{_audio_or_image_format(description)}, {description.codec} codec with {description.n_classes} classes",

@@ -82,7 +82,7 @@ def _generation_options(
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--label", help="NAME=VALUE, such as speaker=118; repeat for more (default: unknown)"),
+        typer.Option("--label", help="NAME=VALUE, such as digit=7; repeat for more (default: unknown)"),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, numba, reference, cuda-graph or triton")] = "auto",
     precision: Annotated[

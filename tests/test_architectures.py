@@ -3,19 +3,11 @@
 import pytest
 import torch
 
+from tests.conftest import TINY_SIZES
 from wavegen.architectures import FAMILIES, HEADS, Size, Sized, make_architecture, sized_fields
 from wavegen.errors import InputError
 from wavegen.models.build import build
 
-SIZES = {
-    "n_classes": 32,
-    "n_blocks": 2,
-    "layers_per_block": 3,
-    "residual_channels": 6,
-    "gate_channels": 5,
-    "skip_channels": 7,
-    "head_channels": 9,
-}
 IMAGE = {"height": 5, "width": 4, "n_colours": 3, "kernel_width": 5}
 CASES = [
     ("wavenet", {}),
@@ -33,7 +25,7 @@ PER_PIXEL = ("vertical.", "enter.")
 
 @pytest.mark.parametrize(("kind", "changes"), CASES, ids=str)
 def test_multiply_adds_are_one_for_each_weight_of_the_matrices_that_a_code_passes(kind, changes):
-    architecture = make_architecture(kind, {**SIZES, **changes})
+    architecture = make_architecture(kind, {**TINY_SIZES, **changes})
     matrices = {name: weight.numel() for name, weight in build(architecture).state_dict().items() if weight.ndim > 1}
     per_code = sum(n for name, n in matrices.items() if not name.startswith((*LOOKED_UP, *ONCE_PER_CHANGE, *PER_PIXEL)))
     per_pixel = sum(n for name, n in matrices.items() if name.startswith(PER_PIXEL))
@@ -42,7 +34,7 @@ def test_multiply_adds_are_one_for_each_weight_of_the_matrices_that_a_code_passe
 
 @pytest.mark.parametrize(("kind", "changes"), CASES, ids=str)
 def test_facts_are_those_of_the_network(kind, changes):
-    model = build(make_architecture(kind, {**SIZES, **changes}))
+    model = build(make_architecture(kind, {**TINY_SIZES, **changes}))
     architecture = model.architecture
     architecture.check()
     assert len(model.gated_layers()) == len(architecture.dilations) * (2 if kind == "pixelcnn" else 1)
@@ -85,5 +77,5 @@ def test_every_size_says_what_it_means_and_where_it_ends(owner):
 )  # fmt: skip
 def test_sizes_that_cannot_be_are_refused_in_one_sentence(kind, changes, sentence):
     with pytest.raises(InputError) as error:
-        make_architecture(kind, {**SIZES, **changes}).check()
+        make_architecture(kind, {**TINY_SIZES, **changes}).check()
     assert sentence in str(error.value)

@@ -32,7 +32,7 @@ class NeighboursArchitecture(ImageArchitecture):
 
 
 class NeighboursRow(Model):
-    """The network along a row: the code before it, and what `Neighbours.look_above` says of the code above."""
+    """The network along a row: the code before it, and what `Neighbours.vertical_condition` says of the code above."""
 
     architecture: NeighboursArchitecture
 
@@ -65,7 +65,7 @@ class Neighbours(ImageModel):
         self.row = NeighboursRow(architecture)
         self.above = nn.Embedding(architecture.n_classes + 1, architecture.channels)
 
-    def look_above(self, rows: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
+    def vertical_condition(self, rows: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
         above, state = shift(rows + 1, state)
         return self.above(above)[..., None, :], state
 

@@ -89,10 +89,10 @@ def test_rows_can_come_in_any_chunks(float64, n_colours, position_embedding):
 def test_a_row_is_seen_before_it_is_drawn_and_told_afterwards(float64):
     model = tiny_pixelcnn()
     rows = random_images(1).unflatten(1, (HEIGHT, WIDTH))
-    whole, _ = model.look_above(rows)
+    whole, _ = model.vertical_condition(rows)
     state = None
     for number in range(HEIGHT):
-        seen, state = model.look_above(torch.zeros_like(rows[:, :1]), state)
+        seen, state = model.vertical_condition(torch.zeros_like(rows[:, :1]), state)
         torch.testing.assert_close(seen[:, 0], whole[:, number], rtol=0, atol=1e-12)
         state = model.observe(state, rows[:, number])
 

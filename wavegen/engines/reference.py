@@ -120,7 +120,7 @@ class ReferenceVerticalStack:
 
     @torch.inference_mode()
     def condition(self) -> NDArray[np.float32]:
-        seen, self._state = self._model.look_above(self._rows, self._state, self._label_condition)
+        seen, self._state = self._model.vertical_condition(self._rows, self._state, self._label_condition)
         condition: NDArray[np.float32] = seen[:, 0].cpu().numpy()
         return condition
 

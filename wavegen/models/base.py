@@ -109,9 +109,9 @@ class Model(nn.Module):
 class ImageModel(Model):
     """A network over images whose rows depend on those above through a condition alone (models/pixelcnn.py).
 
-    `row` is a network over the codes of a row, each from its beginning, under the condition of `look_above` (or None,
-    which only sets up its state); it `observe`s codes (B, 1). What is left to define is `look_above`, and `observe` of
-    a row's codes (B, row_length).
+    `row` is a network over the codes of a row, each from its beginning, under what `vertical_condition` gives (or
+    None, which only sets up its state); it `observe`s codes (B, 1). What is left to define is `vertical_condition`,
+    and `observe` of a row's codes (B, row_length).
     """
 
     row: Model
@@ -127,11 +127,11 @@ class ImageModel(Model):
         -> (B, H * row_length, head parameters), state.
         """
         rows = codes.unflatten(1, (-1, self.row_length))
-        seen, state = self.look_above(rows, state, condition)
+        seen, state = self.vertical_condition(rows, state, condition)
         parameters, _ = self.row(rows.flatten(0, 1), None, seen.flatten(0, 1))
         return parameters.unflatten(0, rows.shape[:2]).flatten(1, 2), state
 
-    def look_above(self, rows: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
+    def vertical_condition(self, rows: Tensor, state: Any = None, condition: Any = None) -> tuple[Tensor, Any]:
         """What enters the layers of every row: a function of the rows before it.
 
         Shapes: rows (B, H, row_length) -> (B, H, row_length, n_layers, condition_channels), state.

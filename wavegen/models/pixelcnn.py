@@ -96,7 +96,7 @@ class PixelCNN(Labelled, ImageModel):
         assert frames is None
         return self.of_labels(labels)
 
-    def look_above(
+    def vertical_condition(
         self, rows: Tensor, state: PixelCNNState | None = None, condition: Tensor | None = None
     ) -> tuple[Tensor, PixelCNNState]:
         """What enters the layers of every row: a function of the rows before it, of the labels, and of the position.
