@@ -104,8 +104,12 @@ class Sized(NamedTuple):
             expected = " ".join(["a number", " and ".join(limits)]).rstrip()
         if not is_good:
             raise InputError(f"{self.name} is {value!r}, expected {expected}")
+        self.check_odd(value)
+
+    def check_odd(self, value: int, section: str = "") -> None:
+        """Raises: InputError for an even value of a field that has to be odd; `section` stands before its name."""
         if self.size.odd is not None and value % 2 == 0:
-            raise InputError(f"{self.name} is {value}; expected an odd number: {self.size.odd}")
+            raise InputError(f"{section}{self.name} is {value}; expected an odd number: {self.size.odd}")
 
 
 def sized_fields(owner: type) -> list[Sized]:

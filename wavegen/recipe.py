@@ -271,8 +271,7 @@ def _key(one: Sized) -> Any:
     """A field of a dataclass as pydantic has it: the type, and the default with bounds and description."""
 
     def check_odd(value: int) -> int:
-        if one.size.odd is not None and value % 2 == 0:
-            raise ValueError(f"model.{one.name} is {value}; expected an odd number: {one.size.odd}")
+        one.check_odd(value, "model.")
         return value
 
     default: Any = ... if one.default is MISSING else one.default

@@ -22,7 +22,7 @@ from wavegen.codec import coarse_and_offset
 from wavegen.errors import InputError
 
 Array = NDArray[np.float32]
-HEADS = (CategoricalHead, LogisticMixtureHead)  # those that compiled engines draw from
+DRAWN_HEADS = (CategoricalHead, LogisticMixtureHead)  # those that compiled engines draw from
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def why_not(architecture: Architecture) -> str | None:
     if architecture.engine_weights is None:
         runnable = [family.kind for family in FAMILIES.values() if family.engine_weights is not None]
         return f"it is a {architecture.kind}, and they run {' and '.join(runnable)}"
-    if not isinstance(architecture.head, HEADS):
-        drawn = " and ".join(head.kind for head in HEADS)
+    if not isinstance(architecture.head, DRAWN_HEADS):
+        drawn = " and ".join(head.kind for head in DRAWN_HEADS)
         return f"it has a {architecture.head.kind} head, and they draw from {drawn}"
     return None
 

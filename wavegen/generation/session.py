@@ -1,6 +1,6 @@
 """A model made ready to sound: what Python, `wavegen generate` and `wavegen play` have in common."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Unpack
@@ -27,7 +27,7 @@ from wavegen.generation.options import (
     make_options,
 )
 from wavegen.generation.scheduler import Scheduler, generate_each
-from wavegen.generation.stream import BLOCKSIZE, Codes, Stream, StreamGroup, blocks, n_samples
+from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, fresh_seed
 
@@ -90,14 +90,25 @@ class StreamMaker:
     def stream(self, number: int = 0, frames: NDArray[np.floating] | None = None) -> Stream:
         """The stream of a number, of frames (F, n_features) that come with it or those of the options."""
         frames = self.frames if frames is None else frames
+        if frames is None:
+            return self._stream(number, self.condition_of(self.labels), self.condition_of)
+        return self._stream(number, self.frame_conditioner(frames, 1).at)
+
+    def _stream(
+        self,
+        number: int,
+        condition: NDArray[np.float32] | ConditionAt | None = None,
+        condition_of: Callable[[Labels], NDArray[np.float32] | None] | None = None,
+    ) -> Stream:
+        """The stream of a number under a condition, or none of its own; the last two as `Stream` takes them."""
         return Stream(
             seed=self.seed,
             number=number,
             decoding=self.decoding,
-            condition=self.condition_of(self.labels) if frames is None else self.frame_conditioner(frames, 1).at,
+            condition=condition,
             prime=self.prime,
             labels=self.labels,
-            condition_of=self.condition_of if frames is None else None,
+            condition_of=condition_of,
             check_decoding=lambda decoding: decoding.check_head(self.description.head),
             model=self._loaded,
         )
@@ -147,8 +158,11 @@ class Session(StreamMaker):
 
     def streams(self) -> StreamGroup:
         """Its sounds, from the beginning of time, to be advanced side by side."""
-        condition = None if self.frames is None else self.frame_conditioner(self.frames, self.n_streams).at
-        return StreamGroup(self._engine, [self.stream(number) for number in range(self.n_streams)], condition)
+        numbers = range(self.n_streams)
+        if self.frames is None:
+            return StreamGroup(self._engine, [self.stream(number) for number in numbers])
+        condition = self.frame_conditioner(self.frames, self.n_streams).at  # of all together, so once for a frame
+        return StreamGroup(self._engine, [self._stream(number) for number in numbers], condition)
 
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.

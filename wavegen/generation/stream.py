@@ -127,7 +127,11 @@ class Stream:
 
         Raises: InputError for what the model or the engine cannot do; nothing is changed then.
         """
-        self.decoding, self.labels, self._condition, self.seed = self.changed(changes)
+        self.become(self.changed(changes))
+
+    def become(self, changed: "Changed") -> None:
+        """Take on what `changed` found possible."""
+        self.decoding, self.labels, self._condition, self.seed = changed
 
     def changed(self, changes: Changes) -> "Changed":
         """What it would be after some changes.
@@ -236,9 +240,8 @@ class StreamGroup:
 
     def change(self, **changes: Unpack[Changes]) -> None:
         """Change every stream, or if one cannot, none."""
-        self.changed(**changes)
-        for stream in self._present():
-            stream.change(**changes)
+        for stream, changed in [(stream, stream.changed(changes)) for stream in self._present()]:
+            stream.become(changed)
 
     def turn(self) -> AbstractContextManager[Engine]:
         """The engine as this group left it, for whoever steps it by hand (beam.py)."""
