@@ -106,7 +106,7 @@ def _measured(loaded: Checkpoint, store: "Store", device: str) -> _Measured:
 
     description = loaded.description
     network = from_checkpoint(loaded).to(choose_device(device))
-    framer = make_framer(network, store, description.make_features())
+    framer = make_framer(network, store, description)
     return _Measured(
         model=network, store=store, codec=description.make_codec(), label_values=description.labels, framer=framer
     )

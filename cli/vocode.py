@@ -15,7 +15,7 @@ from wavegen import checkpoint, files
 from wavegen.data.audio import SUFFIXES
 from wavegen.engines import n_at_once
 from wavegen.errors import InputError
-from wavegen.features.log_mel import FRAME_SUFFIXES
+from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
 from wavegen.progress import bar

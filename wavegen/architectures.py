@@ -200,6 +200,27 @@ class FrameSizes(NamedTuple):
     look_ahead: int
 
 
+class PredictionSizes(NamedTuple):
+    """What a network is told of the next code beforehand (features/linear_prediction.py): the order of the linear
+    prediction, the samples to either side of one period ago, and the longest period."""
+
+    order: int
+    lag_taps: int
+    longest_period: int
+
+    @property
+    def n_past(self) -> int:
+        """Past codes that have to be known, of which the prediction and the inputs are made."""
+        return max(self.order, 2 * self.longest_period + self.lag_taps) if self.lag_taps else self.order
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that enter the network: past codes and excitations, the prediction, and those around one period ago
+        and around two."""
+        around = (2 * self.lag_taps + 1) + (2 * (self.lag_taps // 2) + 1) if self.lag_taps else 0
+        return 2 * self.order + 1 + 2 * around
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The sizes of a network. A family derives from this, and `FAMILIES` lists it.
@@ -258,6 +279,11 @@ class Architecture:
     @property
     def frames(self) -> FrameSizes | None:
         """The feature frames that condition the network, or None."""
+        return None
+
+    @property
+    def prediction(self) -> PredictionSizes | None:
+        """What the network is told of the next code beforehand, or None."""
         return None
 
     @property
@@ -395,6 +421,28 @@ class WaveNetArchitecture(GatedArchitecture):
     look_ahead: Annotated[
         int, Size("frames of data.features that it sees to either side of one", ge=0, le=64, only_with="n_features")
     ] = 2
+    prediction_order: Annotated[
+        int,
+        Size(
+            "order of the linear prediction that the next code departs from, made of the log-mel frames; 0 for none",
+            ge=0,
+            le=64,
+            only_with="n_features",
+        ),
+    ] = 0
+    lag_taps: Annotated[
+        int,
+        Size(
+            "samples to either side of one period ago, and half as many of two, that are inputs beside the prediction; "
+            "0 for none (needs data.features.pitch)",
+            ge=0,
+            le=64,
+            only_with="prediction_order",
+        ),
+    ] = 0
+    longest_period: Annotated[
+        int, Size("samples of the longest period", ge=0, le=65536, is_from_corpus=True, only_with="lag_taps")
+    ] = 0
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -409,11 +457,28 @@ class WaveNetArchitecture(GatedArchitecture):
     def multiply_adds(self) -> int:
         layer = self._matrices_of_layer(self.kernel_size) + self.gate_channels * self.skip_channels
         behind = (self.skip_channels + self.n_parameters_of_head) * self.head_channels
-        return len(self.dilations) * layer + behind
+        entering = 0 if self.prediction is None else self.prediction.n_inputs * self.residual_channels
+        return entering + len(self.dilations) * layer + behind
 
     @property
     def n_remembered(self) -> int:
         return (self.kernel_size - 1) * self.n_blocks * 2**self.layers_per_block
+
+    @property
+    def prediction(self) -> PredictionSizes | None:
+        if not self.prediction_order:
+            return None
+        return PredictionSizes(self.prediction_order, self.lag_taps, self.longest_period)
+
+    def check(self) -> None:
+        super().check()
+        if self.prediction_order and not (self.n_features and isinstance(self.head, RelativeHead)):
+            raise InputError(
+                f"a prediction needs feature frames and a {LogisticMixtureHead.kind} head; "
+                f"there are {self.n_features} features and a {self.head.kind} head"
+            )
+        if self.lag_taps and not self.prediction_order:
+            raise InputError(f"lag_taps is {self.lag_taps} without a prediction_order; expected both, or neither")
 
     @property
     def frames(self) -> FrameSizes | None:

@@ -20,7 +20,9 @@ from wavegen import files, migrations
 from wavegen.architectures import Architecture, Head, make_architecture
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
-from wavegen.features.log_mel import RANGES, LogMel
+from wavegen.features.frames import Features, make_features
+from wavegen.features.linear_prediction import Predictor
+from wavegen.features.log_mel import RANGES
 from wavegen.sampling import DECODING, Decoding
 
 MODEL_FORMAT = 2  # 1: see migrations.py
@@ -40,7 +42,8 @@ class Description:
     corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
-    `features` holds the parameters of the frames that condition a vocoder (features/log_mel.py), empty for none.
+    `features` holds the parameters of the frames that condition a vocoder (features/frames.py), empty for none.
+    `pre_emphasis` is that of the codec (codec.PreEmphasised).
     """
 
     architecture: Architecture
@@ -59,6 +62,7 @@ class Description:
     precision_costs: Mapping[str, float] = field(default_factory=dict)
     shape: list[int] = field(default_factory=list)
     features: Mapping[str, Any] = field(default_factory=dict)
+    pre_emphasis: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -71,9 +75,9 @@ class Description:
         return self.architecture.head
 
     def make_codec(self) -> Codec:
-        return make_codec(self.codec, self.n_classes)
+        return make_codec(self.codec, self.n_classes, self.pre_emphasis)
 
-    def make_features(self) -> LogMel | None:
+    def make_features(self) -> Features | None:
         """What takes the frames that a vocoder needs, or None for a model that needs none.
 
         Raises: InputError for parameters that this wavegen does not know.
@@ -81,9 +85,17 @@ class Description:
         if not self.features:
             return None
         try:
-            return LogMel(self.sample_rate, **self.features)
-        except TypeError as error:
+            return make_features(self.sample_rate, self.features)
+        except (TypeError, KeyError) as error:
             raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
+
+    def make_predictor(self) -> Predictor | None:
+        """What predicts the next code of the frames, or None for a network that is told no prediction."""
+        sizes, features = self.architecture.prediction, self.make_features()
+        if sizes is None or features is None or features.log_mel is None:
+            return None
+        pitch = features.pitch if sizes.lag_taps else None
+        return Predictor(features.log_mel, sizes.order, self.pre_emphasis, self.n_classes, pitch)
 
     def make_decoding(self, **overrides: float | int | None) -> Decoding:
         """The model's decoding defaults, with those overrides that are not None."""
@@ -259,6 +271,8 @@ def _check_texts_and_numbers(description: Description) -> None:
     for name, value in decoding.items():
         if type(value) not in (int, float) and not (value is None and name in can_be_none):
             raise InputError(f"its decoding is {decoding}, expected numbers")
+    if type(description.pre_emphasis) not in (int, float) or not 0 <= description.pre_emphasis < 1:
+        raise InputError(f"its pre_emphasis is {description.pre_emphasis!r}, expected a number from 0 to below 1")
     if not (dropout is None or type(dropout) in (int, float)):
         raise InputError(f"its label_dropout is {dropout!r}, expected a number")
 
@@ -272,19 +286,44 @@ def _check_features(description: Description) -> None:
         if frames is not None:
             raise InputError(f"the network reads {frames.n_features} features, the description has none")
         return
+    n_mels, hop, pitch = features.get("n_mels"), features.get("hop"), features.get("pitch")
     for name, (lowest, highest) in RANGES.items():
-        _check_integer(name, features.get(name), lowest, highest)
+        is_optional = name == "n_mels" and pitch is not None
+        _check_integer(name, features.get(name), 0 if is_optional else lowest, highest)
     low, high, half = features.get("f_min", 0), features.get("f_max"), description.sample_rate / 2
     high = half if high is None else high
     if not all(type(value) in (int, float) for value in (low, high)) or not 0 <= low < high <= half:
         raise InputError(f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}")
+    if not (pitch is None or isinstance(pitch, dict)):
+        raise InputError(f"its pitch is {pitch!r}, expected the parameters of one")
     if frames is None:
-        raise InputError(f"the description has {features['n_mels']} features, and the network reads none")
-    if (frames.n_features, frames.hop) != (features["n_mels"], features["hop"]):
+        raise InputError(f"the description has {n_mels} features, and the network reads none")
+    made = description.make_features()
+    assert made is not None  # there are parameters
+    if (frames.n_features, frames.hop) != (made.n_features, hop):
         raise InputError(
             f"the network reads {frames.n_features} features every {frames.hop} samples, "
-            f"the description says {features['n_mels']} every {features['hop']}"
+            f"the description says {made.n_features} every {hop}"
         )
+    _check_prediction(description, made)
+
+
+def _check_prediction(description: Description, features: Features) -> None:
+    """Whether the frames tell what the network is to be told of the next code."""
+    sizes, codec = description.architecture.prediction, description.codec
+    if sizes is None:
+        return
+    if features.log_mel is None or codec != "linear":
+        raise InputError(f"a prediction needs log-mel bands and a linear codec; there are {features.n_mels}, {codec}")
+    if sizes.lag_taps:
+        pitch = features.pitch
+        if pitch is None:
+            raise InputError(f"the network has {sizes.lag_taps} lag_taps, and the frames have no pitch")
+        if pitch.longest_period > sizes.longest_period or pitch.shortest_period <= sizes.lag_taps:
+            raise InputError(
+                f"periods are {pitch.shortest_period} to {pitch.longest_period} samples long; the network expects more "
+                f"than its {sizes.lag_taps} lag_taps and at most {sizes.longest_period}"
+            )
 
 
 def _what_it_is(path: Path) -> str:

@@ -20,6 +20,7 @@ How this relates to other definitions of mu-law (`tests/test_codec.py` checks ea
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -29,9 +30,10 @@ from wavegen.errors import InputError
 
 
 class Codec(Protocol):
-    """What a codec offers: `kind` and `n_classes` are enough to rebuild it with `make_codec`."""
+    """What a codec offers: `make_codec` rebuilds it of `kind`, `n_classes` and its pre-emphasis."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str: ...
 
     @property
     def n_classes(self) -> int: ...
@@ -42,6 +44,16 @@ class Codec(Protocol):
         ...
 
     def encode(self, waveform: ArrayLike) -> NDArray[np.int64]: ...
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]: ...
+
+    def decoder(self) -> "Decoder":
+        """What decodes a sound, or several, block by block."""
+        ...
+
+
+class Decoder(Protocol):
+    """Codes to waveform, going on where the last call ended."""
 
     def decode(self, codes: ArrayLike) -> NDArray[np.float32]: ...
 
@@ -78,6 +90,9 @@ class Linear:
         Raises: InputError if a code lies outside [0, n_classes), naming it.
         """
         return _dequantise(_checked_codes(codes, self.n_classes), self.n_classes).astype(np.float32)
+
+    def decoder(self) -> Decoder:
+        return self
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,83 @@ class MuLaw:
         mu = self.n_classes - 1
         return (np.sign(y) * np.expm1(np.abs(y) * np.log1p(mu)) / mu).astype(np.float32)
 
+    def decoder(self) -> Decoder:
+        return self
+
+
+@dataclass(frozen=True)
+class PreEmphasised:
+    """Another codec of sound whose high frequencies are raised: s[t] = x[t] - coefficient * x[t - 1].
+
+    Speech falls with frequency, so its errors would be heard where it is weak; undone, x[t] = s[t] + coefficient *
+    x[t - 1], they fall as speech does. What leaves [-1, 1] is clipped. A sound begins after silence.
+
+    Raises: InputError if the coefficient lies outside [0, 1).
+
+    >>> codec = PreEmphasised(Linear(65536), 0.85)
+    >>> codec.decode(codec.encode([0.5, 0.5, 0.5])).round(3)
+    array([0.5, 0.5, 0.5], dtype=float32)
+    """
+
+    codec: "MuLaw | Linear"
+    coefficient: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.coefficient < 1:
+            raise InputError(f"pre_emphasis is {self.coefficient}; expected a number from 0 to below 1")
+
+    @property
+    def kind(self) -> str:
+        return self.codec.kind
+
+    @property
+    def n_classes(self) -> int:
+        return self.codec.n_classes
+
+    @property
+    def silence(self) -> int:
+        return self.codec.silence
+
+    def encode(self, waveform: ArrayLike) -> NDArray[np.int64]:
+        """Raise the high frequencies of a waveform from its beginning on, and quantise it, as the other codec does."""
+        x = _checked_waveform(waveform)
+        raised = x.copy()
+        raised[..., 1:] -= self.coefficient * x[..., :-1]
+        return self.codec.encode(np.clip(raised, -1, 1))
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """The waveform of codes from its beginning on, as the other codec does."""
+        return self.decoder().decode(codes)
+
+    def decoder(self) -> "Decoder":
+        return _DeEmphasis(self)
+
+
+class _DeEmphasis:
+    """Decodes a sound block by block, going on where the last block ended."""
+
+    def __init__(self, codec: PreEmphasised) -> None:
+        self._codec = codec
+        self._last: NDArray[np.float64] | None = None  # sample of each sound
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """The next samples of sounds; as `Codec.decode`, with their sum clipped to [-1, 1].
+
+        Whatever the lengths of the blocks, the same samples come out.
+        """
+        raised = self._codec.codec.decode(codes).astype(np.float64)
+        rows = raised.reshape(-1, raised.shape[-1])
+        last = np.zeros(len(rows)) if self._last is None else self._last
+        factor = self._codec.coefficient
+        sound = np.array(
+            [
+                list(accumulate(row.tolist(), lambda before, now: now + factor * before, initial=float(begin)))
+                for row, begin in zip(rows, last, strict=True)
+            ]
+        )
+        self._last = sound[:, -1]
+        return np.clip(sound[:, 1:], -1, 1).reshape(raised.shape).astype(np.float32)
+
 
 CODECS: dict[str, type[MuLaw] | type[Linear]] = {codec.kind: codec for codec in (MuLaw, Linear)}
 
@@ -143,14 +235,15 @@ def coarse_and_offset(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.i
     return intervals, ((2 * codes - first - last) / np.maximum(1, last - first)).astype(np.float32)
 
 
-def make_codec(kind: str, n_classes: int) -> Codec:
+def make_codec(kind: str, n_classes: int, pre_emphasis: float = 0.0) -> Codec:
     """The codec that a recipe or a model file names.
 
-    Raises: InputError if no codec has that name.
+    Raises: InputError if no codec has that name, or the pre-emphasis lies outside [0, 1).
     """
     if kind not in CODECS:
         raise InputError(f"unknown codec {kind!r}; expected one of {', '.join(CODECS)}")
-    return CODECS[kind](n_classes)
+    codec = CODECS[kind](n_classes)
+    return PreEmphasised(codec, pre_emphasis) if pre_emphasis else codec
 
 
 def _quantise(y: NDArray[np.float64], n_classes: int) -> NDArray[np.int64]:

@@ -32,18 +32,21 @@ from wavegen.architectures import (
     Architecture,
     CategoricalHead,
     Head,
+    LogisticMixtureHead,
+    RelativeHead,
     Sized,
     make_architecture,
     sized_fields,
 )
 from wavegen.errors import InputError
-from wavegen.features.log_mel import RANGES, LogMel
+from wavegen.features.frames import make_features
+from wavegen.features.log_mel import RANGES
 from wavegen.sampling import Decoding
 
 logger = logging.getLogger(__name__)
 
 # Keys of the training section.
-SOUND_ONLY = ("window", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
+SOUND_ONLY = ("window", "gain_db", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
 IMAGES_ONLY = ("validation_images",)
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
@@ -57,16 +60,31 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class LogMelFeatures(Section):
-    """Log-mel frames (features/log_mel.py) that condition a network, which learns to make their sound."""
+class PitchFeatures(Section):
+    """Pitch, voicing and loudness (features/pitch.py), behind the log-mel bands of a frame or in their place."""
 
-    n_mels: int = Field(80, ge=RANGES["n_mels"][0], le=RANGES["n_mels"][1], description="bands")
+    lowest: float = Field(60, gt=0, description="Hz, the lowest pitch that is looked for")
+    highest: float = Field(400, gt=0, description="Hz, the highest")
+
+
+class FrameFeatures(Section):
+    """Frames (features/frames.py) that condition a network, which learns to make their sound: log-mel bands, the pitch,
+    or both."""
+
+    n_mels: int = Field(
+        80, ge=0, le=RANGES["n_mels"][1], description="log-mel bands; 0 leaves them out, where there is the pitch"
+    )
     hop: int = Field(200, ge=RANGES["hop"][0], le=RANGES["hop"][1], description="samples from a frame to the next")
     n_fft: int = Field(
         1024, ge=RANGES["n_fft"][0], le=RANGES["n_fft"][1], description="samples that a frame is made of"
     )
     f_min: float = Field(0, ge=0, description="Hz, where the lowest band begins")
     f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
+    pitch: PitchFeatures | None = Field(None, description="the pitch as well; see below; null for none")
+
+    def parameters(self) -> dict[str, Any]:
+        """As a model file holds them: without the pitch where there is none."""
+        return {name: value for name, value in self.model_dump().items() if (name, value) != ("pitch", None)}
 
 
 class AudioData(Section):
@@ -76,14 +94,21 @@ class AudioData(Section):
     sample_rate: PositiveInt = Field(description="Hz; recordings at other rates are resampled")
     codec: Literal["mu-law", "linear"] = Field("mu-law", description="how samples become codes")
     n_classes: int = Field(256, ge=2, le=65536, description="number of codes; 256 is 8 bits")
-    features: LogMelFeatures | None = Field(
+    pre_emphasis: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="share of a sample that is taken from the next before it is coded, and given back to what is made: "
+        "0.85 suits speech at 16 kHz in 16 bits; 0 is off",
+    )
+    features: FrameFeatures | None = Field(
         None, description="frames that condition the network, for a vocoder; see below; null for none"
     )
 
     @model_validator(mode="after")
     def _features_fit_the_rate(self) -> "AudioData":
         if self.features is not None:
-            LogMel(self.sample_rate, **self.features.model_dump())
+            make_features(self.sample_rate, self.features.parameters())
         return self
 
 
@@ -322,6 +347,9 @@ class Training(Section):
         0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0.99 averages about 100 steps"
     )
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
+    gain_db: float = Field(
+        0, ge=0, le=60, description="dB by which each window is made louder or softer at most, with its frames"
+    )
     input_noise: float = Field(
         0,
         ge=0,
@@ -399,6 +427,8 @@ class Recipe(Section):
             raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {needed}")
         if self.features and not FAMILIES[self.model.kind].reads_frames:
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
+        if isinstance(self.data, AudioData) and getattr(self.model, "prediction_order", 0):
+            self._check_prediction(self.data)
         if is_sound and self.training.window is None:
             raise ValueError("the key 'training.window' is missing")
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
@@ -415,6 +445,16 @@ class Recipe(Section):
             raise ValueError("training.learn_endings needs whole recordings, and data.split is time; leave it out")
         return self
 
+    def _check_prediction(self, data: AudioData) -> None:
+        """Raises: ValueError if there is nothing to predict from, or nothing that could depart from a prediction."""
+        if data.features is None or not data.features.n_mels or data.codec != "linear":
+            raise ValueError("model.prediction_order needs data.features with log-mel bands, and data.codec: linear")
+        if not issubclass(self.head, RelativeHead):
+            raise ValueError(f"model.prediction_order needs model.head: {LogisticMixtureHead.kind}")
+        lag_taps, pitch = getattr(self.model, "lag_taps", 0), data.features.pitch
+        if lag_taps and pitch is None:
+            raise ValueError(f"model.lag_taps is {lag_taps}, which needs data.features.pitch; it can be {{}}")
+
     @property
     def head(self) -> type[Head]:
         """What the network says of the next code."""
@@ -426,7 +466,10 @@ class Recipe(Section):
         if isinstance(self.data, ImageData):
             facts.update(zip(("height", "width", "n_colours"), self.data.shape, strict=True))
         elif self.data.features is not None:
-            facts.update(n_features=self.data.features.n_mels, hop=self.data.features.hop)
+            features = make_features(self.data.sample_rate, self.data.features.parameters())
+            facts.update(n_features=features.n_features, hop=features.hop)
+            if features.pitch is not None:
+                facts["longest_period"] = features.pitch.longest_period
         known = {**self.model.model_dump(exclude={"kind", "head"}), **facts}
         sizes = [*sized_fields(FAMILIES[self.model.kind]), *sized_fields(self.head)]
         chosen = {one.name: known[one.name] for one in sizes if one.name in known}
@@ -436,7 +479,12 @@ class Recipe(Section):
     def features(self) -> dict[str, Any]:
         """The parameters of the frames that condition the network; empty for none."""
         own = self.data.features if isinstance(self.data, AudioData) else None
-        return {} if own is None else own.model_dump()
+        return {} if own is None else own.parameters()
+
+    @property
+    def pre_emphasis(self) -> float:
+        """That of the codec."""
+        return self.data.pre_emphasis if isinstance(self.data, AudioData) else 0.0
 
     @property
     def window(self) -> int:
@@ -586,7 +634,8 @@ def sections() -> dict[str, type[BaseModel]]:
     corpora = {f"data, corpus: {name}": section for name, section in CORPORA.items()}
     return {
         **corpora,
-        "data.features": LogMelFeatures,
+        "data.features": FrameFeatures,
+        "data.features.pitch": PitchFeatures,
         **{f"model, kind: {kind}": model_section(kind) for kind in FAMILIES},
         "training": Training,
         "decoding": DecodingDefaults,

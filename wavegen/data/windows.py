@@ -8,10 +8,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.codec import Codec
+from wavegen.codec import Codec, PreEmphasised
 from wavegen.data.store import Store
+from wavegen.data.pitch_store import PitchStore, pitch_of
 from wavegen.errors import InputError
-from wavegen.features.log_mel import SILENT, LogMel
+from wavegen.features.frame_condition import Frames
+from wavegen.features.frames import Features
+from wavegen.features.linear_prediction import Predictor
 
 T = TypeVar("T")
 STEP_SEGMENTS = 64  # that are asked how far their codes depart from each other
@@ -43,11 +46,17 @@ class Coder:
 
     def __init__(self, store: Store, codec: Codec) -> None:
         self._samples = store.samples
+        self._codec = codec
+        self._starts = {one.start for one in store.recordings}
         self._table = pixel_table(codec) if store.samples.dtype == np.uint8 else code_table(codec)
 
-    def codes(self, first: int, n: int) -> NDArray[np.int64]:
-        """The codes of `n` samples from position `first` of the store, (n,)."""
-        return self._table[self._samples[first : first + n]]
+    def codes(self, first: int, n: int, gain: float = 1.0) -> NDArray[np.int64]:
+        """The codes of `n` samples from position `first` of the store, made louder by an amplitude, (n,)."""
+        if not isinstance(self._codec, PreEmphasised):
+            return self._table[amplified(self._samples[first : first + n], gain)]
+        before = 0 if first in self._starts else 1
+        codes = self._codec.encode(amplified(self._samples[first - before : first + n], gain) / 32768)
+        return codes[before:]
 
     def blocks(self, segment: Segment, size: int, overlap: int = 0) -> Iterator[NDArray[np.int64]]:
         """A segment's codes in blocks of at most `size`, each after the first beginning `overlap` codes earlier."""
@@ -77,42 +86,73 @@ def code_table(codec: Codec) -> NDArray[np.int64]:
     return codec.encode(samples / 32768)
 
 
+def amplified(samples: NDArray[np.integer], gain: float) -> NDArray[np.integer]:
+    """16-bit samples made louder by an amplitude, clipped where they leave their range; a gain of 1 changes nothing."""
+    if gain == 1:
+        return samples
+    return np.clip(np.rint(samples * gain), -32768, 32767).astype(np.int16)
+
+
 def pixel_table(codec: Codec) -> NDArray[np.int64]:
     """The code of every 8-bit pixel: black is -1, white is 1."""
     return codec.encode(np.arange(256) / 127.5 - 1)
 
 
 class Framer:
-    """The feature frames of a store's recordings, taken of the sound of one segment alone, with silence around it."""
+    """The feature frames of a store's recordings, taken of the sound of one segment alone, with silence around it; and
+    what `predictor` says of them, if there is one. Pitch is that of the whole recording (pitch_store.py)."""
 
-    def __init__(self, store: Store, features: LogMel, look_ahead: int) -> None:
+    def __init__(self, store: Store, features: Features, look_ahead: int, predictor: Predictor | None = None) -> None:
         self._samples, self._features, self._look_ahead = store.samples, features, look_ahead
+        self._predictor = predictor
+        self._pitch: PitchStore | None = None if features.pitch is None else pitch_of(store, features.pitch)
 
     @property
     def hop(self) -> int:
         return self._features.hop
 
-    def frames(self, stretches: Sequence[tuple[Segment, int]], n_samples: int) -> NDArray[np.float32]:
-        """What a network needs for n samples from each of some positions on, which are multiples of the hop.
-
-        Shapes: (segment, position in it) per window -> (B, look_ahead + F + look_ahead, n_features), the frame at
-        `look_ahead` around the position itself.
-        """
-        hop, n_fft, side = self._features.hop, self._features.n_fft, self._look_ahead
+    def frames(
+        self, stretches: Sequence[tuple[Segment, int]], n_samples: int, gains: Sequence[float] | None = None
+    ) -> Frames[NDArray]:
+        """What a network needs for n samples from each of some positions on, which are multiples of the hop: pairs of
+        a segment and a position in it, (B,), each made louder by an amplitude if `gains` are given."""
+        hop, side, silent = self._features.hop, self._look_ahead, self._features.silent
         n_frames = self._features.n_frames(n_samples) + 1 + 2 * side
+        first = np.array([position // hop - side for _, position in stretches])
+        numbers = first[:, None] + np.arange(n_frames)
+        gains = [1.0] * len(stretches) if gains is None else gains
+        parts = []
+        if self._features.log_mel is not None:
+            parts.append(self._bands(stretches, first, n_frames, gains))
+        if self._features.pitch is not None and self._pitch is not None:
+            of_pitch = [
+                self._pitch.of(segment.start, row, self._features.pitch.silent)
+                for (segment, _), row in zip(stretches, numbers, strict=True)
+            ]
+            parts.append(np.stack([self._features.pitch.amplified(*one) for one in zip(of_pitch, gains, strict=True)]))
+        frames = np.concatenate(parts, axis=2)
+        lengths = np.array([self._features.n_frames(segment.n_samples) for segment, _ in stretches])
+        frames[(numbers < 0) | (numbers >= lengths[:, None])] = silent
+        if self._predictor is None:
+            return Frames(frames)
+        following = frames[:, side : n_frames - side + 1] if side else np.concatenate([frames, frames[:, -1:]], axis=1)
+        return Frames(frames, self._predictor.of(following))
+
+    def _bands(
+        self, stretches: Sequence[tuple[Segment, int]], first: NDArray[np.int64], n_frames: int, gains: Sequence[float]
+    ) -> NDArray[np.float32]:
+        """The log-mel bands of some frames from `first` on, (B, n_frames, n_mels)."""
+        log_mel = self._features.log_mel
+        assert log_mel is not None
+        hop, n_fft = log_mel.hop, log_mel.n_fft
         sound = np.zeros((len(stretches), n_fft + (n_frames - 1) * hop), dtype=np.float32)
-        is_silent = np.ones((len(stretches), n_frames), dtype=bool)
-        for row, (segment, position) in enumerate(stretches):
-            frame = position // hop - side
-            begin = frame * hop - n_fft // 2
-            first, last = max(0, begin), min(segment.n_samples, begin + sound.shape[1])
-            if last > first:
-                sound[row, first - begin : last - begin] = self._samples[segment.start + first : segment.start + last]
-            numbers = np.arange(frame, frame + n_frames)
-            is_silent[row] = (numbers < 0) | (numbers >= self._features.n_frames(segment.n_samples))
-        frames = self._features.of(sound / 32768)
-        frames[is_silent] = SILENT
-        return frames
+        for row, ((segment, _), gain) in enumerate(zip(stretches, gains, strict=True)):
+            begin = int(first[row]) * hop - n_fft // 2
+            here, there = max(0, begin), min(segment.n_samples, begin + sound.shape[1])
+            if there > here:
+                samples = self._samples[segment.start + here : segment.start + there]
+                sound[row, here - begin : there - begin] = amplified(samples, gain)
+        return log_mel.of(sound / 32768)
 
 
 def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
@@ -146,7 +186,7 @@ class Batch(NamedTuple):
     counted: NDArray[np.bool_]
     labels: dict[str, NDArray[np.int64]]
     origins: list[str]
-    frames: NDArray[np.float32] | None = None
+    frames: Frames[NDArray] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +195,7 @@ class WindowRule:
 
     `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
     `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
+    `gain_db`: every window is made louder or softer by up to so much.
     """
 
     window: int
@@ -166,6 +207,7 @@ class WindowRule:
     input_noise: float
     seed: int
     mirrored_shape: tuple[int, int, int] | None = None
+    gain_db: float = 0.0
 
 
 class Windows:
@@ -213,7 +255,7 @@ class Windows:
         counted = np.zeros((size, rule.window), dtype=bool)
         inputs = codes.copy() if rule.input_noise else None
         labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
-        origins, stretches = [], []
+        origins, stretches, gains = [], [], []
         for row in range(size):
             random = np.random.Generator(
                 np.random.Philox(key=np.array([rule.seed, number], dtype=np.uint64), counter=[0, 0, 0, row])
@@ -223,7 +265,9 @@ class Windows:
                 offset -= offset % self._framer.hop
             stretches.append((segment, offset))
             n = min(rule.window, segment.n_samples - offset)
-            codes[row, :n] = self._coder.codes(segment.start + offset, n)
+            gain = 10 ** (random.uniform(-rule.gain_db, rule.gain_db) / 20) if rule.gain_db else 1.0
+            gains.append(gain)
+            codes[row, :n] = self._coder.codes(segment.start + offset, n, gain)
             if rule.mirrored_shape is not None and random.random() < 0.5:
                 codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
@@ -236,7 +280,7 @@ class Windows:
                 noise = rule.input_noise * random.standard_normal(rule.window)
                 inputs[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
             origins.append(f"{segment.name} from sample {offset}")
-        frames = None if self._framer is None else self._framer.frames(stretches, rule.window)
+        frames = None if self._framer is None else self._framer.frames(stretches, rule.window, gains)
         return Batch(codes, inputs, counted, labels, origins, frames)
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:

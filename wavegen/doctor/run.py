@@ -22,6 +22,7 @@ from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import label_rows, make_framer
 from wavegen.evaluation.drift import for_engine, surprise
+from wavegen.features.frame_condition import Frames
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
@@ -61,12 +62,12 @@ class Examples(NamedTuple):
     codes: NDArray[np.int64]
     labels: list[dict[str, str | None]]
     rows: Mapping[str, Tensor]
-    frames: NDArray[np.float32] | None
+    frames: Frames[NDArray] | None
 
     def first(self, n: int) -> "Examples":
         """The first n of them."""
         rows = {name: rows[:n] for name, rows in self.rows.items()}
-        return Examples(self.codes[:n], self.labels[:n], rows, None if self.frames is None else self.frames[:n])
+        return Examples(self.codes[:n], self.labels[:n], rows, None if self.frames is None else self.frames.map(lambda array: array[:n]))
 
 
 def diagnose(run: Path, bar: Bar) -> list[Finding]:
@@ -181,7 +182,7 @@ def _examples(loaded: Checkpoint, model: Model, store: Store, segments: Sequence
     n = min(longest, needed)
     chosen = evenly_spaced([segment for segment in segments if segment.n_samples >= n], N_EXAMPLES)
     coder = Coder(store, description.make_codec())
-    framer = make_framer(model, store, description.make_features())
+    framer = make_framer(model, store, description)
     return Examples(
         codes=np.stack([coder.codes(segment.start, n) for segment in chosen]),
         labels=[known_labels(description.labels, segment.labels) for segment in chosen],
@@ -330,8 +331,9 @@ def _bad(what: str, detail: str, remedy: str) -> Finding:
 
 
 def _condition(model: Model, examples: Examples) -> Any:
-    frames = None if examples.frames is None else torch.from_numpy(examples.frames).to(model.device)
-    return model.condition(examples.rows, frames)
+    frames = examples.frames
+    moved = None if frames is None else frames.map(lambda array: torch.from_numpy(array).to(model.device))
+    return model.condition(examples.rows, moved)
 
 
 def _bits(model: Model, examples: Examples) -> float:

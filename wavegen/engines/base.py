@@ -117,7 +117,7 @@ def check_call(
         raise InputError(f"uniforms are {shape} and codes {codes.shape}; expected ({n_streams}, n) of both")
     n = shape[1]
     if isinstance(condition, FrameCondition):
-        values, hop, phase = condition
+        values, hop, phase = condition.values, condition.hop, condition.phase
         if len(values) != n_streams or hop < 1 or phase < 0 or condition.n_steps < n:
             raise InputError(
                 f"condition is frames {values.shape}, {hop} steps apart, the first at step {-phase}; "

@@ -99,7 +99,8 @@ class ReferenceEngine:
     def _moved(self, condition: Condition | None) -> Tensor | FrameCondition[Tensor] | None:
         """A condition as the model takes it."""
         if isinstance(condition, FrameCondition):
-            return FrameCondition(self._tensor(condition.values).to(self._dtype), condition.hop, condition.phase)
+            moved = condition.map(self._tensor)
+            return moved._replace(values=moved.values.to(self._dtype))
         return None if condition is None else self._tensor(condition).to(self._dtype)
 
     def _tensor(self, array: NDArray) -> Tensor:

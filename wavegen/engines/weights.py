@@ -64,6 +64,8 @@ def why_not(architecture: Architecture) -> str | None:
     if not isinstance(architecture.head, DRAWN_HEADS):
         drawn = " and ".join(head.kind for head in DRAWN_HEADS)
         return f"it has a {architecture.head.kind} head, and they draw from {drawn}"
+    if architecture.prediction is not None:
+        return "it is told a prediction"
     return None
 
 

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wavegen.checkpoint import Description
 from wavegen.codec import Codec
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Framer, Segment, excerpt
 from wavegen.engines.rounded import in_precision, precisions_of
 from wavegen.errors import InputError
 from wavegen.evaluation.chunks import Part, bits_of_codes, codes_at_once, side_by_side
-from wavegen.features.log_mel import LogMel
 from wavegen.models.base import Condition, Model
 from wavegen.progress import Bar
 
@@ -82,7 +82,7 @@ def _parts(
         condition = fixed
         if framer is not None:
             frames = framer.frames([(segment, first) for segment in group], n)
-            condition = model.condition(labels, torch.from_numpy(frames).to(model.device))
+            condition = model.condition(labels, frames.map(lambda array: torch.from_numpy(array).to(model.device)))
         return torch.from_numpy(codes).to(model.device), condition
 
     return part
@@ -97,10 +97,12 @@ def _counted(group: Sequence[Segment], first: int, n: int, context: int) -> NDAr
     return counted
 
 
-def make_framer(model: Model, store: Store, features: LogMel | None) -> Framer | None:
+def make_framer(model: Model, store: Store, description: Description) -> Framer | None:
     """What takes the feature frames that condition a model of the recordings of a store, or None if it has none."""
-    frames = model.architecture.frames
-    return None if features is None or frames is None else Framer(store, features, frames.look_ahead)
+    frames, features = model.architecture.frames, description.make_features()
+    if features is None or frames is None:
+        return None
+    return Framer(store, features, frames.look_ahead, description.make_predictor())
 
 
 def precision_costs(

@@ -15,7 +15,7 @@ from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import label_rows
 from wavegen.evaluation.chunks import bits_of_codes
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.generation.stream import ConditionAt, generate
 from wavegen.models.base import Condition, Model
 from wavegen.progress import Bar
@@ -47,7 +47,7 @@ def drift(
     n_bins: int,
     seed: int = 0,
     bar: Bar | None = None,
-    frames: NDArray[np.float32] | None = None,
+    frames: Frames[NDArray] | None = None,
 ) -> Drift:
     """How the surprise of free-running sound departs from that of recordings, both with the same labels.
 
@@ -57,7 +57,8 @@ def drift(
     `Framer.frames` gives them.
     """
     n_streams, length = recorded.shape
-    condition = model.condition(labels, None if frames is None else torch.from_numpy(frames).to(model.device))
+    moved = None if frames is None else frames.map(lambda array: torch.from_numpy(array).to(model.device))
+    condition = model.condition(labels, moved)
     blocks, n_made = [], 0
     engine = ReferenceEngine(model, n_streams)
     for block in generate(engine, length, seed=seed, decoding=decoding, condition=for_engine(condition)):
@@ -121,5 +122,5 @@ def surprise(model: Model, codes: NDArray[np.int64], condition: Condition | None
 def for_engine(condition: Condition | None) -> NDArray[np.float32] | ConditionAt | None:
     """A condition as `generate` takes it."""
     if isinstance(condition, FrameCondition):
-        return FrameCondition(condition.values.cpu().numpy(), condition.hop).part
+        return condition.map(lambda tensor: tensor.cpu().numpy()).part
     return None if condition is None else condition.cpu().numpy()

@@ -11,7 +11,7 @@ from wavegen.data.store import Store
 from wavegen.data.windows import Segment, evenly_spaced
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
-from wavegen.features.log_mel import LogMel
+from wavegen.features.frames import Features
 from wavegen.generation.conditioning import FrameConditioner, known_labels
 from wavegen.generation.stream import generate, n_samples
 from wavegen.progress import Bar
@@ -56,7 +56,7 @@ def stretches(
 
 def measure(
     model: Checkpoint,
-    features: LogMel,
+    features: Features,
     recorded: NDArray[np.floating],
     labels: Sequence[Mapping[str, str | None]],
     seed: int = 0,
@@ -65,10 +65,13 @@ def measure(
     """Make recordings (n, T) again, all at once, and say how far from them that is.
 
     Raises: InputError for fewer than two recordings (of which one could have the frames of the other), or too short
-        ones, or if auraloss is not installed.
+        ones, for frames without log-mel bands, or if auraloss is not installed.
     """
     if len(recorded) < 2 or recorded.shape[1] < MIN_SAMPLES:
         raise InputError(f"recordings are {recorded.shape}; expected 2 or more, of {MIN_SAMPLES} samples or more")
+    log_mel = features.log_mel
+    if log_mel is None:
+        raise InputError("the frames have no log-mel bands to compare; expected a vocoder with data.features.n_mels")
     spectral_distance = _spectral_distance()
     frames = np.stack([features.frames(waveform) for waveform in recorded])
     n = recorded.shape[1]
@@ -77,7 +80,7 @@ def measure(
     n_made = 0
 
     def distance(made: NDArray[np.floating]) -> Distance:
-        apart = np.stack([features.frames(waveform) for waveform in made]) - frames
+        apart = np.stack([log_mel.frames(waveform) for waveform in made]) - frames[..., : log_mel.n_mels]
         return Distance(DB * float(np.abs(apart).mean()), spectral_distance(made, recorded))
 
     def vocoded(of_frames: NDArray[np.float32]) -> Distance:
@@ -91,7 +94,7 @@ def measure(
                 bar.update(n_made)
         return distance(codec.decode(np.concatenate(blocks, axis=1)))
 
-    return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(features.invert(frames, n)))
+    return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(log_mel.invert(frames[..., : log_mel.n_mels], n)))
 
 
 def _spectral_distance() -> Callable[[NDArray[np.floating], NDArray[np.floating]], float]:

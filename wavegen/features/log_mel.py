@@ -7,18 +7,15 @@ with a Hann window and the STFT scaled so that a sine at full scale has magnitud
 sound of T samples has ceil(T / hop) frames, and so F frames make F * hop samples.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from wavegen.errors import InputError
 
-FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
@@ -74,16 +71,13 @@ class LogMel:
         """
         import torch
 
-        audio = _torchaudio()
         window = torch.hann_window(self.n_fft)
         waveforms = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-        n_bins = self.n_fft // 2 + 1
         with torch.autocast("cpu", enabled=False):  # training measures itself in bfloat16
             spectra = torch.stft(
                 waveforms, self.n_fft, self.hop, window=window, center=False, return_complex=True
             ).abs()
-            filters = audio.functional.melscale_fbanks(n_bins, self.f_min, self._highest, self.n_mels, self.sample_rate)
-            magnitudes = spectra.transpose(1, 2) @ filters * (2 / window.sum())
+            magnitudes = spectra.transpose(1, 2) @ torch.from_numpy(self.filters) * (2 / window.sum())
         frames: NDArray[np.float32] = (magnitudes.clamp(min=QUIETEST).log10() / 2.5 + 1).numpy()
         return frames
 
@@ -128,40 +122,22 @@ class LogMel:
         sounds: NDArray[np.float32] = waveforms.numpy()
         return sounds[:, :n_samples]
 
+    @cached_property
+    def filters(self) -> NDArray[np.float32]:
+        """How much of each bin of the STFT a band takes, (n_fft // 2 + 1, n_mels)."""
+        filters: NDArray[np.float32] = (
+            _torchaudio()
+            .functional.melscale_fbanks(
+                self.n_fft // 2 + 1, self.f_min, self._highest, self.n_mels, self.sample_rate
+            )
+            .numpy()
+        )
+        return filters
+
     @property
     def _highest(self) -> float:
         """Hz."""
         return self.sample_rate / 2 if self.f_max is None else self.f_max
-
-
-def read_frames(path: Path, n_features: int) -> NDArray[np.float32]:
-    """Frames from a file, (F, n_features): an array in .npy, or the only tensor, or the one named `frames`, of a
-    .safetensors file.
-
-    Raises: InputError if it cannot be read, and as `check_frames`.
-    """
-    frames = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
-    return check_frames(frames, n_features, str(path))
-
-
-def check_frames(frames: NDArray[Any], n_features: int, name: str) -> NDArray[np.float32]:
-    """Frames as float32, (F, n_features).
-
-    Raises: InputError for another shape, or numbers that cannot be frames as this module defines them.
-    """
-    if frames.ndim != 2 or frames.shape[1] != n_features or not len(frames):
-        raise InputError(f"{name} holds frames of shape {frames.shape}; the model reads (frames, {n_features})")
-    if frames.dtype.kind != "f":
-        raise InputError(f"{name} holds {frames.dtype}; expected floating point numbers")
-    if not np.isfinite(frames).all():
-        raise InputError(f"{name} holds NaN or infinity")
-    lowest, highest = float(frames.min()), float(frames.max())
-    if lowest < PLAUSIBLE[0] or highest > PLAUSIBLE[1]:
-        raise InputError(
-            f"{name} spans {lowest:g} to {highest:g}; expected log-mel frames whose silence is {SILENT:g} "
-            "and whose loudest bands are about 1 (docs/vocoder.md)"
-        )
-    return frames.astype(np.float32)
 
 
 def _torchaudio() -> Any:
@@ -174,27 +150,3 @@ def _torchaudio() -> Any:
             f"log-mel frames need torchaudio, which does not load ({error}); pip install torch torchaudio, in one step"
         ) from error
     return torchaudio
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] | Mapping[str, Any] = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy documents some; a damaged header raises whatever its parser meets
-        raise InputError(f"cannot read the frames {path}: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"cannot read the frames {path}: it is an archive of arrays; expected one array")
-    return array
-
-
-def _read_safetensors(path: Path) -> NDArray[Any]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            if len(names) != 1 and "frames" not in names:
-                raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; expected one tensor, or one `frames`")
-            array: NDArray[Any] = file.get_tensor("frames" if "frames" in names else names[0])
-    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read the frames {path}: {error}") from error
-    return array

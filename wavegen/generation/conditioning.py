@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from wavegen.architectures import GatedArchitecture
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import FrameCondition
-from wavegen.features.log_mel import SILENT
+from wavegen.features.frame_condition import FrameCondition, joined
 from wavegen.sampling import Decoding
 
 Labels = Mapping[str, str | None]  # values by name; None is "unknown"
@@ -132,7 +131,10 @@ class FrameConditioner:
         n_features = 0 if architecture.frames is None else architecture.frames.n_features
         if frames.ndim != 3 or frames.shape[2] != n_features or not frames.shape[1] or architecture.frames is None:
             raise InputError(f"frames are {frames.shape}; expected (streams, frames, {n_features}) for this model")
-        self._frames = frames
+        features = checkpoint.description.make_features()
+        assert features is not None  # the network reads frames
+        self._frames, self._silent = frames, features.silent
+        self._predictor = checkpoint.description.make_predictor()
         n_features, self.hop, hidden, self._look_ahead = architecture.frames
         self._n_layers, channels = architecture.n_conditions, architecture.condition_channels
         shapes = {
@@ -144,7 +146,7 @@ class FrameConditioner:
         }
         self._weights = {name: checkpoint.tensor(f"frame_network.{name}", *shape) for name, shape in shapes.items()}
         self._of_labels = condition_of(checkpoint, streams)
-        self._chunks: dict[int, NDArray[np.float32]] = {}
+        self._chunks: dict[int, FrameCondition[NDArray]] = {}
 
     @property
     def n_samples(self) -> int:
@@ -158,20 +160,28 @@ class FrameConditioner:
         self._chunks = {
             number: self._chunks[number] if number in self._chunks else self._project(number) for number in numbers
         }
-        values = np.concatenate(list(self._chunks.values()), axis=1)
-        skipped = begin - numbers.start * CHUNK
-        return FrameCondition(values[:, skipped : skipped + end - begin], self.hop, first - begin * self.hop)
+        return joined(list(self._chunks.values()), 1).part(first - numbers.start * CHUNK * self.hop, n)
 
-    def _project(self, number: int) -> NDArray[np.float32]:
-        """A chunk of the condition, (B, CHUNK, n_layers, channels)."""
-        frames = with_neighbours(self._frames, number * CHUNK, (number + 1) * CHUNK, self._look_ahead)
-        values = project_frames(self._weights, frames).reshape(len(frames), CHUNK, self._n_layers, -1)
-        return values if self._of_labels is None else values + self._of_labels
+    def _project(self, number: int) -> FrameCondition[NDArray]:
+        """A chunk of the condition, of CHUNK frames."""
+        begin, side = number * CHUNK, max(1, self._look_ahead)
+        frames = with_neighbours(self._frames, begin, begin + CHUNK, side, self._silent)
+        outer = side - self._look_ahead
+        seen = frames[:, outer : frames.shape[1] - outer]
+        values = project_frames(self._weights, seen).reshape(len(frames), CHUNK, self._n_layers, -1)
+        if self._of_labels is not None:
+            values = values + self._of_labels
+        prediction = None
+        if self._predictor is not None:
+            prediction = self._predictor.of(frames[:, side : side + CHUNK + 1])
+        return FrameCondition(values, self.hop, prediction=prediction)
 
 
-def with_neighbours(frames: NDArray[np.floating], begin: int, end: int, n: int) -> NDArray[np.float32]:
-    """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is silence."""
-    padded = np.full((len(frames), end - begin + 2 * n, frames.shape[2]), SILENT, dtype=np.float32)
+def with_neighbours(
+    frames: NDArray[np.floating], begin: int, end: int, n: int, silent: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Frames `begin` to `end - 1` of (B, F, n_features), with n more to either side; beyond the ends is `silent`."""
+    padded = np.tile(silent, (len(frames), end - begin + 2 * n, 1))
     first, last = max(0, begin - n), min(frames.shape[1], end + n)
     if first < last:
         padded[:, first - begin + n : last - begin + n] = frames[:, first:last]

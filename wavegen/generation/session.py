@@ -13,7 +13,7 @@ from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec
 from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
-from wavegen.features.log_mel import FRAME_SUFFIXES, check_frames, read_frames
+from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
@@ -70,8 +70,10 @@ class StreamMaker:
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
         self.frames: NDArray[np.floating] | None = None
         if options.frames is not None:
-            n_features = description.features.get("n_mels", 0)
-            self.frames = check_frames(np.asarray(options.frames), n_features, "the array")
+            features = description.make_features()
+            if features is None:
+                raise InputError(f"{loaded.path} takes no frames; expected a vocoder, trained with data.features")
+            self.frames = features.check(np.asarray(options.frames), "the array")
         overrides = options.decoding
         if options.beam is not None:
             overrides["guidance"] = 1.0
@@ -176,8 +178,9 @@ class Session(StreamMaker):
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
+        decoder = self.codec.decoder()
         for block in codes:
-            yield self.codec.decode(block)
+            yield decoder.decode(block)
 
     def make_each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
@@ -240,7 +243,7 @@ class LoadedModel:
         """Make a sound again from its feature frames alone, with a vocoder.
 
         `source`: a recording, its waveform (T,) at the model's rate, a file of frames (.npy or .safetensors), or frames
-        (F, n_features) themselves, as features/log_mel.py defines them. The keywords are the fields of
+        (F, n_features) themselves, as features/frames.py defines them. The keywords are the fields of
         `GenerationOptions`, but for `frames`.
         Raises: InputError if the model is no vocoder, or for what does not fit it; TypeError for an unknown keyword.
 
@@ -276,9 +279,9 @@ class LoadedModel:
         if features is None:
             raise InputError(f"{self._loaded.path} takes no frames; expected a vocoder, trained with data.features")
         if isinstance(source, np.ndarray) and source.ndim == 2:
-            frames = check_frames(source, features.n_mels, "the array")
+            frames: NDArray[np.floating] = features.check(source, "the array")
         elif not isinstance(source, np.ndarray) and Path(source).suffix.lower() in FRAME_SUFFIXES:
-            frames = read_frames(Path(source), features.n_mels)
+            frames = features.read(Path(source))
         else:
             waveform = _waveform(source, self.sample_rate)
             if not len(waveform) or not np.abs(waveform).max() <= 1:  # NaN is not, either

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavegen.engines.base import Condition, Engine
 from wavegen.engines.context import EngineContext
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, joined
 from wavegen.sampling import DECODING, Decoding, DecodingChanges, Decodings, check_seed, uniforms
 
 Codes = NDArray[np.int64]
@@ -381,11 +381,12 @@ def _side_by_side(conditions: Sequence[Condition | None]) -> Condition | None:
     """The conditions of single streams as one; zeros for a stream that makes nothing."""
     if len(conditions) == 1:
         return conditions[0]
-    arrays = [one.values if isinstance(one, FrameCondition) else one for one in conditions]
-    example = next((array for array in arrays if array is not None), None)
+    example = next((one for one in conditions if one is not None), None)
     if example is None:
         return None
-    values = np.concatenate([np.zeros_like(example) if array is None else array for array in arrays])
-    frames = [one for one in conditions if isinstance(one, FrameCondition)]
+    if not isinstance(example, FrameCondition):
+        return np.concatenate([np.zeros_like(example) if one is None else one for one in conditions])
+    nothing = example.map(np.zeros_like)
+    frames = [one if isinstance(one, FrameCondition) else nothing for one in conditions]
     assert len({(one.hop, one.phase) for one in frames}) <= 1, "blocks are multiples of the hop"
-    return frames[0]._replace(values=values) if frames else values
+    return joined(frames, 0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.architectures import Architecture
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.models.heads import make_head
 from wavegen.nn.gated import GatedLayer
 
@@ -22,7 +22,7 @@ class TrainingBatch(NamedTuple):
     inputs: Tensor
     counted: Tensor
     labels: dict[str, Tensor]
-    frames: Tensor | None = None
+    frames: Frames[Tensor] | None = None
 
 
 class Model(nn.Module):
@@ -84,10 +84,10 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
-    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
+    def condition(self, labels: Mapping[str, Tensor], frames: Frames[Tensor] | None = None) -> Condition | None:
         """What labels, and the feature frames from a chunk's first code on, make of the network; None for nothing.
 
-        Shapes: per label (B,) rows of its embedding, frames (B, look_ahead + F + look_ahead, n_features).
+        Shapes: per label (B,) rows of its embedding.
         """
         assert not labels  # `Architecture.check` has seen to it
         assert frames is None

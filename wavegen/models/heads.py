@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wavegen import sampling
 from wavegen.architectures import CategoricalHead, Head, LogisticMixtureHead, find
+from wavegen.models.prediction import Predicted
 from wavegen.sampling import Decodings
 
 SizesT = TypeVar("SizesT", bound=Head)
@@ -43,6 +44,13 @@ class Distribution(Generic[SizesT]):
         Shapes: parameters (..., n_parameters), previous and has_previous (...) -> (..., n_parameters).
         """
         return parameters
+
+    def shift_by_prediction(self, parameters: Tensor, predicted: Predicted) -> Tensor:
+        """Turn what the network says into parameters, knowing what is predicted; of a relative head alone.
+
+        Shapes: parameters (..., n_parameters), predicted (...) -> (..., n_parameters).
+        """
+        raise NotImplementedError
 
     def bits(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """-log2 p(code) of each code, in float32 or better.
@@ -109,6 +117,14 @@ class LogisticMixture(Distribution[LogisticMixtureHead]):
         value = torch.where(has_previous, previous.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1, 0.0)
         weights, means, scales = parameters.chunk(3, dim=-1)
         return torch.cat([weights, means * self.sizes.mean_scale + value[..., None], scales], dim=-1)
+
+    def shift_by_prediction(self, parameters: Tensor, predicted: Predicted) -> Tensor:
+        """Add the predicted code's value to the means, and let means and scales count in units of the gain, so that
+        quiet sound is as easy to learn as loud."""
+        value = predicted.code.to(parameters.dtype) * (2 / (self.n_classes - 1)) - 1
+        weights, means, scales = parameters.chunk(3, dim=-1)
+        means = means * predicted.gain[..., None] + value[..., None]
+        return torch.cat([weights, means, scales + predicted.log_gain[..., None]], dim=-1)
 
     def init_output_layer(self, weight: Tensor, bias: Tensor) -> None:
         """Distributions around the sample before, from narrow to broad, so that each finds sound to specialise in."""

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.architectures import PixelCNNArchitecture
+from wavegen.features.frame_condition import Frames
 from wavegen.models.base import Condition, ImageModel
 from wavegen.models.conditions import Labelled
 from wavegen.models.embedding import embed_codes
@@ -88,7 +89,7 @@ class PixelCNN(Labelled, ImageModel):
         own = [parameter for part in stacks for parameter in part.parameters() if parameter.ndim > 1]
         return self.row.hidden_matrices() + own
 
-    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
+    def condition(self, labels: Mapping[str, Tensor], frames: Frames[Tensor] | None = None) -> Condition | None:
         """What enters the layers of both stacks, from labels; there are no frames for images.
 
         Shapes: per label (B,) -> (B, 1, 2 * n_layers, condition_channels); None without labels.

@@ -13,6 +13,8 @@
 Departures from the paper: the codes enter through an embedding instead of a causal convolution over one-hot vectors,
 which is the same thing for a kernel of 1 and lets `receptive_field` be 1 + (kernel_size - 1) * sum(dilations); and the
 skip projections of all layers are one matrix over the concatenated z, which is the same sum and faster.
+
+With a prediction (models/prediction.py) past codes enter in another way, and the head departs from what is predicted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,18 +24,20 @@ import torch
 from torch import Tensor, nn
 
 from wavegen.architectures import WaveNetArchitecture
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.models.base import Condition
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
+from wavegen.models.prediction import Past, PredictionInput
 from wavegen.nn.causal import shift
 from wavegen.nn.gated import GatedLayer, GatedStack
 
 
 class WaveNetState(NamedTuple):
-    """The pasts at one instant: of the delay, the newest code plus 1 (0: nothing yet), and of all layers."""
+    """The pasts at one instant: of the delay, the newest code plus 1 (0: nothing yet), or what a network with a
+    prediction has to know of past codes; and of all layers."""
 
-    delay: Tensor
+    delay: Tensor | Past
     stack: list[Tensor]
 
 
@@ -45,7 +49,11 @@ class WaveNet(Labelled):
     def __init__(self, architecture: WaveNetArchitecture) -> None:
         super().__init__(architecture)
         shape, n_layers = architecture, len(architecture.dilations)
-        self.embed = embed_codes(shape.n_classes, shape.residual_channels)
+        self.prediction = None
+        if shape.prediction is None:
+            self.embed = embed_codes(shape.n_classes, shape.residual_channels)
+        else:
+            self.prediction = PredictionInput(shape.prediction, shape.n_classes, shape.residual_channels)
         self.stack = GatedStack(
             shape.dilations,
             shape.residual_channels,
@@ -79,9 +87,14 @@ class WaveNet(Labelled):
         Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels), or frames of it
         -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
         """
-        delayed, delay = shift(codes + 1, None if state is None else state.delay)  # 0: there is no code before
-        has_previous, previous = delayed > 0, (delayed - 1).clamp(min=0)
-        x = self.embed(previous) * has_previous[..., None]
+        past = None if state is None else state.delay
+        delay: Tensor | Past
+        if self.prediction is None:
+            delayed, delay = shift(codes + 1, past)  # 0: there is no code before
+            has_previous, previous = delayed > 0, (delayed - 1).clamp(min=0)
+            x = self.embed(previous) * has_previous[..., None]
+        else:
+            x, predicted, delay = self.prediction(codes, past, condition)
         _, activations, stack = self.stack(x, None if state is None else state.stack, condition)
         skip = torch.relu(self.skip(torch.cat(activations, dim=-1)))
         if self.architecture.head.is_precise:
@@ -89,20 +102,24 @@ class WaveNet(Labelled):
                 parameters = self.output_layers(skip.to(self.head_out.weight.dtype))
         else:
             parameters = self.output_layers(skip)
-        return self.head.shift_by_previous(parameters, previous, has_previous), WaveNetState(delay, stack)
+        if self.prediction is None:
+            parameters = self.head.shift_by_previous(parameters, previous, has_previous)
+        else:
+            parameters = self.head.shift_by_prediction(parameters, predicted)
+        return parameters, WaveNetState(delay, stack)
 
-    def condition(self, labels: Mapping[str, Tensor], frames: Tensor | None = None) -> Condition | None:
+    def condition(self, labels: Mapping[str, Tensor], frames: Frames[Tensor] | None = None) -> Condition | None:
         """What enters the layers, from labels and from feature frames, the first of them at a chunk's first sample.
 
-        Shapes: per label (B,), frames (B, look_ahead + F + look_ahead, n_features)
-        -> (B, 1 or F, n_layers, condition_channels); None without either.
+        Shapes: per label (B,) -> (B, 1 or F, n_layers, condition_channels); None without either.
         """
         of_labels = self.of_labels(labels)
         if self.frame_network is None:
             return of_labels
         assert frames is not None  # whoever calls has the features that the model was built for
-        of_frames: Tensor = self.frame_network(frames)
-        return FrameCondition(of_frames if of_labels is None else of_frames + of_labels, self.architecture.hop)
+        of_frames: Tensor = self.frame_network(frames.values)
+        values = of_frames if of_labels is None else of_frames + of_labels
+        return FrameCondition(values, self.architecture.hop, prediction=frames.prediction)
 
     def output_layers(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.
@@ -117,4 +134,7 @@ class WaveNet(Labelled):
 
         Shapes: codes (B, 1).
         """
-        return state._replace(delay=codes + 1)
+        if self.prediction is None:
+            return state._replace(delay=codes + 1)
+        assert isinstance(state.delay, Past)
+        return state._replace(delay=self.prediction.observe(state.delay, codes))

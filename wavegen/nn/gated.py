@@ -136,7 +136,7 @@ def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
 
     Shapes: values (B, F, C) -> (B, n_steps, C); of one step, (B, F, ..., C) -> (B, 1, ..., C).
     """
-    values, hop, phase = condition
+    values, hop, phase = condition.values, condition.hop, condition.phase
     if n_steps == 1:
         at, step = divmod(phase, hop)
         here, there = values[:, at : at + 1], values[:, min(at + 1, values.shape[1] - 1)][:, None]

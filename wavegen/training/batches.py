@@ -46,5 +46,5 @@ def to_tensors(batch: Batch, device: torch.device) -> TrainingBatch:
     # The same object where nothing differs would be one input to torch.compile, and two where something does.
     inputs = move(batch.codes.copy() if batch.inputs is None else batch.inputs)
     labels = {name: move(rows) for name, rows in batch.labels.items()}
-    frames = None if batch.frames is None else move(batch.frames)
+    frames = None if batch.frames is None else batch.frames.map(move)
     return TrainingBatch(codes, inputs, move(batch.counted), labels, frames)

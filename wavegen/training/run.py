@@ -101,10 +101,10 @@ def set_up(
     store = _open_corpus(recipe)
     segments = splits.split(recipe.data, store.recordings)
     label_values = splits.label_values(segments["train"])
-    codec = make_codec(recipe.data.codec, recipe.data.n_classes)
+    codec = make_codec(recipe.data.codec, recipe.data.n_classes, recipe.pre_emphasis)
 
     torch.manual_seed(settings.seed)
-    is_relative = issubclass(recipe.head, RelativeHead)
+    is_relative = issubclass(recipe.head, RelativeHead) and not getattr(recipe.model, "prediction_order", 0)
     mean_scale = _mean_scale(saved, source, store, segments["train"], codec) if is_relative else 1.0
     architecture = recipe.architecture({name: len(values) for name, values in label_values.items()}, mean_scale)
     model = build(architecture).to(device)
@@ -119,7 +119,7 @@ def set_up(
     except InputError as error:
         raise InputError(f"no model file can hold what this recipe describes: {error}") from error
 
-    framer = make_framer(model, store, description.make_features())
+    framer = make_framer(model, store, description)
     windows = _make_windows(recipe, model.receptive_field, store, segments, codec, label_values, framer)
     if saved is not None:
         state.restore(saved, folder, store)
@@ -182,6 +182,7 @@ def _describe(
         **store.item_format.description,
         labels=label_values,
         features=recipe.features,
+        pre_emphasis=recipe.pre_emphasis,
         decoding=recipe.decoding.model_dump(),
         corpus=store.corpus,
         corpus_fingerprint=store.fingerprint,
@@ -193,7 +194,7 @@ def _describe(
 
 def _check_same_sound(source: Checkpoint, description: Description) -> None:
     """Raises: InputError if a model to start from was made for other codes, another rate or other labels."""
-    for name in ("sample_rate", "shape", "codec", "n_classes", "labels", "features"):
+    for name in ("sample_rate", "shape", "codec", "n_classes", "labels", "features", "pre_emphasis"):
         theirs, ours = getattr(source.description, name), getattr(description, name)
         if theirs != ours:
             raise InputError(f"{source.path} was trained with {name} {theirs}; the recipe says {ours}")
@@ -221,6 +222,7 @@ def _make_windows(
         settings.input_noise,
         settings.seed,
         data.shape if isinstance(data, ImageData) and data.mirrored else None,
+        settings.gain_db,
     )
     windows = Windows(store, segments["train"], codec, rule, label_values, framer)
     if not any(segment.n_counted(context) for segment in segments["validation"]):

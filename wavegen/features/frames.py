@@ -1,0 +1,151 @@
+"""The feature frames of a model: log-mel bands, pitch, or both side by side, taken of a sound or read from a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from wavegen.errors import InputError
+from wavegen.features.log_mel import PLAUSIBLE, SILENT, LogMel
+from wavegen.features.pitch import Pitch
+
+FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
+
+
+@dataclass(frozen=True)
+class Features:
+    """What frames are made of: log-mel bands (log_mel.py), then pitch (pitch.py); either may be left out.
+
+    Both have the same hop, and a frame i around sample i * hop, so F frames make F * hop samples.
+
+    >>> features = Features(LogMel(16000), Pitch(16000))
+    >>> features.frames(np.zeros(16000)).shape  # 80 bands, and 4 numbers of the pitch
+    (80, 84)
+    """
+
+    log_mel: LogMel | None = None
+    pitch: Pitch | None = None
+
+    @property
+    def hop(self) -> int:
+        """Samples from a frame to the next."""
+        return self._any.hop
+
+    @property
+    def n_mels(self) -> int:
+        """Log-mel bands, the first numbers of a frame."""
+        return 0 if self.log_mel is None else self.log_mel.n_mels
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in a frame."""
+        return self.n_mels + (0 if self.pitch is None else self.pitch.N_FEATURES)
+
+    @cached_property
+    def silent(self) -> NDArray[np.float32]:
+        """A frame of silence, (n_features,)."""
+        of_pitch = np.zeros(0, dtype=np.float32) if self.pitch is None else self.pitch.silent
+        return np.concatenate([np.full(self.n_mels, SILENT, dtype=np.float32), of_pitch])
+
+    def n_frames(self, n_samples: int) -> int:
+        """How many frames a sound has."""
+        return self._any.n_frames(n_samples)
+
+    def frames(self, waveform: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The frames of a whole sound, with silence before and after it.
+
+        Shapes: waveform (T,) in [-1, 1] -> (ceil(T / hop), n_features).
+        """
+        parts = [part.frames(waveform) for part in (self.log_mel, self.pitch) if part is not None]
+        return np.concatenate(parts, axis=1)
+
+    def check(self, frames: NDArray[Any], name: str) -> NDArray[np.float32]:
+        """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
+        make by themselves (`LogMel.invert`).
+
+        Raises: InputError for another shape, or numbers that cannot be such frames.
+        """
+        is_shape = frames.ndim == 2 and frames.shape[1] in (self.n_features, self.n_mels) and frames.size
+        if not is_shape:
+            bands = f", or (frames, {self.n_mels})" if 0 < self.n_mels < self.n_features else ""
+            raise InputError(
+                f"{name} holds frames of shape {frames.shape}; the model reads (frames, {self.n_features}){bands}"
+            )
+        if frames.dtype.kind != "f":
+            raise InputError(f"{name} holds {frames.dtype}; expected floating point numbers")
+        if not np.isfinite(frames).all():
+            raise InputError(f"{name} holds NaN or infinity")
+        bands, rest = frames[:, : self.n_mels].astype(np.float32), frames[:, self.n_mels :]
+        if bands.size and (bands.min() < PLAUSIBLE[0] or bands.max() > PLAUSIBLE[1]):
+            raise InputError(
+                f"{name} spans {bands.min():g} to {bands.max():g}; expected log-mel frames whose silence is {SILENT:g} "
+                "and whose loudest bands are about 1 (docs/vocoder.md)"
+            )
+        if self.pitch is None:
+            return bands
+        if rest.size:
+            return np.concatenate([bands, self.pitch.check(rest, name)], axis=1)
+        assert self.log_mel is not None  # there is something in a frame
+        sound = self.log_mel.invert(bands[None], len(bands) * self.hop)[0]
+        return np.concatenate([bands, self.pitch.frames(sound)], axis=1)
+
+    def read(self, path: Path) -> NDArray[np.float32]:
+        """Frames from a file, (F, n_features): an array in .npy, or the only tensor, or the one named `frames`, of a
+        .safetensors file.
+
+        Raises: InputError if it cannot be read, and as `check`.
+        """
+        frames = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
+        return self.check(frames, str(path))
+
+    @property
+    def _any(self) -> LogMel | Pitch:
+        """Raises: InputError where there is nothing in a frame."""
+        part = self.log_mel or self.pitch
+        if part is None:
+            raise InputError("features has no bands and no pitch; expected n_mels of 1 or more, or pitch")
+        return part
+
+
+def make_features(sample_rate: int, parameters: Mapping[str, Any]) -> Features:
+    """The features of a recipe's section `data.features`, or of a model file, at a sample rate in Hz.
+
+    Raises: InputError for parameters that contradict each other.
+    """
+    own = dict(parameters)
+    pitch = own.pop("pitch", None)
+    made = Features(
+        LogMel(sample_rate, **own) if own.get("n_mels", 1) else None,
+        None if pitch is None else Pitch(sample_rate, own["hop"], **pitch),
+    )
+    made.n_frames(0)  # is there anything?
+    return made
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] | Mapping[str, Any] = np.load(path, allow_pickle=False)
+    except Exception as error:  # numpy documents some; a damaged header raises whatever its parser meets
+        raise InputError(f"cannot read the frames {path}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"cannot read the frames {path}: it is an archive of arrays; expected one array")
+    return array
+
+
+def _read_safetensors(path: Path) -> NDArray[Any]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            if len(names) != 1 and "frames" not in names:
+                raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; expected one tensor, or one `frames`")
+            array: NDArray[Any] = file.get_tensor("frames" if "frames" in names else names[0])
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read the frames {path}: {error}") from error
+    return array
