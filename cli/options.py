@@ -66,6 +66,9 @@ def _generation_options(
         float | None,
         typer.Option(help="1 is as learnt, lower is safer and duller, 0 is greedy (default: the model's own)"),
     ] = None,
+    voiced_temperature: Annotated[
+        float | None, typer.Option(help="temperature where the frames of a vocoder tell of a voice")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="draw from the k most probable codes only")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
@@ -97,6 +100,7 @@ def _generation_options(
     """What the line asks of a model. A seed is chosen if none is given, for names of files hold it."""
     return GenerationOptions(
         temperature=temperature,
+        voiced_temperature=voiced_temperature,
         top_k=top_k,
         top_p=top_p,
         guidance=guidance,

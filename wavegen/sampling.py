@@ -5,7 +5,7 @@ Every engine draws by this definition, so the same weights and the same uniforms
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Annotated, TypedDict
 
@@ -72,7 +72,8 @@ class Decoding:
 
     `temperature` divides the logits: 1 is the distribution that was learnt, lower is safer and duller, 0 is greedy (the
     most probable code). A mixture of logistics is made narrower in the same spirit (`draw_logistic_mixture`) and has no
-    filters. Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
+    filters. `voiced_temperature` takes its place where the frames of a vocoder tell of a voice, in proportion
+    (`at_voicing`): noise is to be drawn as it was learnt, a voice to be steady. Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
     arXiv:1904.09751; Fan et al., arXiv:1805.04833), then `top_p` keeps the smallest set of the most probable remaining
     codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
 
@@ -88,6 +89,10 @@ class Decoding:
     temperature: Annotated[float, Size("1 as learnt, lower is safer, 0 is greedy", ge=0, lt=np.inf)] = 1.0
     top_k: Annotated[int | None, Size("keep only the k most probable codes", ge=1, le=MAX_TOP_K)] = None
     top_p: Annotated[float | None, Size("keep the most probable codes up to this probability", gt=0, le=1)] = None
+    voiced_temperature: Annotated[
+        float | None,
+        Size("temperature where the frames tell of a voice, for models with data.features.pitch", ge=0, lt=np.inf),
+    ] = None
     guidance: Annotated[
         float,
         Size(
@@ -109,6 +114,7 @@ class Decoding:
     def title(self) -> str:
         """What people are told of it."""
         named = [f"temperature {self.temperature:g}"]
+        named += [] if self.voiced_temperature is None else [f"voiced {self.voiced_temperature:g}"]
         named += [] if self.top_k is None else [f"top-k {self.top_k}"]
         named += [] if self.top_p is None else [f"top-p {self.top_p:g}"]
         return ", ".join(named + ([f"guidance {self.guidance:g}"] if self.is_guided else []))
@@ -128,6 +134,13 @@ class Decoding:
     def is_guided(self) -> bool:
         """Whether labels count for more, or less, than they learnt to."""
         return self.guidance != 1
+
+    def at_voicing(self, voicing: float) -> "Decoding":
+        """The decoding of a step, from 0 (no voice) to 1; in float64, as every engine has it."""
+        if self.voiced_temperature is None:
+            return self
+        temperature = self.temperature + (self.voiced_temperature - self.temperature) * float(voicing)
+        return replace(self, temperature=temperature, voiced_temperature=None)
 
     def check_head(self, head: Head) -> None:
         """Raises: InputError for what needs a probability for each code, if the head lists none."""
@@ -149,6 +162,7 @@ class DecodingChanges(TypedDict, total=False):
     """Fields of `Decoding` by name."""
 
     temperature: float
+    voiced_temperature: float | None
     top_k: int | None
     top_p: float | None
     guidance: float

@@ -67,7 +67,12 @@ class Examples(NamedTuple):
     def first(self, n: int) -> "Examples":
         """The first n of them."""
         rows = {name: rows[:n] for name, rows in self.rows.items()}
-        return Examples(self.codes[:n], self.labels[:n], rows, None if self.frames is None else self.frames.map(lambda array: array[:n]))
+        return Examples(
+            self.codes[:n],
+            self.labels[:n],
+            rows,
+            None if self.frames is None else self.frames.map(lambda array: array[:n]),
+        )
 
 
 def diagnose(run: Path, bar: Bar) -> list[Finding]:

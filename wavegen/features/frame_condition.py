@@ -15,16 +15,18 @@ class Prediction(NamedTuple, Generic[ArrayT]):
 
     `coefficients` (B, F, order) integers, the newest sample's first, in units of 1 / 2**13. `gains` (B, F, 2): the
     unit of what is left, on an axis from -1 to 1, and its natural logarithm. `periods` (B, F, hop) integers: how many
-    samples ago the last period was, at each sample; 0 where there is none.
+    samples ago the last period was, at each sample; 0 where there is none. `voicing` (B, F) from 0 to 1: how much of a
+    decoding's temperature is the one for voices.
     """
 
     coefficients: ArrayT
     gains: ArrayT
     periods: ArrayT
+    voicing: ArrayT
 
     def map(self, function: Callable[[ArrayT], OtherT]) -> "Prediction[OtherT]":
         """The same of what a function makes of each array."""
-        return Prediction(function(self.coefficients), function(self.gains), function(self.periods))
+        return Prediction(*(function(array) for array in self))
 
 
 class Frames(NamedTuple, Generic[ArrayT]):

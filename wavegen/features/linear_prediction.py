@@ -63,12 +63,15 @@ class Predictor:
         gains = np.maximum(self._per_magnitude * np.sqrt(error), 4 / (self.n_classes - 1))
         if self.pitch is None:
             periods = np.zeros((*filters.shape[:2], self.log_mel.hop), dtype=np.int32)
+            voicing = np.zeros(filters.shape[:2], dtype=np.float32)
         else:
-            periods = self.pitch.periods(frames[..., self.log_mel.n_mels :])
+            of_pitch = frames[..., self.log_mel.n_mels :]
+            periods, voicing = self.pitch.periods(of_pitch), self.pitch.voicing(of_pitch)
         return Prediction(
             coefficients=np.clip(np.rint(filters * (1 << SHIFT)), -LARGEST, LARGEST).astype(np.int32),
             gains=np.stack([gains, np.log(gains)], axis=-1).astype(np.float32),
             periods=periods,
+            voicing=voicing,
         )
 
     def _autocorrelation(self, bands: NDArray[np.float64]) -> NDArray[np.float64]:

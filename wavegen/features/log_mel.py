@@ -127,9 +127,7 @@ class LogMel:
         """How much of each bin of the STFT a band takes, (n_fft // 2 + 1, n_mels)."""
         filters: NDArray[np.float32] = (
             _torchaudio()
-            .functional.melscale_fbanks(
-                self.n_fft // 2 + 1, self.f_min, self._highest, self.n_mels, self.sample_rate
-            )
+            .functional.melscale_fbanks(self.n_fft // 2 + 1, self.f_min, self._highest, self.n_mels, self.sample_rate)
             .numpy()
         )
         return filters

@@ -45,6 +45,7 @@ VOICING_THRESHOLD = 0.45  # of the autocorrelation
 OCTAVE_COST = 0.01
 OCTAVE_JUMP_COST = 0.35  # this and the next for frames 10 ms apart
 VOICED_UNVOICED_COST = 0.14
+VOICES = (0.45, 0.7)  # strengths between which a sound becomes all voice
 N_CANDIDATES = 14  # voiced ones of a frame
 
 BANDWIDTH_HZ = 8000.0
@@ -210,6 +211,18 @@ class Pitch:
         pitch = start + (end - start) * (np.arange(self.hop) / self.hop)
         periods = np.rint(self.sample_rate / REFERENCE_HZ * np.exp(-pitch / 2)).astype(np.int32)
         return np.where((here | there)[..., None], np.minimum(periods, self.longest_period), np.int32(0))
+
+    def voicing(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
+        """How much of a voice there is from each frame to the next: 0 up to a strength of 0.45, 1 from 0.7 on; where
+        one of the two is unvoiced, half of the other's.
+
+        Shapes: frames (..., F + 1, 4) -> (..., F).
+        """
+        lowest, highest = VOICES
+        strength = (frames[..., 2].astype(np.float64) + 1) / 2
+        voicing = np.clip((strength - lowest) / (highest - lowest), 0, 1) * (frames[..., 1] > 0)
+        between: NDArray[np.float32] = ((voicing[..., :-1] + voicing[..., 1:]) / 2).astype(np.float32)
+        return between
 
     @property
     def _pitch_bounds(self) -> tuple[float, float]:

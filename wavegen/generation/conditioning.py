@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.architectures import GatedArchitecture
-from wavegen.checkpoint import Checkpoint
+from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition, joined
 from wavegen.sampling import Decoding
@@ -66,7 +66,7 @@ def decoding_for(
     """
     description = checkpoint.description
     decoding = description.make_decoding(**overrides)
-    decoding.check_head(description.head)
+    check_decoding(description, decoding)
     if not decoding.is_guided:
         return decoding
     is_given = any(value is not None for labels in streams for value in labels.values())
@@ -83,6 +83,14 @@ def decoding_for(
             "expected a recipe with training.label_dropout above 0"
         )
     return decoding
+
+
+def check_decoding(description: Description, decoding: Decoding) -> None:
+    """Raises: InputError for what the head does not have, or a temperature of voices where no frames tell of them."""
+    decoding.check_head(description.head)
+    prediction = description.architecture.prediction
+    if decoding.voiced_temperature is not None and (prediction is None or not prediction.lag_taps):
+        raise InputError("voiced_temperature needs a model with model.lag_taps, whose frames tell where a voice is")
 
 
 def guidance_pairs(streams: Sequence[Labels]) -> list[Labels]:

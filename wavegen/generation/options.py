@@ -21,7 +21,8 @@ class GenerationOptions:
     """How a model is to generate. None takes the model's own default (for `seed`: a new one each time; guidance only
     where there are labels).
 
-    `temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by name; left out, "unknown".
+    `temperature`, `voiced_temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by
+    name; left out, "unknown".
     `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
     (F, n_features) of what a vocoder is to say. `n`: how many sounds side by side. `beam`: search for a probable sound
     with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`, `n_threads`: see
@@ -29,6 +30,7 @@ class GenerationOptions:
     """
 
     temperature: float | None = None
+    voiced_temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
@@ -57,6 +59,7 @@ class DecodingKeywords(TypedDict, total=False):
     """How codes are chosen."""
 
     temperature: float | None
+    voiced_temperature: float | None
     top_k: int | None
     top_p: float | None
     guidance: float | None

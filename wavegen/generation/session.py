@@ -111,7 +111,7 @@ class StreamMaker:
             prime=self.prime,
             labels=self.labels,
             condition_of=condition_of,
-            check_decoding=lambda decoding: decoding.check_head(self.description.head),
+            check_decoding=lambda decoding: conditioning.check_decoding(self.description, decoding),
             model=self._loaded,
         )
 

@@ -1,9 +1,9 @@
 """What a network is told of the next code beforehand (features/linear_prediction.py), and how it enters the network.
 
-    past codes d, past excitations e, the prediction p; d and e around one period ago, and around two   [companded]
-      |  linear                             levels of e[t - 1], d[t - period], p[t], d[t - 1], one embedding each
-      +--------------------------------------+
-    x (B, T, residual_channels), in place of the embedding of the code before
+past codes d, past excitations e, the prediction p; d and e around one period ago, and around two   [companded]
+  |  linear                             levels of e[t - 1], d[t - period], p[t], d[t - 1], one embedding each
+  +--------------------------------------+
+x (B, T, residual_channels), in place of the embedding of the code before
 """
 
 from typing import NamedTuple
@@ -107,7 +107,7 @@ class PredictionInput(nn.Module):
             assert not n_steps  # only a beginning has no frames
             empty = codes.new_zeros(n_streams, 0)
             return codes.new_zeros(n_streams, 0, self.sizes.order), self.values.new_zeros(n_streams, 0, 2), empty
-        hop, phase, (coefficients, gains, periods) = condition.hop, condition.phase, condition.prediction
+        hop, phase, (coefficients, gains, periods, _) = condition.hop, condition.phase, condition.prediction
         frame = (torch.arange(n_steps, device=codes.device) + phase) // hop
         at_steps = periods.flatten(1)[:, phase : phase + n_steps]
         return coefficients[:, frame].long(), gains[:, frame], at_steps.long()
