@@ -427,7 +427,7 @@ class Recipe(Section):
             raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {needed}")
         if self.features and not FAMILIES[self.model.kind].reads_frames:
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
-        if isinstance(self.data, AudioData) and getattr(self.model, "prediction_order", 0):
+        if isinstance(self.data, AudioData) and self.model.model_dump().get("prediction_order"):
             self._check_prediction(self.data)
         if is_sound and self.training.window is None:
             raise ValueError("the key 'training.window' is missing")
@@ -451,7 +451,8 @@ class Recipe(Section):
             raise ValueError("model.prediction_order needs data.features with log-mel bands, and data.codec: linear")
         if not issubclass(self.head, RelativeHead):
             raise ValueError(f"model.prediction_order needs model.head: {LogisticMixtureHead.kind}")
-        lag_taps, pitch = getattr(self.model, "lag_taps", 0), data.features.pitch
+        lag_taps: int = self.model.model_dump()["lag_taps"]
+        pitch = data.features.pitch
         if lag_taps and pitch is None:
             raise ValueError(f"model.lag_taps is {lag_taps}, which needs data.features.pitch; it can be {{}}")
 

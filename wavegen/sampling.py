@@ -71,11 +71,12 @@ class Decoding:
     """How a code is chosen from a network's probabilities.
 
     `temperature` divides the logits: 1 is the distribution that was learnt, lower is safer and duller, 0 is greedy (the
-    most probable code). A mixture of logistics is made narrower in the same spirit (`draw_logistic_mixture`) and has no
-    filters. `voiced_temperature` takes its place where the frames of a vocoder tell of a voice, in proportion
-    (`at_voicing`): noise is to be drawn as it was learnt, a voice to be steady. Then `top_k` keeps the k most probable codes (nucleus and top-k sampling: Holtzman et al.,
-    arXiv:1904.09751; Fan et al., arXiv:1805.04833), then `top_p` keeps the smallest set of the most probable remaining
-    codes that together hold at least probability p. Ties go to the lower code. None switches a filter off.
+    most probable code). `voiced_temperature` takes its place where the frames of a vocoder tell of a voice, in
+    proportion (`at_voicing`): noise is to be drawn as it was learnt, a voice to be steady. A mixture of logistics is
+    made narrower in the same spirit (`draw_logistic_mixture`) and has no filters. Then `top_k` keeps the k most
+    probable codes (nucleus and top-k sampling: Holtzman et al., arXiv:1904.09751; Fan et al., arXiv:1805.04833), then
+    `top_p` keeps the smallest set of the most probable remaining codes that together hold at least probability p. Ties
+    go to the lower code. None switches a filter off.
 
     `guidance` comes before all that, and makes labels count for more (classifier-free guidance: Ho and Salimans,
     arXiv:2207.12598; for networks that draw code by code: Kreuk et al., arXiv:2209.15352): 1 is as

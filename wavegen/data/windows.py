@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.codec import Codec, PreEmphasised
-from wavegen.data.store import Store
 from wavegen.data.pitch_store import PitchStore, pitch_of
+from wavegen.data.store import Store
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import Frames
 from wavegen.features.frames import Features

@@ -94,9 +94,8 @@ def measure(
                 bar.update(n_made)
         return distance(codec.decode(np.concatenate(blocks, axis=1)))
 
-    return Comparison(
-        vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(log_mel.invert(frames[..., : log_mel.n_mels], n))
-    )
+    inverted = log_mel.invert(frames[..., : log_mel.n_mels], n)
+    return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(inverted))
 
 
 def _spectral_distance() -> Callable[[NDArray[np.floating], NDArray[np.floating]], float]:

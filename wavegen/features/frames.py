@@ -70,11 +70,10 @@ class Features:
 
         Raises: InputError for another shape, or numbers that cannot be such frames.
         """
-        is_shape = frames.ndim == 2 and frames.shape[1] in (self.n_features, self.n_mels) and frames.size
-        if not is_shape:
-            bands = f", or (frames, {self.n_mels})" if 0 < self.n_mels < self.n_features else ""
+        if frames.ndim != 2 or frames.shape[1] not in (self.n_features, self.n_mels) or not frames.size:
+            either = f", or (frames, {self.n_mels})" if 0 < self.n_mels < self.n_features else ""
             raise InputError(
-                f"{name} holds frames of shape {frames.shape}; the model reads (frames, {self.n_features}){bands}"
+                f"{name} holds frames of shape {frames.shape}; the model reads (frames, {self.n_features}){either}"
             )
         if frames.dtype.kind != "f":
             raise InputError(f"{name} holds {frames.dtype}; expected floating point numbers")

@@ -18,7 +18,7 @@ With a prediction (models/prediction.py) past codes enter in another way, and th
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,7 @@ class WaveNet(Labelled):
         Shapes: codes (B, T) int64, condition (B, T or 1, n_layers, condition_channels), or frames of it
         -> logits (B, T, head parameters), state. The entry at t has seen codes before t only.
         """
-        past = None if state is None else state.delay
+        past: Any = None if state is None else state.delay
         delay: Tensor | Past
         if self.prediction is None:
             delayed, delay = shift(codes + 1, past)  # 0: there is no code before

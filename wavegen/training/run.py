@@ -104,7 +104,7 @@ def set_up(
     codec = make_codec(recipe.data.codec, recipe.data.n_classes, recipe.pre_emphasis)
 
     torch.manual_seed(settings.seed)
-    is_relative = issubclass(recipe.head, RelativeHead) and not getattr(recipe.model, "prediction_order", 0)
+    is_relative = issubclass(recipe.head, RelativeHead) and not recipe.model.model_dump().get("prediction_order")
     mean_scale = _mean_scale(saved, source, store, segments["train"], codec) if is_relative else 1.0
     architecture = recipe.architecture({name: len(values) for name, values in label_values.items()}, mean_scale)
     model = build(architecture).to(device)
