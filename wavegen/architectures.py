@@ -210,8 +210,13 @@ class PredictionSizes(NamedTuple):
 
     @property
     def n_past(self) -> int:
-        """Past codes that have to be known, of which the prediction and the inputs are made."""
+        """Past codes that have to be known, and their excitations, of which the inputs are made."""
         return max(self.order, 2 * self.longest_period + self.lag_taps) if self.lag_taps else self.order
+
+    @property
+    def reach(self) -> int:
+        """Codes before one that its inputs depend on: an excitation depends on codes before it."""
+        return self.n_past + self.order
 
     @property
     def n_inputs(self) -> int:
@@ -450,8 +455,9 @@ class WaveNetArchitecture(GatedArchitecture):
 
     @property
     def receptive_field(self) -> int:
-        """Samples: 1 + (kernel_size - 1) * sum(dilations)."""
-        return 1 + (self.kernel_size - 1) * sum(self.dilations)
+        """Samples: 1 + (kernel_size - 1) * sum(dilations), and what a prediction reaches back before those."""
+        reach = 0 if self.prediction is None else self.prediction.reach
+        return 1 + (self.kernel_size - 1) * sum(self.dilations) + reach
 
     @property
     def multiply_adds(self) -> int:

@@ -178,7 +178,7 @@ class Batch(NamedTuple):
     """Windows ready to train on: codes (B, window), which of them count as targets, label rows, where they are from.
 
     `inputs` is what the network gets in their place, or None where it gets the codes themselves. `frames` are the
-    feature frames that condition it (`Framer.frames`), or None.
+    feature frames that condition it (`Framer.frames`), or None. Windows begin behind `lead_in` codes.
     """
 
     codes: NDArray[np.int64]
@@ -187,6 +187,7 @@ class Batch(NamedTuple):
     labels: dict[str, NDArray[np.int64]]
     origins: list[str]
     frames: Frames[NDArray] | None = None
+    lead_in: int = 0
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,8 @@ class WindowRule:
 
     `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
     `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
-    `gain_db`: every window is made louder or softer by up to so much.
+    `gain_db`: every window is made louder or softer by up to so much. `lead_in`: codes before each window that come
+    with it, a multiple of the hop.
     """
 
     window: int
@@ -208,6 +210,7 @@ class WindowRule:
     seed: int
     mirrored_shape: tuple[int, int, int] | None = None
     gain_db: float = 0.0
+    lead_in: int = 0
 
 
 class Windows:
@@ -251,8 +254,9 @@ class Windows:
     def batch(self, number: int, size: int) -> Batch:
         """The windows of one forward pass; passes are numbered through all steps."""
         rule = self._rule
-        codes = np.full((size, rule.window), self._silence, dtype=np.int64)
-        counted = np.zeros((size, rule.window), dtype=bool)
+        length, begin = rule.lead_in + rule.window, rule.lead_in
+        codes = np.full((size, length), self._silence, dtype=np.int64)
+        counted = np.zeros((size, length), dtype=bool)
         inputs = codes.copy() if rule.input_noise else None
         labels = {name: np.empty(size, dtype=np.int64) for name in self._rows}
         origins, stretches, gains = [], [], []
@@ -263,25 +267,26 @@ class Windows:
             segment, offset = self._choose(random)
             if self._framer is not None:
                 offset -= offset % self._framer.hop
-            stretches.append((segment, offset))
-            n = min(rule.window, segment.n_samples - offset)
+            stretches.append((segment, offset - rule.lead_in))
+            n, n_before = min(rule.window, segment.n_samples - offset), min(rule.lead_in, offset)
             gain = 10 ** (random.uniform(-rule.gain_db, rule.gain_db) / 20) if rule.gain_db else 1.0
             gains.append(gain)
-            codes[row, :n] = self._coder.codes(segment.start + offset, n, gain)
+            seen = self._coder.codes(segment.start + offset - n_before, n_before + n, gain)
+            codes[row, begin - n_before : begin + n] = seen
             if rule.mirrored_shape is not None and random.random() < 0.5:
                 codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
-            counted[row, 0 if is_start else rule.context : rule.window if rule.learn_endings else n] = True
+            counted[row, begin + (0 if is_start else rule.context) : length if rule.learn_endings else begin + n] = True
             is_hidden = random.random() < rule.label_dropout
             for name, rows in self._rows.items():
                 unknown = len(rows)
                 labels[name][row] = unknown if is_hidden else rows.get(segment.labels.get(name, ""), unknown)
             if inputs is not None:
-                noise = rule.input_noise * random.standard_normal(rule.window)
+                noise = rule.input_noise * random.standard_normal(length)
                 inputs[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
             origins.append(f"{segment.name} from sample {offset}")
-        frames = None if self._framer is None else self._framer.frames(stretches, rule.window, gains)
-        return Batch(codes, inputs, counted, labels, origins, frames)
+        frames = None if self._framer is None else self._framer.frames(stretches, length, gains)
+        return Batch(codes, inputs, counted, labels, origins, frames, rule.lead_in)
 
     def _choose(self, random: np.random.Generator) -> tuple[Segment, int]:
         """A segment and an offset into it."""

@@ -16,13 +16,15 @@ Condition = Tensor | FrameCondition[Tensor]
 
 class TrainingBatch(NamedTuple):
     """What a network is trained on, on its device: the codes to predict and those that it is given in their place,
-    which of them count, label rows by name (each (B,)), and the feature frames of a vocoder. Codes are (B, T)."""
+    which of them count, label rows by name (each (B,)), and the feature frames of a vocoder. Codes are (B, T), of which
+    the first `lead_in` come before the window, to be seen."""
 
     codes: Tensor
     inputs: Tensor
     counted: Tensor
     labels: dict[str, Tensor]
     frames: Frames[Tensor] | None = None
+    lead_in: int = 0
 
 
 class Model(nn.Module):

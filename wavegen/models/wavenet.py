@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from wavegen.architectures import WaveNetArchitecture
 from wavegen.features.frame_condition import FrameCondition, Frames
-from wavegen.models.base import Condition
+from wavegen.models.base import Condition, TrainingBatch
 from wavegen.models.conditions import FrameNetwork, Labelled
 from wavegen.models.embedding import embed_codes
 from wavegen.models.prediction import Past, PredictionInput
@@ -38,7 +38,7 @@ class WaveNetState(NamedTuple):
     prediction has to know of past codes; and of all layers."""
 
     delay: Tensor | Past
-    stack: list[Tensor]
+    stack: list[Tensor] | None
 
 
 class WaveNet(Labelled):
@@ -120,6 +120,20 @@ class WaveNet(Labelled):
         of_frames: Tensor = self.frame_network(frames.values)
         values = of_frames if of_labels is None else of_frames + of_labels
         return FrameCondition(values, self.architecture.hop, prediction=frames.prediction)
+
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """As every model's; where past codes enter beside the layers, those before the window are looked at first."""
+        lead_in = batch.lead_in
+        if self.prediction is None or not lead_in:
+            return super().loss(batch)
+        condition = self.condition(batch.labels, batch.frames)
+        assert isinstance(condition, FrameCondition)
+        _, _, past = self.prediction(batch.inputs[:, :lead_in], None, condition.part(0, lead_in))
+        window = condition.part(lead_in, batch.codes.shape[1] - lead_in)
+        parameters, _ = self(batch.inputs[:, lead_in:], WaveNetState(past, None), window)
+        counted = batch.counted[:, lead_in:]
+        bits = self.head.bits(parameters, batch.codes[:, lead_in:])
+        return (bits * counted).sum() / counted.sum().clamp(min=1)
 
     def output_layers(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.

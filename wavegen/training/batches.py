@@ -47,4 +47,4 @@ def to_tensors(batch: Batch, device: torch.device) -> TrainingBatch:
     inputs = move(batch.codes.copy() if batch.inputs is None else batch.inputs)
     labels = {name: move(rows) for name, rows in batch.labels.items()}
     frames = None if batch.frames is None else batch.frames.map(move)
-    return TrainingBatch(codes, inputs, move(batch.counted), labels, frames)
+    return TrainingBatch(codes, inputs, move(batch.counted), labels, frames, batch.lead_in)

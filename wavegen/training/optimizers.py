@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from wavegen.devices import multiplies_bfloat16
 from wavegen.models.base import Model
 from wavegen.recipe import Training
 
@@ -89,10 +90,11 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Each matrix with its singular values brought to between 0.7 and 1.2, its singular vectors kept.
 
-    Five steps of a Newton-Schulz iteration in bfloat16, which is precise enough and needs products only.
+    Five steps of a Newton-Schulz iteration, which needs products only; bfloat16 is precise enough, and is taken where
+    the hardware multiplies it.
     Shapes: (n, rows, columns) -> the same, in the dtype given.
     """
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if multiplies_bfloat16(matrices.device) else matrices.float()
     is_tall = x.shape[-2] > x.shape[-1]
     if is_tall:
         x = x.mT

@@ -120,7 +120,7 @@ def set_up(
         raise InputError(f"no model file can hold what this recipe describes: {error}") from error
 
     framer = make_framer(model, store, description)
-    windows = _make_windows(recipe, model.receptive_field, store, segments, codec, label_values, framer)
+    windows = _make_windows(recipe, model, store, segments, codec, label_values, framer)
     if saved is not None:
         state.restore(saved, folder, store)
     run = Run(
@@ -202,7 +202,7 @@ def _check_same_sound(source: Checkpoint, description: Description) -> None:
 
 def _make_windows(
     recipe: Recipe,
-    receptive_field: int,
+    model: Model,
     store: Store,
     segments: Mapping[str, Sequence[Segment]],
     codec: Codec,
@@ -211,7 +211,11 @@ def _make_windows(
 ) -> Windows:
     """Raises: InputError if no window, or nothing of the validation split, would hold a code that counts."""
     settings, data = recipe.training, recipe.data
-    context = 0 if isinstance(data, ImageData) else receptive_field  # an image has no context before it
+    context = 0 if isinstance(data, ImageData) else model.receptive_field  # an image has no context before it
+    prediction, lead_in = model.architecture.prediction, 0
+    if prediction is not None and framer is not None:
+        context -= prediction.reach
+        lead_in = -(-prediction.reach // framer.hop) * framer.hop
     rule = WindowRule(
         recipe.window,
         context,
@@ -223,10 +227,12 @@ def _make_windows(
         settings.seed,
         data.shape if isinstance(data, ImageData) and data.mirrored else None,
         settings.gain_db,
+        lead_in,
     )
     windows = Windows(store, segments["train"], codec, rule, label_values, framer)
-    if not any(segment.n_counted(context) for segment in segments["validation"]):
-        raise InputError(f"the validation split has no recording longer than the receptive field, {context} samples")
+    needed = 0 if isinstance(data, ImageData) else model.receptive_field
+    if not any(segment.n_counted(needed) for segment in segments["validation"]):
+        raise InputError(f"the validation split has no recording longer than the receptive field, {needed} samples")
     return windows
 
 
