@@ -15,6 +15,7 @@ from wavegen import checkpoint
 from wavegen.architectures import make_architecture
 from wavegen.checkpoint import Description
 from wavegen.errors import InputError
+from wavegen.features.frames import Features
 from wavegen.features.log_mel import LogMel
 
 DESCRIPTION = Description(
@@ -46,7 +47,7 @@ ONE_LAYER = {"stack.layers.0.conv.weight": np.zeros((2, 8, 4))}
 
 def test_a_description_gives_the_features_back():
     parameters = {"n_mels": 20, "hop": 50, "n_fft": 256, "f_min": 0.0, "f_max": None}
-    assert replace(DESCRIPTION, features=parameters).make_features() == LogMel(8000, 20, 50, 256)
+    assert replace(DESCRIPTION, features=parameters).make_features() == Features(LogMel(8000, 20, 50, 256))
     assert DESCRIPTION.make_features() is None
     with pytest.raises(InputError, match="loudness"):
         replace(DESCRIPTION, features={**parameters, "loudness": 3}).make_features()

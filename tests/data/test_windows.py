@@ -5,6 +5,7 @@ from wavegen.codec import Linear, MuLaw
 from wavegen.data import store
 from wavegen.data.windows import Coder, Framer, Segment, WindowRule, Windows, code_table, excerpt, rms_step
 from wavegen.errors import InputError
+from wavegen.features.frames import Features
 from wavegen.features.log_mel import SILENT, LogMel
 
 CODEC = MuLaw(256)
@@ -167,7 +168,8 @@ def test_input_noise_changes_what_is_heard_and_nothing_else():
     np.testing.assert_array_equal(windows(opened, input_noise=3.0).batch(3, 8).inputs, noisy.inputs)
 
 
-FEATURES = LogMel(8000, n_mels=6, hop=16, n_fft=64)
+LOG_MEL = LogMel(8000, n_mels=6, hop=16, n_fft=64)
+FEATURES = Features(LOG_MEL)
 
 
 def test_frames_are_those_of_the_segment_alone_with_silence_around_it():
@@ -175,7 +177,7 @@ def test_frames_are_those_of_the_segment_alone_with_silence_around_it():
     middle = segments_of(opened)[1]
     whole = FEATURES.frames(opened.samples[middle.start : middle.start + 500] / 32768)
     framer = Framer(opened, FEATURES, look_ahead=2)
-    beginning, inside, end = framer.frames([(middle, 0), (middle, 160), (middle, 448)], 100)
+    beginning, inside, end = framer.frames([(middle, 0), (middle, 160), (middle, 448)], 100).values
     assert beginning.shape == (2 + 8 + 2, 6)
     assert (beginning[:2] == SILENT).all()
     np.testing.assert_allclose(beginning[2:], whole[:10], atol=1e-5)
@@ -195,7 +197,7 @@ def test_windows_with_frames_begin_at_a_frame():
     assert len(set(places)) > 3
     by_name = {segment.name: segment for segment in segments}
     chosen = [(by_name[origin.split(" ")[0]], place) for origin, place in zip(batch.origins, places, strict=True)]
-    np.testing.assert_array_equal(batch.frames, framer.frames(chosen, 50))
+    np.testing.assert_array_equal(batch.frames.values, framer.frames(chosen, 50).values)
     coder = Coder(opened, CODEC)
     np.testing.assert_array_equal(batch.codes[3], coder.codes(chosen[3][0].start + chosen[3][1], 50))
 

@@ -4,9 +4,11 @@ import pytest
 from tests.conftest import tiny_checkpoint
 from wavegen.errors import InputError
 from wavegen.evaluation import resynthesis
+from wavegen.features.frames import Features
 from wavegen.features.log_mel import LogMel
 
-FEATURES = LogMel(8000, n_mels=4, hop=40, n_fft=256)
+LOG_MEL = LogMel(8000, n_mels=4, hop=40, n_fft=256)
+FEATURES = Features(LOG_MEL)
 VOCODER = {"n_features": 4, "hop": 40, "frame_channels": 6, "look_ahead": 1, "n_classes": 256}
 
 
@@ -19,7 +21,7 @@ def tones(n: int = 3000) -> np.ndarray:
 def test_recordings_are_at_no_distance_from_themselves_and_farther_from_noise_than_from_their_inversion(monkeypatch):
     pytest.importorskip("auraloss")
     recorded = tones()
-    inverted = FEATURES.invert(np.stack([FEATURES.frames(tone) for tone in recorded]), 3000)
+    inverted = LOG_MEL.invert(np.stack([FEATURES.frames(tone) for tone in recorded]), 3000)
     assert inverted.shape == (3, 3000)
     random = np.random.default_rng(0)
     monkeypatch.setattr(LogMel, "invert", lambda self, frames, n: recorded)

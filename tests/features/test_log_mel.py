@@ -1,12 +1,9 @@
-import io
-
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from wavegen.errors import InputError
-from wavegen.features.log_mel import SILENT, LogMel, read_frames
+from wavegen.features.log_mel import SILENT, LogMel
 
 FEATURES = LogMel(8000, n_mels=20, hop=50, n_fft=256)
 
@@ -63,52 +60,3 @@ def test_frames_are_the_same_where_training_computes_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         inside = FEATURES.frames(waveform)
     np.testing.assert_array_equal(inside, FEATURES.frames(waveform))
-
-
-def test_frames_are_read_from_files_of_other_programs(tmp_path):
-    frames = FEATURES.frames(tone(500))
-    np.save(tmp_path / "one.npy", frames.astype(np.float64))
-    save_file({"frames": frames, "more": frames[:1]}, tmp_path / "two.safetensors")
-    save_file({"mel": frames}, tmp_path / "three.safetensors")
-    for name in ("one.npy", "two.safetensors", "three.safetensors"):
-        read = read_frames(tmp_path / name, 20)
-        np.testing.assert_array_equal(read, frames)
-        assert read.dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        (np.zeros((20, 7)), r"shape \(20, 7\); the model reads \(frames, 20\)"),
-        (np.zeros((0, 20)), r"shape \(0, 20\)"),
-        (np.zeros((2, 3, 20)), r"shape \(2, 3, 20\)"),
-        (np.full((3, 20), np.nan), "NaN"),
-        (np.zeros((3, 20), dtype=np.int64), "holds int64; expected floating point numbers"),
-        (np.linspace(-9, 2, 60).reshape(3, 20), "spans -9 to 2; expected log-mel frames"),
-        (np.full((3, 20), -80.0), "spans -80 to -80; expected log-mel frames whose silence is -1"),
-        (np.array([["a"] * 20]), "floating"),
-        (np.array([[object()]]), "cannot read"),
-    ],
-)
-def test_frames_that_cannot_be_are_refused(tmp_path, array, message):
-    np.save(tmp_path / "frames.npy", array, allow_pickle=True)
-    with pytest.raises(InputError, match=message):
-        read_frames(tmp_path / "frames.npy", 20)
-
-
-def _archive(whole: bool) -> bytes:
-    archive = io.BytesIO()
-    np.savez(archive, frames=np.zeros((3, 20)))
-    return archive.getvalue()[: None if whole else -30]
-
-
-CUT_HEADER = b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (1000".ljust(128)
-
-
-@pytest.mark.parametrize("name", ["frames.npy", "frames.safetensors"])
-@pytest.mark.parametrize("content", [None, b"", b"no array", CUT_HEADER, _archive(whole=True), _archive(whole=False)])
-def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="cannot read the frames"):
-        read_frames(tmp_path / name, 20)
