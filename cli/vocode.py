@@ -39,10 +39,13 @@ def vocode(
     frames_to: Annotated[
         Path | None, typer.Option("--frames", help="also write the frames that were taken of IN, to a .npy file")
     ] = None,
+    match: Annotated[
+        bool, typer.Option(help="scale the spectrum of what is made until it has the frames' log-mel bands")
+    ] = True,
     *,
     options: GenerationOptions,
 ) -> None:
-    """Resynthesise a recording from its log-mel frames, with a model that was trained for it.
+    """Resynthesise a recording from its frames (log-mel bands, pitch), with a model that was trained for it.
 
     The frames may come from elsewhere: another program, or a network that makes them from text. A folder's recordings
     are made many at once, in OUT under their own names.
@@ -53,6 +56,7 @@ def vocode(
         wavegen vocode runs/vocoder hello.npy again.wav --temperature 0.9
         wavegen vocode runs/vocoder recordings again
     """
+    options = replace(options, match=match)
     if source.is_dir():
         if frames_to is not None:
             raise InputError("--frames keeps those of one recording, and IN is a folder; leave it out")

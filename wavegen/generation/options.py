@@ -24,7 +24,8 @@ class GenerationOptions:
     `temperature`, `voiced_temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by
     name; left out, "unknown".
     `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
-    (F, n_features) of what a vocoder is to say. `n`: how many sounds side by side. `beam`: search for a probable sound
+    (F, n_features) of what a vocoder is to say; `match`: scale the spectrum of what it makes of log-mel frames until it
+    has them (features/matching.py). `n`: how many sounds side by side. `beam`: search for a probable sound
     with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`, `n_threads`: see
     `engines.options.EngineOptions`.
     """
@@ -38,6 +39,7 @@ class GenerationOptions:
     labels: Mapping[str, str | None] | None = None
     prime: Path | str | NDArray[np.floating] | None = None
     frames: NDArray[np.floating] | None = None
+    match: bool = True
     n: int = 1
     beam: int | None = None
     engine: str = "auto"
@@ -93,6 +95,7 @@ class ImageKeywords(DecodingKeywords, EngineKeywords, total=False):
 class GenerationKeywords(SoundKeywords, EngineKeywords, total=False):
     """Sounds and what runs the network: every field of `GenerationOptions`."""
 
+    match: bool
     n: int
     beam: int | None
 

@@ -14,6 +14,7 @@ from wavegen.codec import Codec
 from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
+from wavegen.features.matching import Matcher
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
@@ -154,6 +155,7 @@ class Session(StreamMaker):
             what = "sounds" if options.beam is None else "candidates"
             raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
         self.beam = options.beam
+        self._is_matched = options.match
         self.engine_title, self._engine = make_engine(
             loaded, self.n_streams, options.engine_options, self.decoding.is_guided
         )
@@ -169,7 +171,8 @@ class Session(StreamMaker):
     def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
         """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.
 
-        T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on.
+        T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on, and of what
+        is matched to frames, as many as are ready: the first come later (`features.matching.Matcher.delay`).
         """
         if self.beam is None:
             codes = blocks(self.streams(), n_samples, blocksize)
@@ -178,9 +181,19 @@ class Session(StreamMaker):
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
-        decoder = self.codec.decoder()
+        decoder, matchers = self.codec.decoder(), []
+        if self.frames is not None:
+            matchers = [matcher for _ in range(self.n_streams) if (matcher := self._matcher(self.frames)) is not None]
         for block in codes:
-            yield decoder.decode(block)
+            sounds = decoder.decode(block)
+            if matchers:
+                sounds = np.stack([matcher.feed(sound) for matcher, sound in zip(matchers, sounds, strict=True)])
+            if sounds.size:
+                yield sounds
+        if matchers:
+            rest = np.stack([matcher.finish() for matcher in matchers])
+            for begin in range(0, rest.shape[1], blocksize):
+                yield rest[:, begin : begin + blocksize]
 
     def make_each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
@@ -197,8 +210,23 @@ class Session(StreamMaker):
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
         hop: int = self.description.features["hop"]
-        pieces = ((self.stream(0, frames), n_samples) for frames, n_samples in sources)
-        return self._decoded(generate_each(self._engine, pieces, hop=hop, bar=bar))
+        matchers: dict[int, Matcher | None] = {}
+
+        def pieces() -> Iterator[tuple[Stream, int]]:
+            for number, (frames, length) in enumerate(sources):
+                matchers[number] = self._matcher(frames)
+                yield self.stream(0, frames), length
+
+        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=hop, bar=bar)):
+            matcher = matchers.pop(number)
+            yield number, sound if matcher is None else np.concatenate([matcher.feed(sound), matcher.finish()])
+
+    def _matcher(self, frames: NDArray[np.floating]) -> Matcher | None:
+        """What matches a sound to its frames (F, n_features); None if that is not wanted, or they have no bands."""
+        features = self.description.make_features()
+        if not self._is_matched or features is None or features.log_mel is None:
+            return None
+        return Matcher(features.log_mel, frames[:, : features.n_mels])
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         return ((number, self.codec.decode(codes)) for number, codes in pieces)

@@ -1,0 +1,142 @@
+"""A sound made of log-mel frames -> one that has those frames, block by block while it is being made.
+
+A network that draws sample by sample keeps the level of each harmonic only roughly, and what it was told of them is in
+the frames. So the bands of the made sound are compared with the frames, and the spectrum is scaled until they agree:
+
+    spectrum of a frame of the sound, times a gain for each bin, so that its bands are those that it was made of
+    overlap-add with the frames before and after;   the spectrum of what came out;   again, some rounds
+
+The phases are the sound's own, as the rounds leave them. Each frame is settled once the next `N_AHEAD` have been made,
+so the result is `delay` samples late (X. Zhu, G. Beauregard, L. Wyse, "Real-time signal estimation from modified
+short-time Fourier transform magnitude spectra", IEEE TASLP 15, 2007, with magnitudes that keep the sound's own detail
+within a band). Griffin and Lim's algorithm is the same with phases from nowhere.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.features.log_mel import QUIETEST, LogMel
+
+N_AHEAD = 3  # frames that are looked at before one is settled
+N_ROUNDS = 4  # of every frame that is not settled, each time that one comes
+N_SCALINGS = 2  # of a spectrum in a round: bands overlap, so one is not exact
+MAX_GAIN = 100.0  # of a bin, and its inverse: 40 dB
+LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is divided
+
+
+class Matcher:
+    """Matches one sound, from its beginning on, to log-mel frames (F, n_mels). Frames beyond the last are left alone.
+
+    >>> log_mel = LogMel(16000)
+    >>> noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    >>> tone = 0.1 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> matcher = Matcher(log_mel, log_mel.frames(tone))
+    >>> matched = np.concatenate([matcher.feed(noise), matcher.finish()])
+    >>> matched.shape
+    (16000,)
+    """
+
+    def __init__(self, log_mel: LogMel, bands: NDArray[np.floating]) -> None:
+        self._hop, self._length = log_mel.hop, log_mel.n_fft
+        self._targets = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))  # magnitudes
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
+        self._filters = log_mel.filters.astype(np.float64) * (2 / self._window.sum())  # (n_bins, n_mels)
+        self._n_fed = self._n_given = 0
+        # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
+        # `_first` on; and the sum of those that are, with that of their squared windows, from the same place on.
+        self._waiting = np.zeros(self._length // 2)
+        self._frames = np.zeros((0, self._length))
+        self._first = 0
+        self._settled = np.zeros((2, self._length))
+        self._n_to_skip = self._length // 2  # before the beginning of the sound
+
+    @property
+    def delay(self) -> int:
+        """Samples that are fed before the first one comes out, less one."""
+        return self._length + (N_AHEAD - 1) * self._hop
+
+    def feed(self, sound: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Take the next samples (T,), and give out those that are ready; how they are cut into calls makes no
+        difference."""
+        self._n_fed += len(sound)
+        return self._given(self._advance(sound))
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest, as long as what was fed."""
+        n_left = self._n_fed - self._n_given
+        n_frames = -(-(n_left + self._length) // self._hop) + N_AHEAD
+        rest = self._given(self._advance(np.zeros(n_frames * self._hop)))
+        return rest[:n_left]
+
+    def _given(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+        """What is given out of finished samples: none from before the beginning."""
+        sound = np.concatenate([np.zeros(0), *parts])
+        skipped = min(self._n_to_skip, len(sound))
+        self._n_to_skip -= skipped
+        self._n_given += len(sound) - skipped
+        return np.clip(sound[skipped:], -1, 1).astype(np.float32)
+
+    def _advance(self, sound: NDArray[np.floating]) -> list[NDArray[np.float64]]:
+        """Take samples; returns what is finished by them, a hop at a time."""
+        self._waiting = np.concatenate([self._waiting, sound])
+        parts = []
+        while len(self._waiting) >= self._length:
+            newest = self._first + len(self._frames)
+            spectrum = np.fft.rfft(self._waiting[: self._length] * self._window)[None]
+            self._waiting = self._waiting[self._hop :]
+            made = np.fft.irfft(self._scaled(spectrum, newest), self._length) * self._window
+            self._frames = np.concatenate([self._frames, made])
+            self._refine()
+            if len(self._frames) > N_AHEAD:
+                parts.append(self._settle())
+        return parts
+
+    def _refine(self) -> None:
+        """Let the frames that are not settled agree with each other and with those that are."""
+        n = len(self._frames)
+        places = np.arange(n)[:, None] * self._hop + np.arange(self._length)
+        sums = np.zeros((2, self._length + (n - 1) * self._hop))
+        sums[:, : self._length] = self._settled
+        for place in range(n):
+            sums[1, place * self._hop :][: self._length] += np.square(self._window)
+        for _ in range(N_ROUNDS):
+            together = sums[0].copy()
+            for place, frame in enumerate(self._frames):
+                together[place * self._hop :][: self._length] += frame
+            together /= np.maximum(sums[1], LEAST_OVERLAP)
+            spectra = np.fft.rfft(together[places] * self._window)
+            self._frames = np.fft.irfft(self._scaled(spectra, self._first), self._length) * self._window
+
+    def _settle(self) -> NDArray[np.float64]:
+        """Settle the oldest frame; returns the samples that no later one reaches."""
+        self._settled[0] += self._frames[0]
+        self._settled[1] += np.square(self._window)
+        done = self._settled[0, : self._hop] / np.maximum(self._settled[1, : self._hop], LEAST_OVERLAP)
+        nothing = np.zeros((2, self._hop))
+        self._settled = np.concatenate([self._settled[:, self._hop :], nothing], axis=1)
+        self._frames = self._frames[1:]
+        self._first += 1
+        return done
+
+    def _scaled(self, spectra: NDArray[np.complex128], first: int) -> NDArray[np.complex128]:
+        """Spectra (n, n_bins) of frames from number `first` on, with the bands of their targets."""
+        targets = self._targets[first : first + len(spectra)] + QUIETEST
+        n = len(targets)
+        magnitudes = np.abs(spectra[:n])
+        gains = np.ones_like(magnitudes)
+        for _ in range(N_SCALINGS if n else 0):
+            of_bands = targets / ((magnitudes * gains) @ self._filters + QUIETEST)
+            gains = np.clip(gains * (of_bands @ self._to_bins), 1 / MAX_GAIN, MAX_GAIN)
+        return np.concatenate([spectra[:n] * gains, spectra[n:]])
+
+    @cached_property
+    def _to_bins(self) -> NDArray[np.float64]:
+        """From gains of bands to gains of bins (n_mels, n_bins): each bin's mean over its bands, or its neighbour's."""
+        weights = self._filters.sum(axis=1)
+        inside = np.flatnonzero(weights)
+        bins = np.arange(len(weights))
+        nearest = inside[np.abs(bins[:, None] - inside).argmin(axis=1)]
+        shares: NDArray[np.float64] = (self._filters[nearest] / weights[nearest, None]).T
+        return shares
