@@ -5,7 +5,7 @@ sound" (Proceedings of the Institute of Phonetic Sciences 17, Amsterdam, 1993), 
 
     r(tau) = autocorrelation of (Hann window * frame)(tau) / autocorrelation of the window(tau),  r(0) = 1
 
-over a window of three longest periods. Every peak of r is a candidate with the period tau, and "unvoiced" is one more:
+over a window of three longest periods. Peaks of r are candidates with the period tau, and "unvoiced" is one more:
 
     score of a peak  = r(tau) - OCTAVE_COST * log2(lowest * tau)
     score of unvoiced = VOICING_THRESHOLD + max(0, 2 - (peak of the frame / peak of the sound) * (1 + VOICING_THRESHOLD)
@@ -13,8 +13,8 @@ over a window of three longest periods. Every peak of r is a candidate with the 
 
 The track is the sequence of candidates with the highest sum of scores, less OCTAVE_JUMP_COST for every octave and
 VOICED_UNVOICED_COST for every change of voicing from one frame to the next (Viterbi). Departures from the paper: the
-spectrum above 8 kHz is left out, so that the rate hardly matters, and r is interpolated to 32 kHz through its
-spectrum before a parabola is laid through each peak.
+spectrum above 8 kHz is left out, so that the rate hardly matters; r is interpolated to 32 kHz through its spectrum
+before a parabola is laid through each peak; and low peaks count too, so that a frame of noise has a strength.
 
 The frames of a network have four features:
 
@@ -300,7 +300,7 @@ class _Analysis:
     def _peaks(self, r: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
         """Row, frequency in Hz and height of every peak, row by row."""
         middle = r[:, 1:-1]
-        row, column = np.nonzero((middle > r[:, :-2]) & (middle >= r[:, 2:]) & (middle > VOICING_THRESHOLD / 2))
+        row, column = np.nonzero((middle > r[:, :-2]) & (middle >= r[:, 2:]) & (middle > 0))
         left, top, right = (r[row, column + offset] for offset in range(3))
         shift = 0.5 * (left - right) / (left - 2 * top + right)  # of the parabola through the three
         height = top - 0.25 * (left - right) * shift
