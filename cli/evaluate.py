@@ -16,13 +16,19 @@ from wavegen.errors import InputError
 from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 
-from .corpus import bits_table, open_split
+from .corpus import Split, bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings, SplitName
 from .terminal import say, show_result
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from wavegen.data.store import Store
+    from wavegen.evaluation.listen import Spread
     from wavegen.models.base import Model as Network
+
+N_UTTERANCES = 8  # recordings that --listen resynthesises
 
 
 def evaluate(
@@ -44,18 +50,31 @@ def evaluate(
             "--precisions", help="also measure what the CPU engine's precisions cost, and keep it in the model"
         ),
     ] = False,
+    listen: Annotated[
+        bool,
+        typer.Option(
+            "--listen", help="of a vocoder: PESQ, STOI, spectra and pitch of recordings that it resynthesises"
+        ),
+    ] = False,
+    utterances: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"recordings that --listen resynthesises, 6 s of each at most (default: {N_UTTERANCES})"
+        ),
+    ] = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
     """Measure bits per sample on a split of the model's corpus, beside what simple histograms get on the same data.
 
     Fewer is better; a WaveNet that has learnt anything is below the order-1 histogram. A vocoder also makes some
-    recordings of the split again, to tell how near it comes.
+    recordings of the split again, to tell how near it comes; with --listen, by the figures that speech is judged by.
 
     Examples:
         wavegen evaluate runs/speech
         wavegen evaluate runs/speech --free-running 4
         wavegen evaluate runs/speech --precisions
+        wavegen evaluate runs/vocoder --listen --seconds 60
         wavegen evaluate speech.safetensors --split validation --set data.source=~/LibriSpeech
     """
     from wavegen.evaluation.bits import bits_per_sample
@@ -65,11 +84,19 @@ def evaluate(
     description = loaded.description
     if description.shape:
         raise InputError(f"{loaded.path} draws images; `wavegen image evaluate` measures it")
+    if utterances is not None and not listen:
+        raise InputError("--utterances counts the recordings of --listen, which is not given; expected both or neither")
+    if listen and not description.features:
+        raise InputError(
+            f"{loaded.path} is no vocoder: --listen compares what a vocoder makes of recordings with these; "
+            "`--free-running 4` tells how far another model drifts from its recordings"
+        )
     if precisions:
         _check_writable(loaded)
     opened = open_split(loaded, split, settings)
     n_free = 0 if free_running is None else n_samples(free_running, description.sample_rate)
     examples = long_enough(opened.chosen, n_free) if n_free else []
+    recordings = _choose_recordings(opened, utterances or N_UTTERANCES, description.sample_rate) if listen else []
     measured = _measured(loaded, opened.store, device)
     total = sum(segment.n_samples for segment in opened.chosen)
     amount = opened.store.item_format.amount(total)
@@ -82,7 +109,9 @@ def evaluate(
         _print(_keep_precision_costs(loaded, measured, opened.chosen))
     if examples:
         _print(_drift_table(loaded, measured, examples, n_free))
-    if description.features:
+    if recordings:
+        _print(_listen_table(loaded, recordings, split, device))
+    elif description.features:
         try:
             _print(_resynthesis_table(loaded, opened.store, opened.chosen))
         except InputError as error:
@@ -170,3 +199,46 @@ def _resynthesis_table(loaded: Checkpoint, store: "Store", segments: Sequence[Se
     for name, distance in zip(rows, comparison, strict=True):
         table.add_row(name, f"{distance.log_mel_db:.2f}", f"{distance.spectral:.3f}")
     return table
+
+
+def _choose_recordings(opened: Split, n: int, sample_rate: int) -> "Sequence[NDArray[np.float32]]":
+    """Raises: InputError if all are too short."""
+    from wavegen.evaluation import listen
+
+    return listen.choose_recordings(opened.store, opened.chosen, n, sample_rate)
+
+
+def _listen_table(loaded: Checkpoint, recorded: "Sequence[NDArray[np.float32]]", split: str, device: str) -> Table:
+    """Figures of opinion, intelligibility, spectra and pitch, without those whose packages are missing."""
+    from wavegen.evaluation import listen
+
+    features = loaded.description.make_features()
+    if features is None or features.log_mel is None:
+        raise InputError(f"{loaded.path} has frames without log-mel bands, which --listen compares")
+    missing = listen.missing_packages()
+    figures = [figure for figure in listen.FIGURES if figure.package not in missing]
+    if missing:
+        say(f'Rows that need {" and ".join(missing)} are left out; to install: pip install "wavegen[evaluate]"')
+    total = sum(map(len, recorded))
+    with bar("Resynthesising", total) as running:
+        made = listen.resynthesise(loaded, recorded, device, bar=running)
+    with bar("Measuring", len(recorded)) as running:
+        rows = listen.compare(features.log_mel, recorded, made, figures, bar=running)
+    seconds = total / loaded.description.sample_rate
+    title = f"{len(recorded)} recordings of the {split} split, {seconds:.3g} s: mean and standard deviation"
+    table = Table("", title=title)
+    for column in listen.COLUMNS:
+        table.add_column(column, justify="right")
+    for figure, row in zip(figures, rows, strict=True):
+        table.add_row(
+            figure.title, *(_spread(row[column], figure.decimals, len(recorded)) for column in listen.COLUMNS)
+        )
+    return table
+
+
+def _spread(spread: "Spread", decimals: int, n: int) -> str:
+    """A cell, such as 2.94 ±0.20; of fewer recordings than there are it says so."""
+    if not spread.n:
+        return "-"
+    fewer = "" if spread.n == n else f" of {spread.n}"
+    return f"{spread.mean:.{decimals}f} ±{spread.deviation:.{decimals}f}{fewer}"

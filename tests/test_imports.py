@@ -115,6 +115,8 @@ ONLY_IN = {
     "torch": {"bench", "devices", "doctor", "engines", "evaluation", "features", "models", "nn", "training"},
     "torchaudio": {"features"},
     "auraloss": {"evaluation"},
+    "pesq": {"evaluation"},
+    "pystoi": {"evaluation"},
 }
 
 WITHOUT_TORCH = """

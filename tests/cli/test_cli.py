@@ -287,6 +287,11 @@ MISTAKES = {
         ["evaluate", "speech", "--precisions"],
         "ships with wavegen and stays as it is",
     ),
+    "listening to what is no vocoder": (
+        ["evaluate", "RUN", "--listen"],
+        "is no vocoder: --listen compares what a vocoder makes of recordings with these; `--free-running 4` tells",
+    ),
+    "utterances without listening": (["evaluate", "RUN", "--utterances", "3"], "--utterances counts the recordings of"),
     "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
     "a window within the receptive field": (
         ["train", "tiny.yaml", "--set", "training.window=16"],

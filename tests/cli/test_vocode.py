@@ -1,5 +1,8 @@
 """`wavegen vocode`: a tiny vocoder trained on tones of two heights, and what it makes of recordings and of frames."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -228,3 +231,18 @@ def test_evaluate_measures_it_and_lets_it_run_free(vocoder, monkeypatch):
     assert "generated" in result.stdout
     for words in ("made again from their frames", "each from the frames of another", "Griffin-Lim"):
         assert words in " ".join(result.stdout.split())
+
+
+def test_evaluate_listens_to_it_and_leaves_out_rows_whose_package_is_missing(vocoder, monkeypatch):
+    monkeypatch.setenv("WAVEGEN_DATA", str(vocoder.parent / "stores"))
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    result = run("evaluate", vocoder, "--split", "train", "--listen", "--utterances", 2, "--seconds", 1)
+    assert "2 recordings of the train split, 1.5 s" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    for words in ("recording", "this model", "Griffin-Lim", "log-mel distance, dB", "HNR, dB", "pitch error, cents"):
+        assert words in result.stdout
+    assert "PESQ" not in result.stdout
+    assert "made again from their frames" not in result.stdout
+    remark = re.search("Rows that need (.*) are left out; (.*)", result.stderr)
+    assert "pesq" in remark[1]
+    assert remark[2] == 'to install: pip install "wavegen[evaluate]"'

@@ -195,6 +195,12 @@ def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
     return to_waveform(np.concatenate(blocks))
 
 
+def resample(waveform: NDArray[np.floating], rate: int, to_rate: int) -> NDArray[np.floating]:
+    """The same sound (T,) at another rate (Hz), by soxr's high quality; as it is where the rates are one."""
+    resampled: NDArray[np.floating] = waveform if rate == to_rate else soxr.resample(waveform, rate, to_rate)
+    return resampled
+
+
 def to_waveform(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     """16-bit samples as floats in [-1, 1)."""
     return samples.astype(np.float32) / np.float32(32768)

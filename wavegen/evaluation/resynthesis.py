@@ -72,7 +72,7 @@ def measure(
     log_mel = features.log_mel
     if log_mel is None:
         raise InputError("the frames have no log-mel bands to compare; expected a vocoder with data.features.n_mels")
-    spectral_distance = _spectral_distance()
+    spectral_distance = make_spectral_distance()
     frames = np.stack([features.frames(waveform) for waveform in recorded])
     n = recorded.shape[1]
     codec, decoding = model.description.make_codec(), model.description.make_decoding(guidance=1.0)
@@ -80,8 +80,8 @@ def measure(
     n_made = 0
 
     def distance(made: NDArray[np.floating]) -> Distance:
-        apart = np.stack([log_mel.frames(waveform) for waveform in made]) - frames[..., : log_mel.n_mels]
-        return Distance(DB * float(np.abs(apart).mean()), spectral_distance(made, recorded))
+        of_made = np.stack([log_mel.frames(waveform) for waveform in made])
+        return Distance(log_mel_distance(frames[..., : log_mel.n_mels], of_made), spectral_distance(made, recorded))
 
     def vocoded(of_frames: NDArray[np.float32]) -> Distance:
         nonlocal n_made
@@ -98,8 +98,16 @@ def measure(
     return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(inverted))
 
 
-def _spectral_distance() -> Callable[[NDArray[np.floating], NDArray[np.floating]], float]:
-    """The function from sounds made and recorded (n, T) to their distance."""
+def log_mel_distance(recorded: NDArray[np.floating], made: NDArray[np.floating]) -> float:
+    """Between log-mel frames of one shape: mean absolute difference, dB."""
+    return DB * float(np.abs(made - recorded).mean())
+
+
+def make_spectral_distance() -> Callable[[NDArray[np.floating], NDArray[np.floating]], float]:
+    """The function from sounds made and recorded (n, T) to their multi-resolution STFT distance (`Distance`).
+
+    Raises: InputError if auraloss is not installed.
+    """
     try:
         from auraloss.freq import MultiResolutionSTFTLoss
     except ImportError as error:
