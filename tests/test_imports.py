@@ -68,6 +68,7 @@ ALLOWED = {
     },
     "training": {
         "architectures",
+        "features",
         "migrations",
         "checkpoint",
         "codec",
@@ -80,7 +81,8 @@ ALLOWED = {
         "models",
     }
     | {"plots", "progress", "recipe", "sampling"},
-    "doctor": {"checkpoint", "codec", "data", "devices", "engines", "evaluation", "generation", "models", "nn"}
+    "doctor": {"checkpoint", "codec", "data", "devices", "engines", "evaluation", "features", "generation", "models"}
+    | {"nn"}
     | {"playback", "progress", "recipe", "training"},
     "bench": {
         "architectures",

@@ -61,9 +61,9 @@ class DecodingKeywords(TypedDict, total=False):
     """How codes are chosen."""
 
     temperature: float | None
-    voiced_temperature: float | None
     top_k: int | None
     top_p: float | None
+    voiced_temperature: float | None
     guidance: float | None
 
 
