@@ -12,12 +12,13 @@ import typer
 from rich.live import Live as Screen
 from rich.table import Table
 
+from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real_time
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
-from wavegen.generation.session import Session
+from wavegen.generation.session import LoadedModel, Session
 from wavegen.generation.stream import n_samples
 from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled
 
@@ -38,6 +39,10 @@ def play(
         typer.Option(min=0.001, max=MAX_SECONDS, help="stop after this long, s (default: play until q or Ctrl-C)"),
     ] = None,
     prime: Prime = None,
+    frames: Annotated[
+        Path | None,
+        typer.Option("--frames", help="a recording, or frames from a file, that a vocoder makes again, once"),
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="number of voices, mixed to mono")] = 1,
     spread: Annotated[bool, typer.Option("--spread", help="one channel per voice instead of mono")] = False,
     output: Annotated[
@@ -64,23 +69,30 @@ def play(
         wavegen play --temperature 0.95
         wavegen play runs/speech --seconds 10 --output pulse --record take.wav
         wavegen play --output - | aplay -f S16_LE -r 16000
+        wavegen play vocoder --frames hello.flac
     """
     if list_devices:
         _list_devices()
         return
     if record is not None:
-        check_out("--record", ".wav", record, prime)
-    labels_follow = osc is not None or (output != "-" and not headless)
-    session = open_session(model, replace(options, prime=prime, n=n), labels_follow=labels_follow)
+        check_out("--record", ".wav", record, prime, frames)
+    if frames is not None and osc is not None:
+        raise InputError("--osc changes an endless sound, and what --frames tells of ends; leave out one of the two")
+    labels_follow = frames is None and (osc is not None or (output != "-" and not headless))
+    loaded = checkpoint.load(model)
+    of_frames, length = (None, None) if frames is None else LoadedModel(loaded).frames_of(frames)
+    options = replace(options, prime=prime, n=n, frames=of_frames)
+    session = open_session(model, options, loaded, labels_follow=labels_follow)
     rate, n_channels = session.description.sample_rate, n if spread else 1
     card = None if output == "-" else _open_card(output, rate, n_channels)
     _say_whether_it_keeps_up(session)
-    live = Live(session)
-    sound = live.blocks() if spread else mixed(live.blocks())
+    live = None if frames is not None else Live(session)
+    voices = (block.T for block in session.blocks(length, BLOCKSIZE)) if live is None else live.blocks()
+    sound = voices if spread else mixed(voices)
     if seconds is not None:
         sound = first(sound, n_samples(seconds, rate))
     with contextlib.ExitStack() as stack:
-        if osc is not None:
+        if osc is not None and live is not None:
             stack.enter_context(listening(live, osc))
         if record is not None:
             sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
@@ -88,7 +100,8 @@ def play(
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
-            _play(live, sound, card, latency / 1000, blocksize, None if headless else f"{model} on {card.name}")
+            title = None if headless or live is None else f"{model} on {card.name}"
+            _play(live, sound, rate, card, latency / 1000, blocksize, title)
 
 
 def _open_card(output: str | None, rate: int, n_channels: int) -> Card:
@@ -97,9 +110,11 @@ def _open_card(output: str | None, rate: int, n_channels: int) -> Card:
     return Card(int(output or 0) if is_number else output, rate, n_channels)
 
 
-def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: int, title: str | None) -> None:
-    """Play until the sound ends, q or Ctrl-C; with a picture if it has a title and there is a terminal."""
-    rate = live.session.description.sample_rate
+def _play(
+    live: Live | None, sound: Blocks, rate: int, card: Card, latency_s: float, blocksize: int, title: str | None
+) -> None:
+    """Play until the sound ends, q or Ctrl-C; with a picture of what is live if it has a title and there is a
+    terminal."""
     if card.sample_rate != rate:
         say(f"{card.name} plays {card.sample_rate} Hz; the sound is resampled from {rate} Hz")
         sound = resampled(sound, rate, card.sample_rate, card.n_channels)
@@ -108,7 +123,7 @@ def _play(live: Live, sound: Blocks, card: Card, latency_s: float, blocksize: in
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     try:
         with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
-            if title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            if live is None or title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
                 player.run()
             else:
                 _perform(player, PlayScreen(live, player, rate, title))
