@@ -17,6 +17,7 @@ from PIL import Image
 
 from wavegen.architectures import FAMILIES, HEADS, WaveNetArchitecture, make_architecture
 from wavegen.checkpoint import Checkpoint, Description
+from wavegen.features.pitch import Pitch
 
 if TYPE_CHECKING:
     from wavegen.models.wavenet import WaveNet
@@ -110,6 +111,13 @@ TINY_SIZES = {
 }
 
 
+# What makes of them a network with a prediction, and one with the order only; the first fits TINY_PITCH.
+TINY_HEAD = {"head": "logistic-mixture", "n_mixtures": 3}
+TINY_PITCH = {"lowest": 1000.0, "highest": 2000.0}  # periods of 3 to 9 samples at 8 kHz
+PREDICTION = {**TINY_HEAD, "n_features": 6, "hop": 5, "prediction_order": 4, "lag_taps": 2, "longest_period": 9}
+PREDICTION_ORDER_ONLY = {**TINY_HEAD, "n_features": 3, "hop": 4, "prediction_order": 3}
+
+
 def tiny_wavenet(**changes: object) -> "WaveNet":
     """A WaveNet small enough to step through, surer of itself than a fresh one, so that draws depend on the past."""
     import torch  # not by this module, which every process of the suite imports, the one that only counts among them
@@ -128,9 +136,12 @@ def tiny_checkpoint(**changes: object) -> Checkpoint:
     """The same network as a model file in memory, in float32."""
     model = tiny_wavenet(**changes)
     frames, n_classes = model.architecture.frames, model.architecture.n_classes
-    codec = "linear" if n_classes == 65536 else "mu-law"
+    prediction = model.architecture.prediction
+    codec = "linear" if n_classes == 65536 or prediction is not None else "mu-law"
     labels = {name: [str(value) for value in range(n)] for name, n in model.architecture.labels.items()}
     features = {} if frames is None else {"n_mels": frames.n_features, "hop": frames.hop, "n_fft": 128}
+    if prediction is not None and prediction.lag_taps:
+        features |= {"n_mels": frames.n_features - Pitch.N_FEATURES, "pitch": TINY_PITCH}
     description = Description(model.architecture, codec, n_classes, 8000, labels, features=features)
     weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("tiny.safetensors"))

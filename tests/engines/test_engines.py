@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint
+from tests.random_frames import random_condition
 from wavegen.engines.base import decoding_per_stream
 from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
 from wavegen.engines.reference import ReferenceEngine
@@ -25,7 +26,10 @@ VARIANTS = {
     "labels": {"labels": {"speaker": 9}},
     "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_scale": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
+    "prediction": PREDICTION,
+    "prediction, order only, 16 bits": {**PREDICTION_ORDER_ONLY, "n_classes": 65536},
 }
+MOST_STEPS = 70
 # How far logits may be from the reference's, which computes in float64. The tiny networks' logits reach about 30.
 ENGINES = {"reference": 1e-10, "float32": 2e-4, "float16": 0.1, "int8": 1.0, "int8x8": 3.0}
 
@@ -76,10 +80,25 @@ def make(kind, checkpoint, model, n_streams):
 
 
 def condition_of(model, n_streams: int):
+    if model.architecture.frames is not None:
+        return random_condition(model.architecture, n_streams, MOST_STEPS)
     if not model.labels:
         return None
     # Weak, so that it does not drown what the past has to say.
     return 0.02 * model.condition({"speaker": torch.arange(n_streams)}).detach().numpy()
+
+
+def part(condition, first: int, n: int):
+    """What some steps need of a condition."""
+    return condition.part(first, n) if isinstance(condition, FrameCondition) else condition
+
+
+def codes_of(model, n_streams: int, n: int):
+    """Random codes, with a stretch of the lowest and one of the highest among them."""
+    n_classes = model.architecture.n_classes
+    codes = np.random.default_rng(0).integers(n_classes, size=(n_streams, n))
+    codes[:, 10:15], codes[:, 20:25] = 0, n_classes - 1
+    return codes
 
 
 def draws(n_streams: int, n: int, first: int = 0):
@@ -88,14 +107,18 @@ def draws(n_streams: int, n: int, first: int = 0):
 
 def whole(model, codes, condition):
     """Logits of the whole-sequence network."""
-    given = None if condition is None else torch.from_numpy(condition)
+    if isinstance(condition, FrameCondition):
+        given = condition.map(torch.from_numpy)
+        given = given._replace(values=given.values.to(model.dtype))
+    else:
+        given = None if condition is None else torch.from_numpy(condition)
     return model(torch.from_numpy(codes), None, given)[0].detach().numpy()
 
 
 @pytest.mark.parametrize("n_streams", [1, 2, 7, 13])
 def test_cached_path_gives_the_logits_of_the_whole_sequence(model, kind, engine_of, n_streams):
     n_streams = min(n_streams, 9) if model.labels else n_streams
-    codes = np.random.default_rng(0).integers(32, size=(n_streams, 70))
+    codes = codes_of(model, n_streams, 70)
     condition = condition_of(model, n_streams)
     cached = engine_of(n_streams).logits(codes, condition)
     assert cached.shape == (n_streams, 70, model.head.n_parameters)
@@ -119,7 +142,7 @@ def test_advance_continues_where_the_last_call_stopped(model, engine_of, pieces)
     at_once = engine_of(2).advance(draws(2, 40), Decoding(), condition=condition)
     engine, made, first = engine_of(2), [], 0
     for n in pieces:
-        made.append(engine.advance(draws(2, n, first), Decoding(), condition=condition))
+        made.append(engine.advance(draws(2, n, first), Decoding(), condition=part(condition, first, n)))
         first += n
     np.testing.assert_array_equal(np.concatenate(made, axis=1), at_once)
 
@@ -146,7 +169,7 @@ def test_streams_may_be_decoded_differently(model, engine_of):
 
 def test_start_puts_single_streams_at_the_beginning_of_time(model, engine_of):
     condition = condition_of(model, 2)
-    codes = np.random.default_rng(0).integers(32, size=(2, 30))
+    codes = codes_of(model, 2, 30)
     engine = engine_of(2)
     first = engine.logits(codes, condition)
     engine.start([1])
@@ -159,25 +182,29 @@ def test_start_puts_single_streams_at_the_beginning_of_time(model, engine_of):
 
 def test_restore_goes_back_to_a_snapshot(model, engine_of):
     condition = condition_of(model, 2)
+    following = part(condition, 25, 25)
     engine = engine_of(2)
     engine.advance(draws(2, 25), Decoding(), condition=condition)
     taken = engine.snapshot()
-    after = engine.advance(draws(2, 25, 25), Decoding(), condition=condition)
+    after = engine.advance(draws(2, 25, 25), Decoding(), condition=following)
     engine.advance(draws(2, 9), Decoding(), condition=condition)
     engine.restore(taken)
-    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=condition), after)
+    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=following), after)
     engine.restore(taken)
-    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=condition), after)
+    np.testing.assert_array_equal(engine.advance(draws(2, 25, 25), Decoding(), condition=following), after)
 
 
 def test_restore_can_give_every_stream_the_past_of_another(model, engine_of):
-    engine = engine_of(2)
-    engine.advance(draws(2, 25), Decoding())
+    engine, condition = engine_of(2), condition_of(model, 2)
+    # The same for both: frames, or no label at all.
+    condition = condition.map(lambda array: array[[1, 1]]) if isinstance(condition, FrameCondition) else None
+    following = part(condition, 25, 25)
+    engine.advance(draws(2, 25), Decoding(), condition=condition)
     taken = engine.snapshot()
     same = draws(1, 25, 25).repeat(2, axis=0)
-    second = engine.advance(same, Decoding())[1]
+    second = engine.advance(same, Decoding(), condition=following)[1]
     engine.restore(taken, [1, 1])
-    made = engine.advance(same, Decoding())
+    made = engine.advance(same, Decoding(), condition=following)
     np.testing.assert_array_equal(made[0], second)
     np.testing.assert_array_equal(made[1], second)
 

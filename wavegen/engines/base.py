@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.architectures import Head
+from wavegen.architectures import Head, PredictionSizes
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, Prediction
 from wavegen.sampling import DECODING, Decoding, Decodings
 
 Condition = NDArray[np.float32] | FrameCondition[NDArray[np.float32]]
@@ -20,7 +20,8 @@ class Engine(Protocol):
 
     Axes: B streams, n steps, one code a step; the colours of a pixel are steps. `condition` is
     (B, 1 or n, n_layers, channels), already projected (generation/conditioning.py): one frame that holds throughout, or
-    one per step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates.
+    one per step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates. A
+    network that is told a prediction of the next code finds it there; others do not look at one.
     """
 
     n_streams: int
@@ -108,10 +109,11 @@ def check_call(
     shape: tuple[int, ...],
     codes: NDArray[np.int64],
     condition: Condition | None,
+    prediction: PredictionSizes | None = None,
 ) -> None:
-    """Look at what an engine is called with; `shape` is that of its uniforms.
+    """Look at what an engine is called with; `shape` is that of its uniforms, `prediction` what the network is told.
 
-    Raises: InputError for shapes or codes that do not fit the network.
+    Raises: InputError for shapes, codes or a prediction that do not fit the network.
     """
     if len(shape) != 2 or shape[0] != n_streams or codes.shape != shape:
         raise InputError(f"uniforms are {shape} and codes {codes.shape}; expected ({n_streams}, n) of both")
@@ -127,6 +129,27 @@ def check_call(
         raise InputError(f"condition is {condition.shape}; expected ({n_streams}, 1 or {n}, layers, channels)")
     if codes.size and not -1 <= codes.min() <= codes.max() < n_classes:
         raise InputError(f"codes span {codes.min()} to {codes.max()}; expected 0 to {n_classes - 1}, or -1 to draw")
+    if prediction is not None and n:
+        _check_prediction(prediction, condition)
+
+
+def _check_prediction(sizes: PredictionSizes, condition: Condition | None) -> None:
+    """Raises: InputError if a condition does not hold a prediction of such sizes for each of its frames."""
+    if not isinstance(condition, FrameCondition) or condition.prediction is None:
+        raise InputError("this network is told a prediction of the next code; expected frames with one")
+    own, hop = condition.prediction, condition.hop
+    per_frame = condition.values.shape[:2]
+    expected = Prediction((*per_frame, sizes.order), (*per_frame, 2), (*per_frame, hop), per_frame)
+    for name, array, shape in zip(Prediction._fields, own, expected, strict=True):
+        if array.shape != shape:
+            raise InputError(f"the prediction's {name} are {array.shape}; expected {shape}")
+    if sizes.lag_taps:
+        shortest, longest = np.where(own.periods == 0, sizes.longest_period, own.periods).min(), own.periods.max()
+        if shortest <= sizes.lag_taps or longest > sizes.longest_period:
+            raise InputError(
+                f"periods are {shortest} to {longest} samples; expected {sizes.lag_taps + 1} to "
+                f"{sizes.longest_period}, or 0 where there is none"
+            )
 
 
 def as_frames(condition: Condition | None) -> FrameCondition[NDArray[np.float32]] | None:

@@ -50,9 +50,11 @@ class ReferenceEngine:
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        n = uniforms.shape[1]
+        n, sizes = uniforms.shape[1], self._model.architecture.prediction
         codes = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
-        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, codes, condition)
+        check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, codes, condition, sizes)
+        if sizes is None and isinstance(condition, FrameCondition):
+            condition = condition._replace(prediction=None)
         each = decoding_per_stream(decoding, self.n_streams, self._model.architecture.head, self._is_guided)
         is_given = (codes >= 0).all(axis=0)
         n_given = n if is_given.all() else int(is_given.argmin())
@@ -76,7 +78,8 @@ class ReferenceEngine:
 
     @torch.inference_mode()
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
-        check_call(self.n_streams, self._model.head.n_classes, codes.shape, codes, condition)
+        sizes = self._model.architecture.prediction
+        check_call(self.n_streams, self._model.head.n_classes, codes.shape, codes, condition, sizes)
         steps = [
             self._run(codes[:, step : step + 1], _part(condition, step, step + 1)) for step in range(codes.shape[1])
         ]

@@ -14,15 +14,27 @@ from wavegen.architectures import (
     Head,
     LogisticMixtureHead,
     PixelCNNArchitecture,
+    PredictionSizes,
     WaveNetArchitecture,
     find,
 )
 from wavegen.checkpoint import Checkpoint
 from wavegen.codec import coarse_and_offset
 from wavegen.errors import InputError
+from wavegen.features.linear_prediction import N_EMBEDDED, N_LEVELS
 
 Array = NDArray[np.float32]
 DRAWN_HEADS = (CategoricalHead, LogisticMixtureHead)  # those that compiled engines draw from
+
+
+@dataclass(frozen=True)
+class PredictionWeights:
+    """What brings past codes and a prediction into a network (models/prediction.py), in float32; letters as below."""
+
+    sizes: PredictionSizes
+    linear: Array  # (R, n_inputs)
+    linear_bias: Array  # (R,)
+    embeddings: Array  # (N_EMBEDDED, N_LEVELS, R)
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,8 @@ class StackWeights:
     """The tensors of a WaveNet (models/wavenet.py) in float32, layers stacked.
 
     L layers, k taps, R residual, G gate, S skip and A head channels, H = 2 G (filter, then gate) or G for ReLU layers,
-    P parameters of the head. A matrix is (out, in).
+    P parameters of the head. A matrix is (out, in). A network with a prediction has no row for any code in
+    `embedding`, which is (0, R): its past codes enter by `prediction`, which is None for all others.
     """
 
     dilations: tuple[int, ...]
@@ -38,7 +51,7 @@ class StackWeights:
     is_residual: bool
     n_classes: int
     head: Head
-    embedding: Array  # (n_classes, R)
+    embedding: Array  # (n_classes, R), or (0, R) with a prediction
     convolution: Array  # (L, k, H, R), the oldest tap first
     convolution_bias: Array  # (L, H)
     projection: Array  # (L, R, G)
@@ -49,6 +62,7 @@ class StackWeights:
     hidden_bias: Array  # (A,)
     out: Array  # (P, A)
     out_bias: Array  # (P,)
+    prediction: PredictionWeights | None = None
 
     @property
     def n_mixtures(self) -> int | None:
@@ -64,8 +78,6 @@ def why_not(architecture: Architecture) -> str | None:
     if not isinstance(architecture.head, DRAWN_HEADS):
         drawn = " and ".join(head.kind for head in DRAWN_HEADS)
         return f"it has a {architecture.head.kind} head, and they draw from {drawn}"
-    if architecture.prediction is not None:
-        return "it is told a prediction"
     return None
 
 
@@ -151,14 +163,15 @@ def _stack(shape: WaveNetArchitecture, source: "_Source") -> StackWeights:
     R, G, S, A = shape.residual_channels, shape.gate_channels, shape.skip_channels, shape.head_channels
     k, H, P = shape.kernel_size, shape.condition_channels, shape.n_parameters_of_head
     layers = [f"stack.layers.{index}" for index in range(len(shape.dilations))]
-    scales = _output_scales(shape.head, P)
+    scales = _output_scales(shape.head, P) if shape.prediction is None else np.ones(P, dtype=np.float32)
+    prediction = None if shape.prediction is None else _prediction(source, shape.prediction, R)
     return StackWeights(
         dilations=shape.dilations,
         is_gated=shape.activation == "gated",
         is_residual=shape.residual,
         n_classes=shape.n_classes,
         head=shape.head,
-        embedding=_embedding(source, shape.n_classes, R),
+        embedding=_embedding(source, shape.n_classes, R) if prediction is None else np.zeros((0, R), dtype=np.float32),
         convolution=np.stack([source.take(f"{layer}.conv.weight", k, H, R) for layer in layers]),
         convolution_bias=np.stack([source.take(f"{layer}.conv.bias", H) for layer in layers]),
         projection=np.stack([source.take(f"{layer}.project.weight", R, G) for layer in layers]),
@@ -169,6 +182,16 @@ def _stack(shape: WaveNetArchitecture, source: "_Source") -> StackWeights:
         hidden_bias=source.take("head_hidden.bias", A),
         out=source.take("head_out.weight", P, A) * scales[:, None],
         out_bias=source.take("head_out.bias", P) * scales,
+        prediction=prediction,
+    )
+
+
+def _prediction(source: "_Source", sizes: PredictionSizes, channels: int) -> PredictionWeights:
+    return PredictionWeights(
+        sizes=sizes,
+        linear=source.take("prediction.linear.weight", channels, sizes.n_inputs),
+        linear_bias=source.take("prediction.linear.bias", channels),
+        embeddings=source.take("prediction.embeddings", N_EMBEDDED, N_LEVELS, channels),
     )
 
 

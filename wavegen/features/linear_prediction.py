@@ -30,6 +30,7 @@ SHIFT = 13  # binary places of the coefficients
 LARGEST = 1 << (SHIFT + 4)  # of a coefficient: 16
 MU = 255  # of the logarithm by which the network hears amplitudes
 N_LEVELS = 256  # that it tells apart in an embedding
+N_EMBEDDED = 4  # amplitudes that are embedded beside its linear layer
 NOISE, LEAST_NOISE = 1e-4, 1e-9  # of the power, and at least, that is added as white noise: every filter is stable
 LAG_WINDOW_HZ = 40.0  # by which spectral lines are widened, as speech coders do
 EXCITATION = 0.888  # of speech, whose gain is 1 (measured on LibriSpeech), of noise with the same bands

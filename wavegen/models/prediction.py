@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from wavegen.architectures import PredictionSizes
 from wavegen.features.frame_condition import FrameCondition
-from wavegen.features.linear_prediction import N_LEVELS, SHIFT, companding
+from wavegen.features.linear_prediction import N_EMBEDDED, N_LEVELS, SHIFT, companding
 from wavegen.models.embedding import smooth_features
-
-N_EMBEDDED = 4  # numbers that are embedded beside the linear layer
 
 
 class Past(NamedTuple):

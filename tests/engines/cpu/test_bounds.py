@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, tiny_checkpoint
+from tests.random_frames import random_condition
 from wavegen import checkpoint
 from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
 from wavegen.engines.cpu.packing import REDUCED
@@ -19,11 +20,14 @@ from wavegen.sampling import Decoding, uniforms
 MODELS = {
     "tiny": lambda: tiny_checkpoint(kernel_size=3, gate_channels=20),
     "relu": lambda: tiny_checkpoint(activation="relu"),
+    "prediction": lambda: tiny_checkpoint(**PREDICTION, gate_channels=20),
     "speech": lambda: checkpoint.load(Path("speech")),
 }
 
 
-@pytest.fixture(params=["tiny", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("relu", "speech"))])
+@pytest.fixture(
+    params=["tiny", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("relu", "prediction", "speech"))]
+)
 def loaded(request):
     return MODELS[request.param]()
 
@@ -31,7 +35,21 @@ def loaded(request):
 def sounding_codes(loaded, n: int):
     """Codes such as the model makes."""
     draws = uniforms(1, 0, 0, n)[None]
-    return NumbaEngine(stack_weights(loaded), 1).advance(draws, Decoding())
+    return NumbaEngine(stack_weights(loaded), 1).advance(draws, Decoding(), condition=condition_of(loaded, n))
+
+
+def condition_of(loaded, n: int):
+    architecture = loaded.description.architecture
+    return None if architecture.frames is None else random_condition(architecture, 1, n)
+
+
+def whole(model, loaded, codes):
+    """Parameters (1, n, ...) of given codes."""
+    condition = condition_of(loaded, codes.shape[1])
+    if condition is not None:
+        condition = condition.map(torch.from_numpy)
+        condition = condition._replace(values=condition.values.to(model.dtype))
+    return model(codes, None, condition)[0]
 
 
 @pytest.mark.parametrize("precision", REDUCED)
@@ -39,10 +57,10 @@ def test_the_engine_computes_what_its_precision_is_defined_to_be(loaded, precisi
     if missing := missing_instructions(precision):
         pytest.skip(f"needs {missing}")
     codes = sounding_codes(loaded, 400)
-    made = NumbaEngine(stack_weights(loaded), 1, precision).logits(codes)
+    made = NumbaEngine(stack_weights(loaded), 1, precision).logits(codes, condition_of(loaded, 400))
     with torch.inference_mode():
-        defined = in_precision(from_checkpoint(loaded), precision)(torch.from_numpy(codes))[0].numpy()
-        exact = from_checkpoint(loaded)(torch.from_numpy(codes))[0].numpy()
+        defined = whole(in_precision(from_checkpoint(loaded), precision), loaded, torch.from_numpy(codes)).numpy()
+        exact = whole(from_checkpoint(loaded), loaded, torch.from_numpy(codes)).numpy()
     error = np.abs(made - defined)
     if precision != "int8x8":
         assert error.max() < 1e-2
@@ -74,10 +92,11 @@ def test_logits_stay_within_the_bound(loaded, precision, float64):
         linear += [block.conv, block.project]
     for module in linear:
         module.register_forward_hook(watch)
-    exact = model(codes)[0]
+    exact = whole(model, loaded, codes)
     with torch.inference_mode():
-        rounded = in_precision(from_checkpoint(loaded), precision)(codes)[0]
-    for step, parameter in ((n - 1, 0), (n - 1, 17), (n // 2, 5), (0, 30)):
+        rounded = whole(in_precision(from_checkpoint(loaded), precision), loaded, codes)
+    n_parameters = exact.shape[2]
+    for step, parameter in ((n - 1, 0), (n - 1, 17 % n_parameters), (n // 2, 5), (0, 30 % n_parameters)):
         derivatives = torch.autograd.grad(exact[0, step, parameter], results, retain_graph=True, allow_unused=True)
         bound = sum(
             float((derivative.abs() * error).sum())

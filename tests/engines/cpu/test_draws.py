@@ -54,6 +54,6 @@ def test_logistic_mixture(temperature, n_classes):
         parameters = random.standard_normal(3 * 10).astype(np.float32)
         parameters[20:] -= random.uniform(0, 12)
         u = [0.0, 1 - 2.0**-53, random.random()][min(number, 2)]
-        drawn = draws.draw_logistic_mixture(parameters, 0, 10, n_classes, u, np.array(Decoding(temperature).numbers))
+        drawn = draws.draw_logistic_mixture(parameters, 0, 10, n_classes, u, float(temperature))
         expected = sampling.draw_logistic_mixture(parameters[None], np.array([u]), Decoding(temperature), n_classes)[0]
         assert drawn == expected

@@ -13,7 +13,8 @@ import pytest
 import torch
 from numba.core.runtime import _nrt_python, rtsys
 
-from tests.conftest import REPOSITORY, tiny_checkpoint
+from tests.conftest import PREDICTION, REPOSITORY, tiny_checkpoint
+from tests.random_frames import random_condition
 from wavegen import checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.cpu import simd
@@ -105,15 +106,20 @@ def test_ctrl_c_waits_for_the_threads_that_write_into_what_it_would_free(monkeyp
 
 
 def test_steps_allocate_nothing():
+    condition = None
     engine = NumbaEngine(stack_weights(tiny_checkpoint()), 1)
     decoding = Decoding(0.8, top_k=9, top_p=0.9)
     _nrt_python.memsys_enable_stats()
 
     def n_allocations(n: int) -> int:
         before = rtsys.get_allocation_stats().alloc
-        engine.advance(draws(1, n), decoding)
+        engine.advance(draws(1, n), decoding, condition=condition)
         return rtsys.get_allocation_stats().alloc - before
 
+    assert n_allocations(2000) == n_allocations(10)
+    told = tiny_checkpoint(**PREDICTION)
+    engine, decoding = NumbaEngine(stack_weights(told), 1), Decoding(voiced_temperature=0.5)
+    condition = random_condition(told.description.architecture, 1, 2000)
     assert n_allocations(2000) == n_allocations(10)
 
 

@@ -12,6 +12,7 @@ from numba.core.errors import NumbaWarning
 
 from wavegen import files, sampling
 from wavegen.engines.cpu import simd
+from wavegen.features import linear_prediction
 
 COMPLETE = "complete"
 COMPILED = ("simd.py", "draws.py", "packing.py", "kernel.py", "compiled.py")
@@ -19,7 +20,8 @@ COMPILED = ("simd.py", "draws.py", "packing.py", "kernel.py", "compiled.py")
 
 def folder() -> Path:
     """Where this version's code lies. Numba does not see that what a function calls has changed, so the name does."""
-    sources = [*(Path(__file__).with_name(name) for name in COMPILED), Path(sampling.__file__)]
+    read = (sampling.__file__, linear_prediction.__file__)  # of whose numbers some are compiled in
+    sources = [*(Path(__file__).with_name(name) for name in COMPILED), *map(Path, read)]
     digest = hashlib.sha256(f"{numba.__version__} {simd.CPU_NAME} {sorted(simd.FEATURES)}".encode())
     for source in sources:
         digest.update(source.read_bytes())

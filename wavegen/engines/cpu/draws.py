@@ -20,8 +20,9 @@ from wavegen.engines.cpu.simd import (
 )
 from wavegen.sampling import DECODING, LOG_SCALES
 
-DRAWN_BY = ("temperature", "top_k", "top_p", "guidance")  # the fields of a decoding that are heeded here
-TEMPERATURE, TOP_K, TOP_P, GUIDANCE = (DECODING.index(name) for name in DRAWN_BY)  # where they stand in its numbers
+# The fields of a decoding that are heeded here, and where they stand in its numbers.
+DRAWN_BY = ("temperature", "top_k", "top_p", "voiced_temperature", "guidance")
+TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE, GUIDANCE = (DECODING.index(name) for name in DRAWN_BY)
 N_DECODING = len(DECODING)
 LOWEST, HIGHEST = LOG_SCALES
 STEEPEST = 1e30  # largest 1 / temperature, so that it stays finite in float32
@@ -134,11 +135,19 @@ def _mass(weights: Any, keys: Any, first: int, n_classes: int, lowest: int) -> f
     return mass
 
 
+@njit
+def temperature_at(decoding: Any, voicing: float) -> float:
+    """`Decoding.at_voicing`: the temperature of a step, from no voice (0) to a voice (1), by a decoding's numbers."""
+    temperature, voiced = read(decoding, TEMPERATURE), read(decoding, VOICED_TEMPERATURE)
+    return temperature if np.isnan(voiced) else temperature + (voiced - temperature) * voicing
+
+
 @njit(error_model="numpy")
-def draw_logistic_mixture(parameters: Any, first: int, n_mixtures: int, n_classes: int, u: float, decoding: Any) -> int:
+def draw_logistic_mixture(
+    parameters: Any, first: int, n_mixtures: int, n_classes: int, u: float, temperature: float
+) -> int:  # fmt: skip
     """The code of a mixture whose logits, means and log scales lie at `parameters[first : first + 3 * n_mixtures]`."""
-    temperature, per_code = read(decoding, TEMPERATURE), 2 / (n_classes - 1)
-    best = 0
+    per_code, best = 2 / (n_classes - 1), 0
     for k in range(1, n_mixtures):
         if read(parameters, first + k) > read(parameters, first + best):
             best = k

@@ -23,13 +23,16 @@ from wavegen.engines.cpu.packing import (
     pad,
     split_residual,
 )
-from wavegen.engines.weights import StackWeights
+from wavegen.engines.weights import PredictionWeights, StackWeights
 from wavegen.errors import InputError
+from wavegen.features.frame_condition import Prediction
+from wavegen.features.linear_prediction import companding
 from wavegen.sampling import Decoding, Decodings
 
 logger = logging.getLogger(__name__)
 
 NOTHING = np.zeros(0, dtype=np.float32)
+NOT_TOLD = Prediction(NOTHING, NOTHING, NOTHING, NOTHING)
 COMPILE_S = 20
 STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
 MAX_AHEAD = 8  # streams and steps, together, whose older taps are multiplied at once
@@ -39,11 +42,13 @@ PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
 class Snapshot(NamedTuple):
-    """The state of all streams at one instant: the first four of `kernel.Memory`, with an axis for the streams."""
+    """The state of all streams at one instant: the first six of `kernel.Memory`, with an axis for the streams."""
 
     ring: NDArray[Any]  # (rows, B, R)
     ring_scales: NDArray[np.float32]  # (rows, B)
     previous: NDArray[np.int64]  # (B,)
+    past: NDArray[np.int32]  # (B, 4 N), as in the memory
+    heard: NDArray[np.float32]  # (B, 4 N)
     clock: int
 
 
@@ -87,8 +92,10 @@ class NumbaEngine:
     @property
     def n_bytes(self) -> int:
         """Memory of the packed weights and of all streams."""
-        matrices = (part for part in self._network if isinstance(part, Matrices))
-        packed = [*(array for each in matrices for array in each[:3]), *self._network, *self._memory[:-1]]
+        own = [part for name, part in self._memory._asdict().items() if name != "keys"]  # which lie in another array
+        parts = [*self._network, *self._network.prediction, *own]
+        matrices = (part for part in parts if isinstance(part, Matrices))
+        packed = [*parts, *(array for each in matrices for array in each[:3])]
         return sum(array.nbytes for array in packed if isinstance(array, np.ndarray))
 
     def start(self, streams: Sequence[int] | None = None) -> None:
@@ -97,6 +104,8 @@ class NumbaEngine:
         ring[:, chosen] = 0
         scales[:, chosen] = 0  # a byte of a ring means nothing while its scale is 0
         self._memory.previous[chosen] = -1
+        for past in self._pasts():
+            past[chosen] = 0
 
     def advance(
         self,
@@ -119,14 +128,15 @@ class NumbaEngine:
         return logits
 
     def snapshot(self) -> Snapshot:
-        ring, scales = self._rings()
-        return Snapshot(ring.copy(), scales.copy(), self._memory.previous.copy(), int(self._memory.clock[0]))
+        (ring, scales), (past, heard), memory = self._rings(), self._pasts(), self._memory
+        copies = (ring.copy(), scales.copy(), memory.previous.copy(), past.copy(), heard.copy())
+        return Snapshot(*copies, int(memory.clock[0]))
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
-        ring, scales = self._rings()
+        held: tuple[NDArray[Any], ...] = (*self._rings(), self._memory.previous, *self._pasts())
+        kept: tuple[NDArray[Any], ...] = state[:-1]
         # Without a copy in between, which for a beam search is most of a step.
-        pairs = ((state.ring, ring, 1), (state.ring_scales, scales, 1), (state.previous, self._memory.previous, 0))
-        for source, target, axis in pairs:
+        for source, target, axis in zip(kept, held, (1, 1, 0, 0, 0), strict=True):
             if streams is None:
                 np.copyto(target, source)
             else:
@@ -160,6 +170,11 @@ class NumbaEngine:
             self._memory.ring_scales.reshape(-1, self.n_streams),
         )
 
+    def _pasts(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Views (B, 4 N) of what a network with a prediction remembers, empty for others."""
+        memory, n = self._memory, self.n_streams
+        return memory.past.reshape(n, -1), memory.heard.reshape(n, -1)
+
     def _run(
         self,
         uniforms: NDArray[np.float64],
@@ -169,7 +184,9 @@ class NumbaEngine:
         logits: NDArray[np.float32] | None = None,
     ) -> None:
         """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
-        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        own = self._weights.prediction
+        sizes = None if own is None else own.sizes
+        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition, sizes)
         frames = as_frames(condition)
         values = NOTHING if frames is None else self._padded(frames.values)
         n = codes.shape[1]
@@ -177,6 +194,7 @@ class NumbaEngine:
             logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
         ):
             raise InputError(f"room for logits is {logits.shape} of {logits.dtype}; expected float32 for every code")
+        told = NOT_TOLD if frames is None or sizes is None or frames.prediction is None else frames.prediction
         call = kernel.Call(
             n=n,
             uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
@@ -187,6 +205,10 @@ class NumbaEngine:
             hop=1 if frames is None else frames.hop,
             phase=0 if frames is None else frames.phase,
             condition=values,
+            coefficients=np.ascontiguousarray(told.coefficients, dtype=np.int32),
+            gains=np.ascontiguousarray(told.gains, dtype=np.float32),
+            periods=np.ascontiguousarray(told.periods, dtype=np.int32),
+            voicing=np.ascontiguousarray(told.voicing, dtype=np.float32),
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
@@ -260,6 +282,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
     ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
     return kernel.Network(
         embedding=flat(weights.embedding),
+        prediction=_pack_prediction(weights.prediction, weights.n_classes, group),
         newest_tap=packed(convolution[:, -1]),
         older_taps=packed(
             convolution[:, :-1].reshape(n_layers * (n_taps - 1), *convolution.shape[2:]),
@@ -288,6 +311,32 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
     )
 
 
+def _pack_prediction(weights: PredictionWeights | None, n_classes: int, group: int) -> kernel.PredictionInput:
+    """In float32 always: past codes are heard as exactly as they are known."""
+    lanes = simd.LANES
+
+    def packed(matrix: NDArray[np.float32]) -> Matrices:
+        precision: Precision = "float16" if _fits_float16(matrix) and simd.can_read_float16() else "float32"
+        return pack(pad(matrix.T[None], lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
+
+    if weights is None:
+        nothing = packed(np.zeros((lanes, lanes), dtype=np.float32))
+        return kernel.PredictionInput(0, 0, 0, 0, nothing, NOTHING, NOTHING, NOTHING, np.zeros(0, dtype=np.uint8))
+    order, lag_taps, longest_period = weights.sizes
+    values, levels = companding(n_classes)
+    return kernel.PredictionInput(
+        order=order,
+        lag_taps=lag_taps,
+        longest_period=longest_period,
+        n_past=weights.sizes.n_past,
+        linear=packed(weights.linear),
+        linear_bias=align_to_cache_line(pad(weights.linear_bias, lanes, 0)),
+        embeddings=align_to_cache_line(pad(weights.embeddings, lanes, 2).ravel()),
+        values=values,
+        levels=levels,
+    )
+
+
 def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n_ahead: int) -> kernel.Memory:
     """State and room to work for some streams, whose older taps are multiplied for `n_ahead` steps at once."""
     kind = np.uint8 if precision == "int8x8" else np.float32
@@ -302,11 +351,13 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
     def inputs(n: int) -> NDArray[Any]:
         return align_to_cache_line(np.zeros(n_streams * n, dtype=kind))
 
-    probabilities = numbers(P)
+    probabilities, n_past = numbers(P), network.prediction.n_past
     return kernel.Memory(
         ring=inputs(n_rows * R),
         ring_scales=numbers(n_rows),
         previous=np.full(n_streams, -1, dtype=np.int64),
+        past=np.zeros(n_streams * 4 * n_past, dtype=np.int32),
+        heard=np.zeros(n_streams * 4 * n_past, dtype=np.float32),
         clock=np.zeros(1, dtype=np.int64),
         n_streams=n_streams,
         x=numbers(R),
@@ -322,14 +373,20 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
         out=numbers(P),
         probabilities=probabilities,
         keys=probabilities.view(np.int32),
+        predicted=np.zeros(n_streams, dtype=np.int64),
+        inputs=numbers(network.prediction.linear.n_rows),
     )
 
 
 def _fit_float16(weights: StackWeights) -> bool:
     """Whether float16 holds the matrices exactly, as it does those of an exported model."""
     matrices = (weights.convolution, weights.projection, weights.skip, weights.hidden, weights.out)
+    return all(_fits_float16(matrix) for matrix in matrices)
+
+
+def _fits_float16(matrix: NDArray[np.float32]) -> bool:
     with np.errstate(over="ignore"):
-        return all(np.array_equal(matrix.astype(np.float16), matrix) for matrix in matrices)
+        return np.array_equal(matrix.astype(np.float16), matrix)
 
 
 def _pad_halves(array: NDArray[np.float32], is_gated: bool, axis: int) -> NDArray[np.float32]:

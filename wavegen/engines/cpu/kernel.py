@@ -12,7 +12,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wavegen.engines.cpu.compiled import cached_njit
-from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, draw_categorical, draw_logistic_mixture
+from wavegen.engines.cpu.draws import (
+    GUIDANCE,
+    N_DECODING,
+    TEMPERATURE,
+    draw_categorical,
+    draw_logistic_mixture,
+    temperature_at,
+)
 from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
     LANES,
@@ -30,15 +37,31 @@ from wavegen.engines.cpu.simd import (
     store_bytes,
     write,
 )
+from wavegen.features.linear_prediction import N_LEVELS, SHIFT
 
 Array = NDArray[np.float32]
 CATEGORICAL, LOGISTIC_MIXTURE = 0, 1  # heads that the step draws from
+
+
+class PredictionInput(NamedTuple):
+    """How past codes and a prediction enter a network that is told one (models/prediction.py); order 0 is none."""
+
+    order: int
+    lag_taps: int
+    longest_period: int
+    n_past: int  # N past codes that are remembered
+    linear: Matrices  # 1, float32 whatever the precision of the network
+    linear_bias: Array  # (R)
+    embeddings: Array  # (4 * N_LEVELS * R)
+    values: Array  # (2 * n_classes - 1) how it hears a number d, at d + n_classes - 1 (linear_prediction.companding)
+    levels: NDArray[np.uint8]  # (2 * n_classes - 1)
 
 
 class Network(NamedTuple):
     """What does not change: packed weights and sizes."""
 
     embedding: Array  # (n_classes * R)
+    prediction: PredictionInput  # what there is in place of the embedding, if its order is not 0
     newest_tap: Matrices  # L
     older_taps: Matrices  # L * (k - 1)
     convolution_bias: Array  # (L * H)
@@ -64,7 +87,7 @@ class Network(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What changes, for B streams. The first four are the state; the rest is only room to work in.
+    """What changes, for B streams. The first six are the state; the rest is only room to work in.
 
     An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128).
     """
@@ -73,6 +96,10 @@ class Memory(NamedTuple):
     ring: NDArray[Any]
     ring_scales: Array  # (rows * B)
     previous: NDArray[np.int64]  # (B) the newest code, or -1
+    # (B * 2 * 2 N) excitations, and behind them codes less silence: the number of step t at t % N and N further on, so
+    # that any N of them lie one after the other
+    past: NDArray[np.int32]
+    heard: Array  # (B * 2 * 2 N) the same as the network hears it
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
     n_streams: int  # B
     x: Array  # (B * R) the residual stream
@@ -88,6 +115,8 @@ class Memory(NamedTuple):
     out: Array  # (B * P)
     probabilities: Array  # (B * P)
     keys: NDArray[np.int32]  # the same memory
+    predicted: NDArray[np.int64]  # (B) the next code less silence, as predicted
+    inputs: Array  # (B * n_inputs) of the linear layer
 
 
 class Call(NamedTuple):
@@ -102,6 +131,10 @@ class Call(NamedTuple):
     hop: int  # steps from a frame to the next
     phase: int  # steps from frame 0 to the first step
     condition: Array  # (B * n_frames * L * H)
+    coefficients: NDArray[np.int32]  # (B * n_frames * order), this and the next three of a Prediction
+    gains: Array  # (B * n_frames * 2)
+    periods: NDArray[np.int32]  # (B * n_frames * hop)
+    voicing: Array  # (B * n_frames)
     wants_logits: bool
     logits: Array  # (B * n * n_parameters) if they are wanted
 
@@ -116,7 +149,10 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
     begin = read(pointer(memory.clock, np.int64, 0), 0)
     for step in range(call.n):
         now = begin + step
-        embed_previous(net, memory, first, last)
+        if net.prediction.order > 0:
+            embed_past(net, memory, call, step, now, first, last)
+        else:
+            embed_previous(net, memory, first, last)
         for layer in range(net.n_layers):
             run_layer(net, memory, call, layer, step, now, first, last)
             if layer < net.n_layers - 1:
@@ -125,6 +161,8 @@ def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None
         if needs_head:
             run_head(net, memory, first, last)
         draw(net, memory, call, step, needs_head, first, last)
+        if net.prediction.order > 0:
+            remember(net, memory, now, first, last)
 
 
 @phase
@@ -139,6 +177,86 @@ def embed_previous(net: Network, memory: Memory, first: int, last: int) -> None:
                 store(x, b * R + offset, constant(0.0))
             else:
                 store(x, b * R + offset, load(embedding, previous * R + offset))
+
+
+@phase
+def embed_past(
+    net: Network, memory: Memory, call: Call, step: int, now: int, first: int, last: int
+) -> None:  # fmt: skip
+    """Begin the residual stream with what is predicted of the next code, and with past codes and excitations."""
+    own, R, n_in = net.prediction, net.newest_tap.n_rows, net.prediction.linear.n_rows
+    silence, zero, one = net.n_classes // 2, np.int64(0), np.int64(1)
+    coefficients, periods = pointer(call.coefficients, np.int32, 0), pointer(call.periods, np.int32, 0)
+    past, heard = pointer(memory.past, np.int32, 0), pointer(memory.heard, np.float32, 0)
+    values, inputs = pointer(own.values, np.float32, 0), pointer(memory.inputs, np.float32, 0)
+    bias, x = pointer(own.linear_bias, np.float32, 0), pointer(memory.x, np.float32, 0)
+    frame, within = (call.phase + step) // call.hop, (call.phase + step) % call.hop
+    for b in range(first, last):
+        e_now = 4 * b * own.n_past + own.n_past + now % own.n_past  # what was k steps ago lies k before it
+        d_now = e_now + 2 * own.n_past
+        at = b * call.n_frames + frame
+        predicted = predict(coefficients, at * own.order, own.order, past, d_now)
+        predicted = min(max(predicted, -silence), net.n_classes - 1 - silence)
+        write(pointer(memory.predicted, np.int64, 0), b, predicted)
+        to = copy_newest(heard, e_now, own.order, inputs, b * n_in)
+        to = copy_newest(heard, d_now, own.order, inputs, to)
+        write(inputs, to, read(values, predicted + net.n_classes - 1))
+        to += 1
+        one_ago = np.int64(0)
+        if own.lag_taps > 0:
+            period = np.int64(read(periods, at * call.hop + within))
+            for n_periods in range(1, 3):
+                reach = own.lag_taps // n_periods
+                to = copy_around(heard, e_now, n_periods * period, reach, inputs, to)
+                to = copy_around(heard, d_now, n_periods * period, reach, inputs, to)
+            if period > 0:
+                one_ago = np.int64(read(past, d_now - period))
+        first_row = embedding_row(net, 0, np.int64(read(past, e_now - 1)))
+        second_row = embedding_row(net, 1, one_ago)
+        third_row = embedding_row(net, 2, predicted)
+        fourth_row = embedding_row(net, 3, np.int64(read(past, d_now - 1)))
+        for offset in range(0, R, LANES):
+            value = load(bias, offset) + load(first_row, offset)
+            value = value + load(second_row, offset)
+            value = value + load(third_row, offset)
+            store(x, b * R + offset, value + load(fourth_row, offset))
+    multiply(
+        own.linear, zero, memory.inputs, first * n_in, n_in, memory.scales, first, one, memory.x, first * R, R,
+        last - first,
+    )  # fmt: skip
+
+
+@njit
+def predict(coefficients: Any, at: int, order: int, past: Any, now: int) -> np.int64:
+    """The sum that `linear_prediction.predict` clips, exactly."""
+    whole = np.int64(1 << (SHIFT - 1))
+    for k in range(order):
+        whole += np.int64(read(coefficients, at + k)) * np.int64(read(past, now - 1 - k))
+    return whole >> SHIFT
+
+
+@njit
+def copy_newest(source: Any, now: int, n: int, to: Any, at: int) -> int:
+    """Put the n numbers before `now`, the newest one first, where they are to be; returns where the next are."""
+    for k in range(n):
+        write(to, at + k, read(source, now - 1 - k))
+    return at + n
+
+
+@njit
+def copy_around(source: Any, now: int, lag: int, reach: int, to: Any, at: int) -> int:
+    """The same of a number some steps ago and those to either side of it; zeros where the lag is 0."""
+    n = 2 * reach + 1
+    for index in range(n):
+        write(to, at + index, read(source, now - lag - reach + index) if lag > 0 else np.float32(0))
+    return at + n
+
+
+@njit
+def embedding_row(net: Network, table: int, number: int) -> Any:
+    """Where the embedding of a number lies."""
+    level = np.int64(read(pointer(net.prediction.levels, np.uint8, 0), number + net.n_classes - 1))
+    return pointer(net.prediction.embeddings, np.float32, (table * N_LEVELS + level) * net.newest_tap.n_rows)
 
 
 @phase
@@ -272,7 +390,9 @@ def draw(
     for b in range(first, last):
         decoding = pointer(call.decoding, np.float64, b * N_DECODING)
         previous = read(newest, b)
-        if has_head_run and net.head == LOGISTIC_MIXTURE and previous >= 0:
+        if has_head_run and net.prediction.order > 0:
+            shift_by_prediction(net, memory, call, step, b)
+        elif has_head_run and net.head == LOGISTIC_MIXTURE and previous >= 0:
             previous_value = np.float32(previous * (2 / (net.n_classes - 1)) - 1)
             for index in range(b * P + net.n_mixtures, b * P + 2 * net.n_mixtures):
                 write(out, index, read(out, index) + previous_value)
@@ -288,11 +408,56 @@ def draw(
             if is_second:
                 drawn = read(codes, at - call.n)
             elif net.head == LOGISTIC_MIXTURE:
-                drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, decoding)
+                temperature = temperature_of(net, call, step, b)
+                drawn = draw_logistic_mixture(out, b * P, net.n_mixtures, net.n_classes, u, temperature)
             else:
                 drawn = draw_categorical(out, weights, keys, b * P, net.n_classes, u, decoding)
             write(codes, at, drawn)
         write(newest, b, read(codes, at))
+
+
+@njit
+def shift_by_prediction(net: Network, memory: Memory, call: Call, step: int, b: int) -> None:
+    """Let the means of a stream's mixture depart from the predicted code, and means and scales count in gains.
+
+    In float32 and in the order of `models.heads.LogisticMixture.shift_by_prediction`.
+    """
+    out = pointer(memory.out, np.float32, b * net.out.n_columns)
+    gains = pointer(call.gains, np.float32, 2 * (b * call.n_frames + (call.phase + step) // call.hop))
+    gain, log_gain = read(gains, 0), read(gains, 1)
+    code = read(pointer(memory.predicted, np.int64, 0), b) + net.n_classes // 2
+    value = np.float32(code) * np.float32(2 / (net.n_classes - 1)) - np.float32(1)
+    for index in range(net.n_mixtures, 2 * net.n_mixtures):
+        write(out, index, read(out, index) * gain + value)
+    for index in range(2 * net.n_mixtures, 3 * net.n_mixtures):
+        write(out, index, read(out, index) + log_gain)
+
+
+@njit
+def temperature_of(net: Network, call: Call, step: int, b: int) -> float:
+    """The temperature by which a stream draws at a step."""
+    decoding = pointer(call.decoding, np.float64, b * N_DECODING)
+    if net.prediction.order == 0:
+        return read(decoding, TEMPERATURE)
+    voicing = read(pointer(call.voicing, np.float32, b * call.n_frames), (call.phase + step) // call.hop)
+    return temperature_at(decoding, np.float64(voicing))
+
+
+@phase
+def remember(net: Network, memory: Memory, now: int, first: int, last: int) -> None:
+    """Put the newest codes and their excitations into the past."""
+    N, silence, middle = net.prediction.n_past, net.n_classes // 2, net.n_classes - 1
+    values = pointer(net.prediction.values, np.float32, 0)
+    for b in range(first, last):
+        past = pointer(memory.past, np.int32, 4 * b * N + now % N)
+        heard = pointer(memory.heard, np.float32, 4 * b * N + now % N)
+        d = read(pointer(memory.previous, np.int64, 0), b) - silence
+        e = d - read(pointer(memory.predicted, np.int64, 0), b)
+        for index in range(2):
+            write(past, index * N, np.int32(e))
+            write(past, (2 + index) * N, np.int32(d))
+            write(heard, index * N, read(values, e + middle))
+            write(heard, (2 + index) * N, read(values, d + middle))
 
 
 @njit
@@ -447,6 +612,9 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
     dilations = pointer(net.dilations, np.int64, 0)
     zero, one = np.int64(0), np.int64(1)
     for step in range(n_steps):
+        if net.prediction.order > 0:
+            n_in = net.prediction.linear.n_rows
+            multiply(net.prediction.linear, zero, memory.inputs, zero, n_in, memory.scales, zero, one, x, zero, R, n)
         for layer in range(L):
             n_known = lookahead_steps(memory, read(dilations, layer))
             if step % n_known == 0:
