@@ -26,6 +26,12 @@ MAX_GAIN = 100.0  # of a bin, and its inverse: 40 dB
 LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is divided
 
 
+def matched(log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating]) -> NDArray[np.float32]:
+    """A whole sound (T,), matched to frames (F, n_mels or more)."""
+    matcher = Matcher(log_mel, frames[:, : log_mel.n_mels])
+    return np.concatenate([matcher.feed(sound), matcher.finish()])
+
+
 class Matcher:
     """Matches one sound, from its beginning on, to log-mel frames (F, n_mels). Frames beyond the last are left alone.
 
