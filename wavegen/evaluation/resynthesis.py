@@ -12,6 +12,7 @@ from wavegen.data.windows import Segment, evenly_spaced
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.features.frames import Features
+from wavegen.features.matching import matched
 from wavegen.generation.conditioning import FrameConditioner, known_labels
 from wavegen.generation.stream import generate, n_samples
 from wavegen.progress import Bar
@@ -92,7 +93,8 @@ def measure(
             n_made += block.shape[1]
             if bar is not None:
                 bar.update(n_made)
-        return distance(codec.decode(np.concatenate(blocks, axis=1)))
+        sounds = codec.decode(np.concatenate(blocks, axis=1))
+        return distance(np.stack([matched(log_mel, *one) for one in zip(sounds, of_frames, strict=True)]))
 
     inverted = log_mel.invert(frames[..., : log_mel.n_mels], n)
     return Comparison(vocoded(frames), vocoded(np.roll(frames, 1, axis=0)), distance(inverted))

@@ -26,6 +26,12 @@ MAX_GAIN = 100.0  # of a bin, and its inverse: 40 dB
 LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is divided
 
 
+def matched(log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating]) -> NDArray[np.float32]:
+    """A whole sound (T,), matched to frames (F, n_mels or more)."""
+    matcher = Matcher(log_mel, frames[:, : log_mel.n_mels])
+    return np.concatenate([matcher.feed(sound), matcher.finish()])
+
+
 class Matcher:
     """Matches one sound, from its beginning on, to log-mel frames (F, n_mels). Frames beyond the last are left alone.
 
@@ -40,16 +46,17 @@ class Matcher:
 
     def __init__(self, log_mel: LogMel, bands: NDArray[np.floating]) -> None:
         self._hop, self._length = log_mel.hop, log_mel.n_fft
-        self._targets = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))  # magnitudes
-        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
-        self._filters = log_mel.filters.astype(np.float64) * (2 / self._window.sum())  # (n_bins, n_mels)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
+        self._targets = (10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))).astype(np.float32)  # magnitudes
+        self._window = window.astype(np.float32)
+        self._filters = log_mel.filters * np.float32(2 / window.sum())  # (n_bins, n_mels)
         self._n_fed = self._n_given = 0
         # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
         # `_first` on; and the sum of those that are, with that of their squared windows, from the same place on.
-        self._waiting = np.zeros(self._length // 2)
-        self._frames = np.zeros((0, self._length))
+        self._waiting: NDArray[np.floating] = np.zeros(self._length // 2, dtype=np.float32)
+        self._frames: NDArray[np.floating] = np.zeros((0, self._length), dtype=np.float32)
         self._first = 0
-        self._settled = np.zeros((2, self._length))
+        self._settled: NDArray[np.floating] = np.zeros((2, self._length), dtype=np.float32)
         self._n_to_skip = self._length // 2  # before the beginning of the sound
 
     @property
@@ -69,20 +76,20 @@ class Matcher:
         """The rest, as long as what was fed."""
         n_left = self._n_fed - self._n_given
         n_frames = -(-(n_left + self._length) // self._hop) + N_AHEAD
-        rest = self._given(self._advance(np.zeros(n_frames * self._hop)))
+        rest = self._given(self._advance(np.zeros(n_frames * self._hop, dtype=np.float32)))
         return rest[:n_left]
 
-    def _given(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    def _given(self, parts: list[NDArray[np.floating]]) -> NDArray[np.float32]:
         """What is given out of finished samples: none from before the beginning."""
-        sound = np.concatenate([np.zeros(0), *parts])
+        sound = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
         skipped = min(self._n_to_skip, len(sound))
         self._n_to_skip -= skipped
         self._n_given += len(sound) - skipped
         return np.clip(sound[skipped:], -1, 1).astype(np.float32)
 
-    def _advance(self, sound: NDArray[np.floating]) -> list[NDArray[np.float64]]:
+    def _advance(self, sound: NDArray[np.floating]) -> list[NDArray[np.floating]]:
         """Take samples; returns what is finished by them, a hop at a time."""
-        self._waiting = np.concatenate([self._waiting, sound])
+        self._waiting = np.concatenate([self._waiting, sound.astype(np.float32)])
         parts = []
         while len(self._waiting) >= self._length:
             newest = self._first + len(self._frames)
@@ -99,7 +106,7 @@ class Matcher:
         """Let the frames that are not settled agree with each other and with those that are."""
         n = len(self._frames)
         places = np.arange(n)[:, None] * self._hop + np.arange(self._length)
-        sums = np.zeros((2, self._length + (n - 1) * self._hop))
+        sums = np.zeros((2, self._length + (n - 1) * self._hop), dtype=np.float32)
         sums[:, : self._length] = self._settled
         for place in range(n):
             sums[1, place * self._hop :][: self._length] += np.square(self._window)
@@ -111,34 +118,34 @@ class Matcher:
             spectra = np.fft.rfft(together[places] * self._window)
             self._frames = np.fft.irfft(self._scaled(spectra, self._first), self._length) * self._window
 
-    def _settle(self) -> NDArray[np.float64]:
+    def _settle(self) -> NDArray[np.floating]:
         """Settle the oldest frame; returns the samples that no later one reaches."""
         self._settled[0] += self._frames[0]
         self._settled[1] += np.square(self._window)
         done = self._settled[0, : self._hop] / np.maximum(self._settled[1, : self._hop], LEAST_OVERLAP)
-        nothing = np.zeros((2, self._hop))
+        nothing = np.zeros((2, self._hop), dtype=np.float32)
         self._settled = np.concatenate([self._settled[:, self._hop :], nothing], axis=1)
         self._frames = self._frames[1:]
         self._first += 1
         return done
 
-    def _scaled(self, spectra: NDArray[np.complex128], first: int) -> NDArray[np.complex128]:
+    def _scaled(self, spectra: NDArray[np.complexfloating], first: int) -> NDArray[np.complexfloating]:
         """Spectra (n, n_bins) of frames from number `first` on, with the bands of their targets."""
-        targets = self._targets[first : first + len(spectra)] + QUIETEST
+        targets = self._targets[first : first + len(spectra)] + np.float32(QUIETEST)
         n = len(targets)
         magnitudes = np.abs(spectra[:n])
         gains = np.ones_like(magnitudes)
         for _ in range(N_SCALINGS if n else 0):
-            of_bands = targets / ((magnitudes * gains) @ self._filters + QUIETEST)
+            of_bands = targets / ((magnitudes * gains) @ self._filters + np.float32(QUIETEST))
             gains = np.clip(gains * (of_bands @ self._to_bins), 1 / MAX_GAIN, MAX_GAIN)
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
 
     @cached_property
-    def _to_bins(self) -> NDArray[np.float64]:
+    def _to_bins(self) -> NDArray[np.floating]:
         """From gains of bands to gains of bins (n_mels, n_bins): each bin's mean over its bands, or its neighbour's."""
         weights = self._filters.sum(axis=1)
         inside = np.flatnonzero(weights)
         bins = np.arange(len(weights))
         nearest = inside[np.abs(bins[:, None] - inside).argmin(axis=1)]
-        shares: NDArray[np.float64] = (self._filters[nearest] / weights[nearest, None]).T
+        shares: NDArray[np.floating] = (self._filters[nearest] / weights[nearest, None]).T
         return shares

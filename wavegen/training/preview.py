@@ -13,7 +13,7 @@ from wavegen.data.images import ImageFormat
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines import make_engine
-from wavegen.features.matching import Matcher
+from wavegen.features.matching import matched
 from wavegen.generation import conditioning
 from wavegen.generation import images as drawing
 from wavegen.generation.images import ImageSession
@@ -67,8 +67,7 @@ def _sound(
     codes = np.concatenate(list(generate(engine, n, seed=0, decoding=decoding, condition=condition)), axis=1)
     waveform = codec.decode(codes[0])
     if frames is not None and features is not None and features.log_mel is not None:
-        matcher = Matcher(features.log_mel, frames[:, : features.n_mels])
-        waveform = np.concatenate([matcher.feed(waveform), matcher.finish()])
+        waveform = matched(features.log_mel, waveform, frames)
     audio.write(folder / SOUND, waveform, rate)
     sounds = {f"generated, step {step}": waveform, f"recorded, {Path(real.name).name}": recorded}
     plots.sounds(folder / PICTURE, sounds, rate)
