@@ -117,6 +117,83 @@ def test_guidance_needs_labels_that_are_sometimes_hidden_and_a_categorical_head(
             recipe.parse(TINY_RECIPE, "tiny.yaml", changes)
 
 
+FRAMES = "{n_mels: 8, hop: 40, n_fft: 256}"
+BANDS_AND_PITCH = "{n_mels: 8, hop: 40, n_fft: 256, pitch: {}}"
+PREDICTED = (f"data.features={BANDS_AND_PITCH}", "data.codec=linear", "model.head=logistic-mixture")
+ORDER_AND_LAG = ("model.prediction_order=4", "model.lag_taps=3")
+
+
+def test_a_recipe_says_what_its_network_is_told_of_the_next_code():
+    loaded = recipe.parse(TINY_RECIPE, "tiny", [*PREDICTED, *ORDER_AND_LAG, "data.pre_emphasis=0.85"])
+    network = loaded.architecture({})
+    assert (network.prediction.order, network.prediction.lag_taps, network.prediction.longest_period) == (4, 3, 147)
+    assert network.frames.n_features == 8 + 4
+    assert loaded.features["pitch"] == {"lowest": 60, "highest": 400}
+    assert loaded.pre_emphasis == 0.85
+    plain = recipe.parse(TINY_RECIPE, "tiny", [f"data.features={FRAMES}"])
+    assert plain.architecture({}).prediction is None
+    assert plain.features == {"n_mels": 8, "hop": 40, "n_fft": 256, "f_min": 0, "f_max": None}  # as it was
+    assert plain.pre_emphasis == 0
+
+
+def test_frames_may_be_the_pitch_alone():
+    loaded = recipe.parse(TINY_RECIPE, "tiny", ["data.features={n_mels: 0, hop: 40, pitch: {lowest: 90}}"])
+    assert loaded.architecture({}).frames.n_features == 4
+    assert loaded.architecture({}).longest_period == 98  # a tenth more than that of 90 Hz
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["data.features=null"], "model.prediction_order needs data.features with log-mel bands, and data.codec: lin"),
+        (["data.features={n_mels: 0, hop: 40, pitch: {}}"], "model.prediction_order needs data.features with log-mel"),
+        (
+            ["data.codec=mu-law"],
+            "model.prediction_order needs data.features with log-mel bands, and data.codec: linear",
+        ),
+        (["model.head=categorical"], "model.prediction_order needs model.head: logistic-mixture"),
+        ([f"data.features={FRAMES}"], "model.lag_taps is 3, which needs data.features.pitch; it can be {}"),
+        (["model.prediction_order=0"], "model.lag_taps is 3, which needs model.prediction_order"),
+        (["model.lag_taps=18"], "model.lag_taps is 18; expected fewer than the shortest period has samples, 18"),
+        (["model.lag_taps=65"], "model.lag_taps is 65; input should be less than or equal to 64"),
+        (
+            ["model.lag_taps=0", "decoding.voiced_temperature=0.5"],
+            "voiced_temperature is 0.5, which needs model.lag_taps",
+        ),
+        (["data.features={n_mels: 0, hop: 40}"], "features has no bands and no pitch; expected n_mels of 1 or more"),
+        (["data.features.pitch={highest: 5000}"], "features.lowest is 60 Hz and highest 5000 Hz; expected a rise"),
+        (["data.features.pitch={low: 60}"], "unknown key 'data.features.pitch.low'; did you mean 'lowest'?"),
+        (["data.pre_emphasis=1"], "data.pre_emphasis is 1; input should be less than 1"),
+        (["data.pre_emphasis=-0.1"], "data.pre_emphasis is -0.1; input should be greater than or equal to 0"),
+        (["training.gain_db=-3"], "training.gain_db is -3; input should be greater than or equal to 0"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_predictions_that_could_not_be_made_are_refused_in_one_sentence(changes, sentence):
+    with pytest.raises(InputError) as error:
+        recipe.parse(TINY_RECIPE, "tiny.yaml", [*PREDICTED, *ORDER_AND_LAG, *changes])
+    assert str(error.value).startswith("tiny.yaml: ")
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_temperature_of_voices_needs_frames_that_tell_of_them():
+    good = [*PREDICTED, *ORDER_AND_LAG, "decoding.voiced_temperature=0.5"]
+    assert recipe.parse(TINY_RECIPE, "tiny", good).decoding.voiced_temperature == 0.5
+    with pytest.raises(InputError, match=r"decoding\.voiced_temperature is 0\.5, which needs model\.lag_taps"):
+        recipe.parse(TINY_RECIPE, "tiny", ["decoding.voiced_temperature=0.5"])
+
+
+def test_loudness_and_pre_emphasis_are_for_sound():
+    images = (REPOSITORY / "recipes" / "mnist.yaml").read_text()
+    with pytest.raises(InputError, match=r"training\.gain_db is for sound; leave it out"):
+        recipe.parse(images, "mnist", ["training.gain_db=3"])
+    with pytest.raises(InputError, match=r"unknown key 'data\.pre_emphasis'"):
+        recipe.parse(images, "mnist", ["data.pre_emphasis=0.5"])
+    with pytest.raises(InputError, match=r"unknown key 'model\.prediction_order'"):
+        recipe.parse(images, "mnist", ["model.prediction_order=4"])
+
+
 def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="No such file"):
         recipe.load(tmp_path / "none.yaml")

@@ -429,6 +429,12 @@ class Recipe(Section):
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
         if isinstance(self.data, AudioData) and self.model.model_dump().get("prediction_order"):
             self._check_prediction(self.data)
+        model = self.model.model_dump()
+        if model.get("lag_taps") and not model["prediction_order"]:
+            raise ValueError(f"model.lag_taps is {model['lag_taps']}, which needs model.prediction_order")
+        voiced = self.decoding.voiced_temperature
+        if voiced is not None and not model.get("lag_taps"):
+            raise ValueError(f"decoding.voiced_temperature is {voiced:g}, which needs model.lag_taps")
         if is_sound and self.training.window is None:
             raise ValueError("the key 'training.window' is missing")
         for name in IMAGES_ONLY if is_sound else SOUND_ONLY:
@@ -455,6 +461,12 @@ class Recipe(Section):
         pitch = data.features.pitch
         if lag_taps and pitch is None:
             raise ValueError(f"model.lag_taps is {lag_taps}, which needs data.features.pitch; it can be {{}}")
+        made = make_features(data.sample_rate, data.features.parameters()).pitch
+        if made is not None and made.shortest_period <= lag_taps:
+            raise ValueError(
+                f"model.lag_taps is {lag_taps}; expected fewer than the shortest period has samples, "
+                f"{made.shortest_period}"
+            )
 
     @property
     def head(self) -> type[Head]:
