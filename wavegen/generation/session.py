@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint, Description
-from wavegen.codec import Codec
+from wavegen.codec import Codec, Decoder
 from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
@@ -181,7 +181,7 @@ class Session(StreamMaker):
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
-        decoder, matchers = self.codec.decoder(), []
+        decoder, matchers = self._decoder(1 if self.beam else self.n_streams), []
         if self.frames is not None:
             matchers = [matcher for _ in range(self.n_streams) if (matcher := self._matcher(self.frames)) is not None]
         for block in codes:
@@ -229,7 +229,14 @@ class Session(StreamMaker):
         return Matcher(features.log_mel, frames[:, : features.n_mels])
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        return ((number, self.codec.decode(codes)) for number, codes in pieces)
+        return ((number, self._decoder(1).decode(codes)) for number, codes in pieces)
+
+    def _decoder(self, n: int) -> Decoder:
+        """What decodes n sounds, each behind what it continues."""
+        decoder = self.codec.decoder()
+        if self.prime is not None:
+            decoder.decode(np.tile(self.prime, (n, 1)))
+        return decoder
 
 
 class LoadedModel:
