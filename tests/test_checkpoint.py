@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import wavegen
-from tests.conftest import tiny_checkpoint, tiny_wavenet
+from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint, tiny_wavenet
 from wavegen import checkpoint
 from wavegen.architectures import make_architecture
 from wavegen.checkpoint import Description
@@ -234,6 +234,63 @@ def test_features_that_contradict_the_network_are_refused(tmp_path, changes, wor
     changed = change_metadata(path, tmp_path / "x.safetensors", changes)
     with pytest.raises(InputError, match=re.escape(words)):
         wavegen.load(changed).vocode(np.zeros(80))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features.pitch": None, "features.n_mels": 6}, "the network has 2 lag_taps, and the frames have no pitch"),
+        ({"features.pitch": None}, "reads 6 features every 5 samples, the description says 2 every 5"),
+        ({"features.pitch": []}, "its pitch is [], expected the parameters of one"),
+        ({"features.pitch": {"lowest": 1000.0, "top": 2}}, "the description of the features does not fit this wavegen"),
+        ({"features.pitch": {"lowest": "low"}}, "the description of the features does not fit this wavegen"),
+        ({"features.pitch": {"lowest": 1900.0, "highest": 1000.0}}, "features.lowest is 1900 Hz and highest 1000 Hz"),
+        ({"features.pitch.lowest": 500.0}, "periods are 3 to 18 samples long; the network expects more than its 2"),
+        ({"architecture.lag_taps": 3}, "periods are 3 to 9 samples long; the network expects more than its 3 lag_taps"),
+        ({"architecture.longest_period": 8}, "expects more than its 2 lag_taps and at most 8"),
+        ({"architecture.longest_period": 10**9}, "longest_period is 1000000000"),
+        ({"architecture.lag_taps": 65}, "lag_taps is 65"),
+        ({"architecture.prediction_order": 0}, "lag_taps is 2 without a prediction_order"),
+        ({"architecture.prediction_order": 65}, "prediction_order is 65"),
+        ({"architecture.prediction_order": 3}, "prediction.linear.weight"),
+        ({"architecture.head": "categorical"}, "expected"),
+        ({"codec": "mu-law"}, "a prediction needs log-mel bands and a linear codec; there are 2, mu-law"),
+        ({"pre_emphasis": 1}, "its pre_emphasis is 1, expected a number from 0 to below 1"),
+        ({"pre_emphasis": -0.5}, "its pre_emphasis is -0.5"),
+        ({"pre_emphasis": "much"}, "its pre_emphasis is 'much'"),
+        ({"pre_emphasis": None}, "its pre_emphasis is None"),
+        ({"decoding": {"voiced_temperature": "hot"}}, "expected numbers"),
+        ({"decoding": {"voiced_temperature": -1}}, "voiced_temperature is -1"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_predictions_that_contradict_the_network_are_refused(tmp_path, changes, words):
+    good = tiny_checkpoint(**PREDICTION)
+    path = tmp_path / "good.safetensors"
+    checkpoint.save(path, replace(good.description, pre_emphasis=0.5), good.weights, "")
+    assert checkpoint.load(path).description.pre_emphasis == 0.5
+    changed = change_metadata(path, tmp_path / "x.safetensors", changes)
+    with pytest.raises(InputError, match=re.escape(words)):
+        wavegen.load(changed).vocode(np.zeros(80), seed=0, engine="reference")
+
+
+def test_models_without_pre_emphasis_are_those_of_before(tmp_path):
+    path = tmp_path / "good.safetensors"
+    checkpoint.save(path, DESCRIPTION, ONE_LAYER, "")
+    with safe_open(path, "numpy") as file:
+        described = json.loads(file.metadata()["wavegen"])
+    del described["pre_emphasis"]
+    save_file(ONE_LAYER, path, {"wavegen": json.dumps(described)})
+    assert checkpoint.load(path).description == DESCRIPTION
+
+
+def test_a_description_makes_what_predicts():
+    lags, order_only = (tiny_checkpoint(**sizes).description for sizes in (PREDICTION, PREDICTION_ORDER_ONLY))
+    predictor = replace(lags, pre_emphasis=0.5).make_predictor()
+    assert (predictor.order, predictor.pre_emphasis, predictor.n_classes) == (4, 0.5, 32)
+    assert predictor.pitch == lags.make_features().pitch
+    assert order_only.make_predictor().pitch is None
+    assert DESCRIPTION.make_predictor() is None
 
 
 def test_tensors_that_hurt_are_refused_by_name(tmp_path, tiny_run):

@@ -1,6 +1,8 @@
 """`wavegen vocode`: a tiny vocoder trained on tones of two heights, and what it makes of recordings and of frames."""
 
+import os
 import re
+import signal
 import sys
 
 import numpy as np
@@ -246,3 +248,82 @@ def test_evaluate_listens_to_it_and_leaves_out_rows_whose_package_is_missing(voc
     remark = re.search("Rows that need (.*) are left out; (.*)", result.stderr)
     assert "pesq" in remark[1]
     assert remark[2] == 'to install: pip install "wavegen[evaluate]"'
+
+
+VOICE = """
+data:
+  corpus: folder
+  source: SOURCE
+  sample_rate: 8000
+  codec: linear
+  n_classes: 65536
+  pre_emphasis: 0.85
+  features: {n_mels: 8, hop: 40, n_fft: 256, pitch: {lowest: 150}}
+model:
+  {kind: wavenet, n_blocks: 1, layers_per_block: 3, residual_channels: 8, gate_channels: 8, skip_channels: 8,
+   head_channels: 8, frame_channels: 8, look_ahead: 1, prediction_order: 4, lag_taps: 2, head: logistic-mixture,
+   n_mixtures: 2}
+training:
+  {steps: 3, batch_size: 2, window: 200, learning_rate: 1.0e-2, warm_up: 1, precision: float32, validate_every: 3,
+   validation_seconds: 0.1, sample_seconds: 0.02, gain_db: 6}
+decoding: {temperature: 0.8, voiced_temperature: 0.6}
+"""
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    """The run folder of a network that is told a prediction, beside the folder `in` of recordings."""
+    folder = tmp_path_factory.mktemp("voice")
+    source = write_recordings(folder / "in", n=12, seconds=0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVEGEN_DATA", str(folder / "stores"))
+        training.train(recipe.parse(VOICE.replace("SOURCE", str(source)), "tiny"), folder / "run")
+    return folder / "run"
+
+
+def test_a_network_that_is_told_a_prediction_makes_a_recording_again(voice, tmp_path):
+    recording, out = voice.parent / "in" / "low" / "1.wav", tmp_path / "again.wav"
+    options = ("--seed", 3, "--engine", "reference")
+    run("vocode", voice, recording, out, *options, "--frames", tmp_path / "frames.npy")
+    made, rate = soundfile.read(out)
+    assert (made.shape, rate) == ((2400,), 8000)
+    assert np.load(tmp_path / "frames.npy").shape == (60, 12)
+    features = wavegen.load(voice).description.make_features()
+
+    def distance_db(sound):
+        frames = [features.log_mel.frames(each) for each in (sound, soundfile.read(recording)[0])]
+        return 50 * np.abs(frames[0] - frames[1]).mean()
+
+    assert distance_db(made) < 1.5  # it has learnt next to nothing, and is matched to the bands
+    run("vocode", voice, recording, tmp_path / "raw.wav", *options, "--no-match")
+    assert distance_db(soundfile.read(tmp_path / "raw.wav")[0]) > 2 * distance_db(made)
+
+
+def test_a_network_that_is_told_a_prediction_describes_what_it_needs(voice):
+    described = wavegen.load(voice).description
+    assert described.pre_emphasis == 0.85
+    assert described.features["pitch"] == {"lowest": 150, "highest": 400}
+    assert described.architecture.longest_period == 59
+    assert (described.architecture.lag_taps, described.head.mean_scale) == (2, 1)
+    assert described.decoding["voiced_temperature"] == 0.6
+    assert described.bits["validation"] < 16
+    assert soundfile.info(voice / "sample.wav").frames == 160
+
+
+def test_an_interrupted_run_with_a_prediction_resumes_to_the_same_bits(voice, tmp_path, monkeypatch):
+    monkeypatch.setenv("WAVEGEN_DATA", str(voice.parent / "stores"))
+    original, steps = training.average_weights, []
+
+    def interrupt(state, decay):
+        original(state, decay)
+        steps.append(state.step)
+        if len(steps) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(training, "average_weights", interrupt)
+    for _ in range(2):
+        text = VOICE.replace("SOURCE", str(voice.parent / "in"))
+        training.train(recipe.parse(text, "tiny"), tmp_path / "run", resume=True)
+    assert steps == [0, 1, 2]
+    resumed, whole = (folder / "model.safetensors" for folder in (tmp_path / "run", voice))
+    assert resumed.read_bytes() == whole.read_bytes()

@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint
 from wavegen.errors import InputError
-from wavegen.features.frame_condition import FrameCondition
+from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.features.log_mel import SILENT
-from wavegen.generation.conditioning import FrameConditioner, condition_of, decoding_for, known_labels, with_neighbours
+from wavegen.generation.conditioning import (
+    FrameConditioner,
+    check_decoding,
+    condition_of,
+    decoding_for,
+    known_labels,
+    with_neighbours,
+)
 from wavegen.models.build import from_checkpoint
+from wavegen.sampling import Decoding
 
 VOCODER = {"n_features": 4, "hop": 5, "frame_channels": 6, "look_ahead": 2}
+
+SILENT_FRAME = np.full(4, SILENT, dtype=np.float32)
 
 
 def frames_of(n_streams: int = 2, n: int = 9) -> np.ndarray:
@@ -59,9 +69,9 @@ def test_numpy_and_torch_make_the_same_condition(labels):
     checkpoint = tiny_checkpoint(**VOCODER, **labels)
     model, frames = from_checkpoint(checkpoint), frames_of()
     streams = [{"speaker": "1"}, {"speaker": "2"}] if labels else [{}, {}]
-    given = torch.from_numpy(with_neighbours(frames, 0, 9, 2))
+    given = torch.from_numpy(with_neighbours(frames, 0, 9, 2, SILENT_FRAME))
     rows = {"speaker": torch.tensor([1, 2])} if labels else {}
-    expected = model.condition(rows, given)
+    expected = model.condition(rows, Frames(given))
     found = FrameConditioner(checkpoint, streams, frames).at(0, 36)
     assert isinstance(expected, FrameCondition)
     assert (found.hop, found.phase) == (expected.hop, expected.phase) == (5, 0)
@@ -91,11 +101,11 @@ def test_a_stretch_has_the_very_bits_of_the_whole():
 
 
 def test_beyond_the_ends_there_is_silence():
-    assert (with_neighbours(frames_of(), 12, 15, 2) == SILENT).all()
-    around = with_neighbours(frames_of(), 7, 11, 2)
+    assert (with_neighbours(frames_of(), 12, 15, 2, SILENT_FRAME) == SILENT).all()
+    around = with_neighbours(frames_of(), 7, 11, 2, SILENT_FRAME)
     np.testing.assert_array_equal(around[:, :4], frames_of()[:, 5:9])
     assert (around[:, 4:] == SILENT).all()
-    assert (with_neighbours(frames_of(), 0, 1, 2)[:, :2] == SILENT).all()
+    assert (with_neighbours(frames_of(), 0, 1, 2, SILENT_FRAME)[:, :2] == SILENT).all()
 
 
 def test_frames_that_do_not_fit_the_model_are_refused():
@@ -131,3 +141,67 @@ def test_guidance_needs_a_network_that_learnt_to_do_without_labels():
     model = replace(model, description=replace(model.description, label_dropout=0.0))
     with pytest.raises(InputError, match=r"never trained so; expected a recipe with training\.label_dropout above 0"):
         decoding_for(model, [{"speaker": "1"}], {"guidance": 2.0})
+
+
+def voiced_frames(checkpoint, n: int = 70, n_streams: int = 2) -> np.ndarray:
+    """Of two tones within TINY_PITCH, with silence in the middle of each; (B, n, n_features)."""
+    features = checkpoint.description.make_features()
+    time = np.arange(n * features.hop) / 8000
+    is_loud = (time < 0.4 * time[-1]) | (time > 0.6 * time[-1])
+    tones = [0.3 * np.sin(2 * np.pi * hertz * time) * is_loud for hertz in (1200, 1700)][:n_streams]
+    return np.stack([features.frames(tone) for tone in tones])
+
+
+@pytest.mark.parametrize("sizes", [PREDICTION, PREDICTION_ORDER_ONLY], ids=["lag taps", "order only"])
+@pytest.mark.parametrize("look_ahead", [0, 1, 3])
+def test_the_prediction_is_that_of_all_frames_with_silence_behind_them(sizes, look_ahead):
+    checkpoint = tiny_checkpoint(**sizes, look_ahead=look_ahead)
+    frames = voiced_frames(checkpoint)
+    features = checkpoint.description.make_features()
+    silent = np.tile(features.silent, (2, 1, 1))
+    expected = checkpoint.description.make_predictor().of(np.concatenate([frames, silent], axis=1))
+    found = FrameConditioner(checkpoint, [{}, {}], frames).at(0, 70 * features.hop).prediction
+    for array, whole in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array[:, :70], whole)
+    if sizes is PREDICTION:
+        assert {0, 5, 7} & set(expected.periods.ravel()) == {0, 5, 7}
+
+
+@pytest.mark.parametrize("n", [1, 5, 7, 33, 160])
+def test_blocks_have_the_very_prediction_of_the_whole(n):
+    checkpoint = tiny_checkpoint(**PREDICTION)
+    frames = voiced_frames(checkpoint)
+    whole = FrameConditioner(checkpoint, [{}, {}], frames).at(0, 360).prediction
+    conditioner = FrameConditioner(checkpoint, [{}, {}], frames)
+    for first in range(0, 350, n):
+        n_steps = min(n, 350 - first)
+        part = conditioner.at(first, n_steps)
+        begin, needed = first // 5, (first % 5 + n_steps - 1) // 5 + 1
+        for array, expected in zip(part.prediction, whole, strict=True):
+            np.testing.assert_array_equal(array[:, :needed], expected[:, begin : begin + needed])
+
+
+def test_beyond_the_frames_the_prediction_is_that_of_silence():
+    checkpoint = tiny_checkpoint(**PREDICTION)
+    silent = checkpoint.description.make_features().silent
+    expected = checkpoint.description.make_predictor().of(np.tile(silent, (1, 2, 1)))
+    found = FrameConditioner(checkpoint, [{}], voiced_frames(checkpoint, n_streams=1)).at(5000, 5).prediction
+    for array, of_silence in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array[:, :1], of_silence)
+
+
+def test_networks_that_are_told_no_prediction_have_none_in_their_condition():
+    assert FrameConditioner(tiny_checkpoint(**VOCODER), [{}, {}], frames_of()).at(0, 5).prediction is None
+
+
+def test_a_temperature_of_voices_is_for_networks_that_are_told_where_they_are():
+    voiced = Decoding(voiced_temperature=0.5)
+    check_decoding(tiny_checkpoint(**PREDICTION).description, voiced)
+    assert decoding_for(tiny_checkpoint(**PREDICTION), [{}], {"voiced_temperature": 0.5}) == voiced
+    for sizes in (PREDICTION_ORDER_ONLY, VOCODER, {}):
+        checkpoint = tiny_checkpoint(**sizes)
+        check_decoding(checkpoint.description, Decoding())
+        with pytest.raises(InputError, match=r"voiced_temperature needs a model with model\.lag_taps"):
+            check_decoding(checkpoint.description, voiced)
+        with pytest.raises(InputError, match=r"voiced_temperature needs a model with model\.lag_taps"):
+            decoding_for(checkpoint, [{}], {"voiced_temperature": 0.5})
