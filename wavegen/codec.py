@@ -207,7 +207,10 @@ class _DeEmphasis:
         Whatever the lengths of the blocks, the same samples come out.
         """
         raised = self._codec.codec.decode(codes).astype(np.float64)
-        rows = raised.reshape(-1, raised.shape[-1])
+        if not raised.size:
+            return raised.astype(np.float32)
+        rows = np.atleast_1d(raised)
+        rows = rows.reshape(-1, rows.shape[-1])
         last = np.zeros(len(rows)) if self._last is None else self._last
         factor = self._codec.coefficient
         sound = np.array(

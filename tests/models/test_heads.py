@@ -7,6 +7,7 @@ import torch
 from wavegen.architectures import CategoricalHead, LogisticMixtureHead, make_architecture
 from wavegen.errors import InputError
 from wavegen.models.heads import Categorical, LogisticMixture, make_head
+from wavegen.models.prediction import Predicted
 from wavegen.sampling import Decoding, draw_logistic_mixture, uniforms
 
 
@@ -107,3 +108,14 @@ def test_heads_begin_near_ignorance_and_are_found_by_name():
     assert isinstance(make_head(CategoricalHead(), 16), Categorical)
     with pytest.raises(InputError, match="unknown head 'gaussian'; expected one of categorical, logistic-mixture"):
         make_architecture("wavenet", {"head": "gaussian"})
+
+
+def test_means_depart_from_what_is_predicted_and_everything_is_in_units_of_the_gain():
+    head = mixture(65536, 2)
+    parameters = torch.tensor([[0.0, 0.5, 0.01, -0.01, -5.0, -4.0]], dtype=torch.float64).repeat(2, 1)
+    gain = torch.tensor([0.5, 0.02], dtype=torch.float64)
+    placed = head.shift_by_prediction(parameters, Predicted(torch.tensor([0, 65535]), gain, gain.log()))
+    expected = [[-0.995, -1.005], [1.0002, 0.9998]]
+    torch.testing.assert_close(placed[:, 2:4], torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(placed[:, 4:], parameters[:, 4:] + gain.log()[:, None])
+    assert torch.equal(placed[:, :2], parameters[:, :2])

@@ -218,9 +218,10 @@ class Windows:
 
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
-    to be seen. With `context` equal to the receptive field, every counted code is predicted from its full past. A
-    recording shorter than the window is padded with silence, which counts with `learn_endings` only. Every second of
-    sound is equally likely to be heard, or, with `balance`, every group of recordings, however much of each there is.
+    to be seen. With `context` and `lead_in` together as large as the receptive field, every counted code is predicted
+    from its full past. A recording shorter than the window is padded with silence, which counts with `learn_endings`
+    only. Every second of sound is equally likely to be heard, or, with `balance`, every group of recordings, however
+    much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
     """
@@ -240,7 +241,7 @@ class Windows:
             )
         groups: dict[str, list[Segment]] = {}
         for segment in segments:
-            if segment.n_counted(rule.context):
+            if segment.n_counted(rule.context + rule.lead_in):
                 groups.setdefault(segment.group if rule.balance else "", []).append(segment)
         if not groups:
             raise InputError(
@@ -276,7 +277,10 @@ class Windows:
             if rule.mirrored_shape is not None and random.random() < 0.5:
                 codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0
-            counted[row, begin + (0 if is_start else rule.context) : length if rule.learn_endings else begin + n] = True
+            # Before a recording there is silence; what comes before another segment belongs to another split.
+            n_missing = 0 if segment.at_start else rule.lead_in - n_before
+            first_counted = begin + (0 if is_start else rule.context + n_missing)
+            counted[row, first_counted : length if rule.learn_endings else begin + n] = True
             is_hidden = random.random() < rule.label_dropout
             for name, rows in self._rows.items():
                 unknown = len(rows)
@@ -284,6 +288,7 @@ class Windows:
             if inputs is not None:
                 noise = rule.input_noise * random.standard_normal(length)
                 inputs[row] = np.clip(np.rint(codes[row] + noise), 0, self._n_classes - 1)
+                inputs[row, : begin - n_before] = self._silence  # as where a recording is made from its beginning
             origins.append(f"{segment.name} from sample {offset}")
         frames = None if self._framer is None else self._framer.frames(stretches, length, gains)
         return Batch(codes, inputs, counted, labels, origins, frames, rule.lead_in)

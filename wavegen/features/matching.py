@@ -61,8 +61,10 @@ class Matcher:
 
     @property
     def delay(self) -> int:
-        """Samples that are fed before the first one comes out, less one."""
-        return self._length + (N_AHEAD - 1) * self._hop
+        """Samples that can be fed before the first one comes out; the next one brings it. Later ones wait for at most
+        a hop longer."""
+        half = self._length // 2  # which comes before the sound, in whole hops and the one with its first sample
+        return half + (half // self._hop + N_AHEAD) * self._hop - 1
 
     def feed(self, sound: NDArray[np.floating]) -> NDArray[np.float32]:
         """Take the next samples (T,), and give out those that are ready; how they are cut into calls makes no
