@@ -26,7 +26,7 @@ AT_LEAST = {"cpu": "products\nalone", "cuda": "reading\nweights"}  # what bounds
 
 def bench(
     model: Annotated[
-        Path | None, typer.Argument(help="a model to time (default: random weights)", metavar="[MODEL]")
+        Path | None, typer.Argument(help="a model to time, or a recipe, with random weights", metavar="[MODEL]")
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="time training instead of generation")] = False,
     image: Annotated[bool, typer.Option("--image", help="time drawing images instead of generating sound")] = False,

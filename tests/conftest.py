@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from wavegen.architectures import FAMILIES, HEADS, WaveNetArchitecture, make_architecture
+from wavegen.architectures import FAMILIES, HEADS, Architecture, WaveNetArchitecture, make_architecture
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.features.pitch import Pitch
 
@@ -135,16 +135,24 @@ def tiny_wavenet(**changes: object) -> "WaveNet":
 def tiny_checkpoint(**changes: object) -> Checkpoint:
     """The same network as a model file in memory, in float32."""
     model = tiny_wavenet(**changes)
-    frames, n_classes = model.architecture.frames, model.architecture.n_classes
-    prediction = model.architecture.prediction
+    n_classes, prediction = model.architecture.n_classes, model.architecture.prediction
     codec = "linear" if n_classes == 65536 or prediction is not None else "mu-law"
     labels = {name: [str(value) for value in range(n)] for name, n in model.architecture.labels.items()}
-    features = {} if frames is None else {"n_mels": frames.n_features, "hop": frames.hop, "n_fft": 128}
-    if prediction is not None and prediction.lag_taps:
-        features |= {"n_mels": frames.n_features - Pitch.N_FEATURES, "pitch": TINY_PITCH}
+    features = tiny_features(model.architecture)
     description = Description(model.architecture, codec, n_classes, 8000, labels, features=features)
     weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
     return Checkpoint(description, weights, "", Path("tiny.safetensors"))
+
+
+def tiny_features(architecture: Architecture) -> dict[str, object]:
+    """The parameters of the frames that a tiny network reads: log-mel bands, and a pitch if it looks periods back."""
+    frames, prediction = architecture.frames, architecture.prediction
+    if frames is None:
+        return {}
+    features: dict[str, object] = {"n_mels": frames.n_features, "hop": frames.hop, "n_fft": 128}
+    if prediction is not None and prediction.lag_taps:
+        features |= {"n_mels": frames.n_features - Pitch.N_FEATURES, "pitch": TINY_PITCH}
+    return features
 
 
 def write_recordings(folder: Path, n: int = 6, rate: int = 8000, seconds: float = 0.5) -> Path:

@@ -21,7 +21,17 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
         "From Python",
         ("wavegen", "wavegen.generation.session", "wavegen.generation.options", "wavegen.errors", "wavegen.progress"),
     ),
-    "codes": ("Codes and draws", ("wavegen.codec", "wavegen.sampling", "wavegen.features.log_mel")),
+    "codes": ("Codes and draws", ("wavegen.codec", "wavegen.sampling")),
+    "features": (
+        "Features",
+        (
+            "wavegen.features.frames",
+            "wavegen.features.log_mel",
+            "wavegen.features.pitch",
+            "wavegen.features.linear_prediction",
+            "wavegen.features.matching",
+        ),
+    ),
     "models": (
         "Models and their files",
         ("wavegen.architectures", "wavegen.checkpoint", "wavegen.models.base", "wavegen.models.heads"),

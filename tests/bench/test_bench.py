@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY_RECIPE, tiny_checkpoint, tiny_wavenet
+from tests.conftest import PREDICTION, REPOSITORY, TINY_RECIPE, tiny_checkpoint, tiny_wavenet
 from tests.generation.test_images import tiny_image_checkpoint
 from wavegen import recipe
-from wavegen.bench import generation, images, rivals, training
+from wavegen.bench import generation, images, rivals, subjects, training
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
@@ -77,6 +77,23 @@ def test_generation_is_timed_side_by_side(monkeypatch):
     for speed in speeds:
         assert speed.samples_per_s * speed.us_per_sample == pytest.approx(1e6)
         assert (speed.us_at_least is None) != speed.name.startswith("numba")
+
+
+def test_the_network_of_a_vocoders_recipe_is_timed_with_frames(monkeypatch):
+    monkeypatch.setattr(generation, "PRECISIONS", ("float32",))
+    model = subjects.sound_model(REPOSITORY / "recipes" / "vocoder.yaml", "full")
+    architecture = model.description.architecture
+    assert architecture.prediction is not None
+    frames = subjects.frames_for(architecture, 2, 450)
+    assert frames.values.shape == (2, 3, 14, 192)
+    assert frames.n_steps >= 450
+    each = generation.cpu_contestants(tiny_checkpoint(**PREDICTION), 2)
+    assert [one.name for one in each] == ["numba, float32", "reference"]
+    for one in each:
+        assert one.run(20).shape == (2, 20)
+    assert subjects.frames_for(tiny_wavenet().architecture, 2, 450) is None
+    with pytest.raises(InputError, match=r"mnist.yaml draws images; expected --image to time it"):
+        subjects.sound_model(REPOSITORY / "recipes" / "mnist.yaml", "full")
 
 
 def test_a_gpu_is_timed_beside_what_bounds_it(monkeypatch):

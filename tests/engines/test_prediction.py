@@ -29,13 +29,22 @@ VARIANTS = {
     "long filter": {**PREDICTION, "prediction_order": 40},  # longer than two periods
     "labels, relu": {**PREDICTION, "labels": {"speaker": 3}, "activation": "relu", "residual": False},
 }
+
+
+SMALL = {"n_blocks": 1, "layers_per_block": 1}  # for Triton's interpreter
 KINDS = {
     "numba": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, n_threads=1),
     "numba on three cores": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, n_threads=3),
 }
 
 
-@pytest.fixture(params=VARIANTS)
+CASES = [
+    pytest.param(name, marks=[] if name in ("lag taps", "order only") else [pytest.mark.exhaustive])
+    for name in VARIANTS
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def checkpoint(request):
     return tiny_checkpoint(**VARIANTS[request.param])
 
@@ -78,12 +87,31 @@ def made_by(engine, condition, pieces):
     return np.concatenate(made, axis=1)
 
 
-@pytest.mark.parametrize("pieces", [[120, 100, 80, 100], [41, 1, 7, *[1] * 9, 60]], ids=["long", "short"])
-def test_every_engine_makes_the_codes_of_the_reference(checkpoint, make, pieces):
+@pytest.fixture(scope="module", params=[[120, 100, 80, 100], [41, 1, 7, *[1] * 9, 60]], ids=["long", "short"])
+def expected(checkpoint, request):
+    """A condition, the lengths of calls, and what the reference makes of them."""
+    condition = random_condition(checkpoint.description.architecture, B, sum(request.param))
+    return condition, request.param, made_by(reference(checkpoint), condition, request.param)
+
+
+def test_every_engine_makes_the_codes_of_the_reference(checkpoint, make, expected):
+    condition, pieces, codes = expected
+    assert len(np.unique(codes)) == 32
+    np.testing.assert_array_equal(made_by(make(checkpoint, B), condition, pieces), codes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ({"lag_taps": 0}, {"longest_period": 4}))],
+    ids=str,
+)
+def test_the_kernel_of_a_gpu_does_too(changes):
+    triton_gpu = pytest.importorskip("wavegen.engines.gpu.triton_gpu", exc_type=ImportError)
+    checkpoint, pieces = tiny_checkpoint(**{**PREDICTION, **SMALL, **changes}), [18, 4, 3, 5]
     condition = random_condition(checkpoint.description.architecture, B, sum(pieces))
     expected = made_by(reference(checkpoint), condition, pieces)
-    assert len(np.unique(expected)) == 32
-    np.testing.assert_array_equal(made_by(make(checkpoint, B), condition, pieces), expected)
+    made = made_by(triton_gpu.TritonEngine(stack_weights(checkpoint), B), condition, pieces)
+    np.testing.assert_array_equal(made, expected)
 
 
 def test_parameters_are_those_that_codes_are_drawn_from(checkpoint, make):

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from wavegen.bench import rivals
+from wavegen.bench.subjects import frames_for
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
+from wavegen.engines.base import Engine
 from wavegen.engines.cpu import simd
 from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
@@ -100,10 +103,10 @@ def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
         if missing_instructions(precision):
             continue
         engine = NumbaEngine(weights, n_streams, precision, n_threads=1)
-        run = _advancing(engine.advance, n_streams)
+        run = _advancing(engine, model)
         contestants.append(Contestant(f"numba, {precision}", run, engine.n_bytes, engine.run_products))
     reference = ReferenceEngine(from_checkpoint(model), n_streams)
-    contestants.append(Contestant("reference", _advancing(reference.advance, n_streams)))
+    contestants.append(Contestant("reference", _advancing(reference, model)))
     for title, make in (("cached PyTorch", rivals.CachedTorch), ("ONNX Runtime", rivals.Onnx)):
         try:
             contestants.append(Contestant(title, _drawing(make(weights, n_streams).advance, n_streams)))
@@ -121,8 +124,8 @@ def gpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
     network = from_checkpoint(model).to(device)
     return [
         *_triton_contestants(model, n_streams),
-        Contestant("cuda-graph", _advancing(CudaGraphEngine(network, n_streams).advance, n_streams)),
-        Contestant("reference", _advancing(ReferenceEngine(network, n_streams).advance, n_streams)),
+        Contestant("cuda-graph", _advancing(CudaGraphEngine(network, n_streams), model)),
+        Contestant("reference", _advancing(ReferenceEngine(network, n_streams), model)),
     ]
 
 
@@ -139,7 +142,7 @@ def _triton_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
         except InputError as error:
             logger.warning(f"left out in {precision}: {error}")
             continue
-        run = _advancing(engine.advance, n_streams)
+        run = _advancing(engine, model)
         contestants.append(Contestant(f"triton, {precision}", run, engine.n_bytes, engine.read_weights))
     return contestants
 
@@ -153,8 +156,11 @@ def machine(device: str = "cpu") -> str:
     return f"{simd.CPU_NAME} as LLVM calls it, vectors of {bits} bits, {byte_products}"
 
 
-def _advancing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Callable[[int], object]:
-    return lambda n: advance(_draws(n_streams, n), Decoding())
+def _advancing(engine: Engine, model: Checkpoint) -> Callable[[int], object]:
+    """Makes steps of an engine, of a vocoder with the frames of as many."""
+    architecture, n_streams = model.description.architecture, engine.n_streams
+    frames = cache(lambda n: frames_for(architecture, n_streams, n))
+    return lambda n: engine.advance(_draws(n_streams, n), Decoding(), condition=frames(n))
 
 
 def _drawing(advance: Callable[..., NDArray[np.int64]], n_streams: int) -> Callable[[int], object]:

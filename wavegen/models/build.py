@@ -45,7 +45,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
 
 def with_random_weights(architecture: Architecture, sample_rate: int = 0) -> Checkpoint:
     """A model file in memory that was never trained, to be timed; `sample_rate` is for sound."""
-    codec = "mu-law" if architecture.makes == "sound" else "linear"
+    codec = "mu-law" if architecture.makes == "sound" and architecture.prediction is None else "linear"
     model = build(architecture)
     description = Description(architecture, codec, architecture.n_classes, sample_rate, shape=architecture.shape)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

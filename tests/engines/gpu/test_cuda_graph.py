@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint
 from wavegen.engines import make_engine
-from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
+from wavegen.engines.gpu.cuda_graph import CudaGraphEngine, condition_tensors
 from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
@@ -21,6 +21,8 @@ CONDITIONED = {
     "plain": {"kernel_size": 3},
     "labels": LABELS,
     "frames": {**LABELS, "n_features": 4, "hop": 3, "frame_channels": 6, "look_ahead": 1},
+    "prediction": {**LABELS, **PREDICTION},
+    "prediction, order only": PREDICTION_ORDER_ONLY,
 }
 B, N = 3, 10
 
@@ -42,17 +44,17 @@ def recorded(model, n_streams=B, is_guided=False):
         return replay
 
     def addresses():
-        held = [engine._codes, *tensors_of(engine._state)] + [engine._condition] * (engine._condition is not None)
+        held = [engine._codes, *tensors_of(engine._state), *condition_tensors(engine._condition)]
         return [tensor.data_ptr() for tensor in held]
 
     engine = CudaGraphEngine(model, n_streams, record, is_guided)
     return engine
 
 
-def made_by(engine, condition_at):
+def made_by(engine, condition_at, third):
     """Codes of a few calls, with codes given for all streams, for one, a restart of one, and a snapshot restored."""
     draws = np.stack([uniforms(1, stream, 0, 4 * N) for stream in range(B)])
-    decoding = [Decoding(), Decoding(temperature=0.5), Decoding(top_k=3)]
+    decoding = [Decoding(), Decoding(temperature=0.5), third]
     given = np.full((B, N), -1)
     given[:, :4] = 5
     given[1, 7] = 6
@@ -68,6 +70,15 @@ def made_by(engine, condition_at):
     return np.stack(codes)
 
 
+def frames_of(checkpoint):
+    """Random ones; with a pitch, of a sound."""
+    features = checkpoint.description.make_features()
+    if features.pitch is None:
+        return np.random.default_rng(0).standard_normal((B, 12, features.n_features)).astype(np.float32)
+    time = np.arange(12 * features.hop) / checkpoint.description.sample_rate
+    return np.stack([features.frames(0.3 * np.sign(np.sin(2 * np.pi * hz * time))) for hz in (1100, 1500, 1900)])
+
+
 @pytest.mark.parametrize("kind", CONDITIONED)
 def test_it_makes_the_codes_of_the_reference(kind):
     checkpoint = tiny_checkpoint(**SMALL, **CONDITIONED[kind])
@@ -78,12 +89,13 @@ def test_it_makes_the_codes_of_the_reference(kind):
             return None
         if kind == "labels":
             return condition_of(checkpoint, streams[call:] + streams[:call])
-        frames = np.random.default_rng(0).standard_normal((B, 12, 4)).astype(np.float32)
-        return FrameConditioner(checkpoint, streams, frames).at(call * N, N)
+        return FrameConditioner(checkpoint, streams, frames_of(checkpoint)).at(call * N, N)
 
+    streams = streams if checkpoint.description.labels else [{}] * B
+    third = Decoding(top_k=3) if checkpoint.description.head.lists_probabilities else Decoding(voiced_temperature=0.2)
     model = from_checkpoint(checkpoint)
-    expected = made_by(ReferenceEngine(model, B), condition_at)
-    np.testing.assert_array_equal(made_by(recorded(model), condition_at), expected)
+    expected = made_by(ReferenceEngine(model, B), condition_at, third)
+    np.testing.assert_array_equal(made_by(recorded(model), condition_at, third), expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, tiny_checkpoint
+from tests.random_frames import random_condition
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
@@ -33,6 +34,7 @@ VARIANTS = {
     "wide": {"residual_channels": 20, "gate_channels": 17, "skip_channels": 40, "head_channels": 70},
     "mixture": {"head": "logistic-mixture", "n_mixtures": 3, "mean_scale": 0.25},
     "16 bits": {"head": "logistic-mixture", "n_classes": 65536},
+    "prediction, 16 bits": {**PREDICTION, "n_classes": 65536, "longest_period": 4, "lag_taps": 1},
 }
 N = 8  # steps: more than the longest ring buffer
 
@@ -51,7 +53,9 @@ def small(**changes: object) -> Checkpoint:
     return tiny_checkpoint(**{**SMALL, **changes})
 
 
-def condition_of(checkpoint: Checkpoint, n_streams: int) -> np.ndarray | None:
+def condition_of(checkpoint: Checkpoint, n_streams: int) -> np.ndarray | FrameCondition | None:
+    if checkpoint.description.architecture.frames is not None:
+        return random_condition(checkpoint.description.architecture, n_streams, N)
     if not checkpoint.description.labels:
         return None
     rows = {"speaker": torch.arange(n_streams) % 5}
@@ -83,7 +87,10 @@ def test_the_same_draws_make_the_same_codes_in_pieces_too(checkpoint):
     condition = condition_of(checkpoint, 4)
     engine, reference = both(checkpoint, 4)
     expected = reference.advance(draws(4, N), decoding, condition=condition)
-    made = [engine.advance(draws(4, n, first), decoding, condition=condition) for first, n in ((0, 3), (3, N - 3))]
+    made = []
+    for first, n in ((0, 3), (3, N - 3)):
+        now = condition.part(first, n) if isinstance(condition, FrameCondition) else condition
+        made.append(engine.advance(draws(4, n, first), decoding, condition=now))
     np.testing.assert_array_equal(np.concatenate(made, axis=1), expected)
 
 

@@ -17,6 +17,7 @@ from wavegen.engines.base import Condition
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition
+from wavegen.models.base import Condition as ModelCondition
 from wavegen.models.base import Model, tensors_of
 from wavegen.nn.gated import interpolated
 
@@ -53,7 +54,7 @@ class CudaGraphEngine(ReferenceEngine):
         super().__init__(model, n_streams, is_guided)
         self._recorder = recorder
         self._codes = torch.zeros((n_streams, 1), dtype=torch.int64, device=self._device)
-        self._condition: Tensor | None = None
+        self._condition: ModelCondition | None = None
         self._logits = torch.empty(0)
         self._replay: Step | None = None
 
@@ -74,20 +75,32 @@ class CudaGraphEngine(ReferenceEngine):
     def _run(self, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.floating]:
         if codes.shape[1] != 1:
             return super()._run(codes, condition)
-        values = self._moved(condition)
-        if isinstance(values, FrameCondition):
-            values = interpolated(values, 1)
-        if self._replay is None or (values is None) != (self._condition is None):
-            self._condition = None if values is None else values.clone()
+        now = self._at_step(condition)
+        if self._replay is None or (now is None) != (self._condition is None):
+            self._condition = None if now is None else _copy(now)
             self._replay = self._recorded()
-        elif values is not None and self._condition is not None:
-            if values.shape != self._condition.shape:
-                raise InputError(f"condition is {tuple(values.shape)}; expected {tuple(self._condition.shape)}")
-            self._condition.copy_(values)
+        else:
+            for kept, new in zip(condition_tensors(self._condition), condition_tensors(now), strict=True):
+                if new.shape != kept.shape:
+                    raise InputError(f"condition is {tuple(new.shape)}; expected {tuple(kept.shape)}")
+                kept.copy_(new)
         self._codes.copy_(torch.from_numpy(np.ascontiguousarray(codes)))
         self._replay()
         result: NDArray[np.floating] = self._logits.cpu().numpy()
         return result
+
+    def _at_step(self, condition: Condition | None) -> ModelCondition | None:
+        """A condition as a recorded step takes it: as the model does, but frames as the one of that step."""
+        moved = self._moved(condition)
+        if not isinstance(moved, FrameCondition):
+            return moved
+        values = interpolated(moved, 1)
+        if moved.prediction is None:
+            return values
+        frame, within = divmod(moved.phase, moved.hop)
+        told = moved.prediction.map(lambda array: array[:, frame : frame + 1])
+        told = told._replace(periods=told.periods[..., within : within + 1])
+        return FrameCondition(values, hop=1, prediction=told)
 
     def _recorded(self) -> Step:
         before = self.snapshot()
@@ -100,3 +113,14 @@ class CudaGraphEngine(ReferenceEngine):
         replay = self._recorder(step)
         self._state = before  # recording moved it on
         return replay
+
+
+def condition_tensors(condition: ModelCondition | None) -> list[Tensor]:
+    """All tensors of what conditions a recorded step."""
+    if not isinstance(condition, FrameCondition):
+        return [] if condition is None else [condition]
+    return [condition.values, *(condition.prediction or ())]
+
+
+def _copy(condition: ModelCondition) -> ModelCondition:
+    return condition.map(Tensor.clone) if isinstance(condition, FrameCondition) else condition.clone()

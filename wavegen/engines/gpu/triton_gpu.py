@@ -14,11 +14,14 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wavegen.architectures import PredictionSizes
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream
 from wavegen.engines.cache import OncePer
-from wavegen.engines.gpu.triton_kernel import DRAWN_BY, read, run
-from wavegen.engines.weights import StackWeights
+from wavegen.engines.gpu.triton_kernel import CODE, DRAWN_BY, EXCITATION, NOTHING, PREDICTED, read, run
+from wavegen.engines.weights import PredictionWeights, StackWeights
 from wavegen.errors import InputError
+from wavegen.features.frame_condition import Prediction
+from wavegen.features.linear_prediction import companding
 from wavegen.sampling import Decoding, Decodings
 
 _packed = OncePer()  # networks, of the weights that engines share
@@ -31,10 +34,23 @@ LAUNCH = {"num_stages": 1, "num_warps": 8}  # how the kernel is compiled
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+class PredictionInput(NamedTuple):
+    """How past codes and a prediction enter a network that is told one (models/prediction.py), always in float32."""
+
+    matrix: Tensor  # (N_INPUTS, R)
+    bias: Tensor  # (R,)
+    embeddings: Tensor  # (4, N_LEVELS, R)
+    values: Tensor  # (2 * n_classes - 1,) how it hears a number d, at d + n_classes - 1 (linear_prediction.companding)
+    levels: Tensor  # (2 * n_classes - 1,)
+    kinds: Tensor  # (N_INPUTS,) what each input is a number of (triton_kernel.py), from how long ago: so many
+    periods: Tensor  # (N_INPUTS,) periods
+    steps: Tensor  # (N_INPUTS,) and steps
+
+
 class Network(NamedTuple):
     """Padded weights on the card; a matrix is (in, out), channels are padded to powers of two."""
 
-    embedding: Tensor  # (n_classes, R)
+    embedding: Tensor  # (n_classes, R), or (0, R) with a prediction
     convolution: Tensor  # (L, k, halves, R, G), a half for the filter and one for the gate
     convolution_bias: Tensor  # (L, halves, G)
     projection: Tensor  # (L, G, R)
@@ -47,6 +63,7 @@ class Network(NamedTuple):
     out_bias: Tensor  # (parts, P)
     dilations: Tensor  # (L,)
     first_rows: Tensor  # (L,) where the ring buffer of each layer begins
+    prediction: PredictionInput  # of one number each without a prediction
 
 
 class Snapshot(NamedTuple):
@@ -54,6 +71,8 @@ class Snapshot(NamedTuple):
 
     ring: Tensor  # (rows, B, R)
     previous: Tensor  # (B,)
+    past: Tensor  # (B, 4 * n_past), as in cpu/kernel.py
+    heard: Tensor  # (B, 4 * n_past)
     clock: int
 
 
@@ -82,18 +101,25 @@ class TritonEngine:
         S = self._network.hidden.shape[0]
         self._ring = torch.zeros((n_rows, n_streams, R), device=self._device)
         self._previous = torch.full((n_streams,), -1, dtype=torch.int64, device=self._device)
+        self._sizes = None if weights.prediction is None else weights.prediction.sizes
+        n_past = 0 if self._sizes is None else self._sizes.n_past
+        self._past = torch.zeros((n_streams, 4 * n_past), dtype=torch.int32, device=self._device)
+        self._heard = torch.zeros((n_streams, 4 * n_past), device=self._device)
         self._room = torch.zeros((n_streams, max(S, A)), device=self._device)
         self._clock = 0
 
     @property
     def n_bytes(self) -> int:
         """What weights and state take on the card."""
-        return sum(tensor.nbytes for tensor in (*self._network, self._ring, self._previous, self._room))
+        state = (self._ring, self._previous, self._past, self._heard)
+        return sum(tensor.nbytes for tensor in (*self._tensors(), *state, self._room))
 
     def start(self, streams: Sequence[int] | None = None) -> None:
         chosen = slice(None) if streams is None else list(streams)
         self._ring[:, chosen] = 0
         self._previous[chosen] = -1
+        self._past[chosen] = 0
+        self._heard[chosen] = 0
 
     def advance(
         self,
@@ -115,12 +141,15 @@ class TritonEngine:
         return self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, codes, condition, True)
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self._ring.clone(), self._previous.clone(), self._clock)
+        past, heard = self._past.clone(), self._heard.clone()
+        return Snapshot(self._ring.clone(), self._previous.clone(), past, heard, self._clock)
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
         chosen = list(range(self.n_streams) if streams is None else streams)
         self._ring.copy_(state.ring[:, chosen])
         self._previous.copy_(state.previous[chosen])
+        self._past.copy_(state.past[chosen])
+        self._heard.copy_(state.heard[chosen])
         self._clock = state.clock
 
     def read_weights(self, n: int) -> float:
@@ -133,6 +162,11 @@ class TritonEngine:
         read[(len(sums),)](weights, len(weights) // CHUNK, n, sums, CHUNK=CHUNK, num_warps=LAUNCH["num_warps"])
         return float(sums.sum())
 
+    def _tensors(self) -> tuple[Tensor, ...]:
+        """The weights, in the order in which the kernel takes them."""
+        *tensors, prediction = self._network
+        return (*tensors, *prediction)
+
     def _run(
         self,
         uniforms: NDArray[np.float64],
@@ -142,7 +176,7 @@ class TritonEngine:
         wants_logits: bool,
     ) -> NDArray[np.float32]:
         """Move all streams on; fills the codes that are -1. Returns (B, n, parameters), empty unless wanted."""
-        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition)
+        check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition, self._sizes)
         weights, network = self._weights, self._network
         n, n_parameters = codes.shape[1], len(weights.out_bias)
         frames = as_frames(condition)
@@ -151,19 +185,24 @@ class TritonEngine:
             raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")
         values = None if frames is None else self._move(frames.values.astype(np.float32))
         on_device = self._move(codes)
+        told = None if frames is None or self._sizes is None else frames.prediction
+        predictions = [on_device] * len(Prediction._fields) if told is None else self._move_prediction(told)
         logits = torch.empty((self.n_streams, n if wants_logits else 0, n_parameters), device=self._device)
         is_filtered = any(one.top_k is not None or one.top_p is not None for one in decoding)
         if n:
             run[(triton.cdiv(self.n_streams, TILE),)](
-                *network,
+                *self._tensors(),
                 self._ring,
                 self._previous,
+                self._past,
+                self._heard,
                 self._room,
                 self._move(uniforms),
                 on_device,
                 logits,
                 self._move(np.array([one.numbers for one in decoding], dtype=np.float64)),
                 on_device if values is None else values,
+                *predictions,
                 0 if frames is None else frames.values.shape[1],
                 1 if frames is None else frames.hop,
                 0 if frames is None else frames.phase,
@@ -190,11 +229,19 @@ class TritonEngine:
                 IS_FILTERED=is_filtered,
                 IS_GUIDED=self._is_guided,
                 WANTS_LOGITS=wants_logits,
+                ORDER=0 if self._sizes is None else self._sizes.order,
+                N_PAST=0 if self._sizes is None else self._sizes.n_past,
+                N_INPUTS=len(network.prediction.matrix),
                 **LAUNCH,
             )
         self._clock += n
         codes[:] = on_device.cpu().numpy()
         return logits.cpu().numpy()
+
+    def _move_prediction(self, told: Prediction[NDArray]) -> list[Tensor]:
+        """The arrays of a prediction as the kernel reads them."""
+        kinds = Prediction(np.int32, np.float32, np.int32, np.float32)
+        return [self._move(array.astype(kind)) for array, kind in zip(told, kinds, strict=True)]
 
     def _move(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -221,7 +268,7 @@ def pack(weights: StackWeights, dtype: torch.dtype, device: torch.device) -> tup
     skip = weights.skip.T.reshape(n_layers, n_gate, -1)
     out = weights.out.reshape(parts, -1, weights.out.shape[1]).transpose(0, 2, 1)
     network = Network(
-        embedding=vector(weights.embedding, weights.n_classes, R),
+        embedding=vector(weights.embedding, len(weights.embedding), R),
         convolution=matrix(convolution, n_layers, n_taps, halves, R, G),
         convolution_bias=vector(weights.convolution_bias.reshape(n_layers, halves, n_gate), n_layers, halves, G),
         projection=matrix(weights.projection.transpose(0, 2, 1), n_layers, G, R),
@@ -234,8 +281,44 @@ def pack(weights: StackWeights, dtype: torch.dtype, device: torch.device) -> tup
         out_bias=vector(weights.out_bias.reshape(parts, -1), parts, P),
         dilations=torch.tensor(weights.dilations, dtype=torch.int64, device=device),
         first_rows=torch.tensor(np.cumsum([0, *rows[:-1]]), dtype=torch.int64, device=device),
+        prediction=_pack_prediction(weights.prediction, weights.n_classes, R, device),
     )
     return network, sum(rows)
+
+
+def _pack_prediction(
+    weights: PredictionWeights | None, n_classes: int, channels: int, device: torch.device
+) -> PredictionInput:
+    if weights is None:
+        return PredictionInput(*(torch.zeros(1, device=device) for _ in PredictionInput._fields))
+    inputs = _inputs(weights.sizes)
+    n_inputs = BLOCK * -(-len(inputs) // BLOCK)
+    inputs += [(int(NOTHING.value), 0, 0)] * (n_inputs - len(inputs))
+    tables = torch.tensor(inputs, dtype=torch.int32).T.contiguous()
+    values, levels = companding(n_classes)
+    made = PredictionInput(
+        matrix=_pad(weights.linear.T, (n_inputs, channels)),
+        bias=_pad(weights.linear_bias, (channels,)),
+        embeddings=_pad(weights.embeddings, (*weights.embeddings.shape[:2], channels)),
+        values=torch.from_numpy(values),
+        levels=torch.from_numpy(levels),
+        kinds=tables[0],
+        periods=tables[1],
+        steps=tables[2],
+    )
+    return PredictionInput(*(tensor.to(device) for tensor in made))
+
+
+def _inputs(sizes: PredictionSizes) -> list[tuple[int, int, int]]:
+    """What each input of the linear layer is, in its order (models/prediction.py): of what it is a number, and from how
+    many periods and how many steps ago."""
+    excitation, code, predicted = (int(kind.value) for kind in (EXCITATION, CODE, PREDICTED))
+    inputs = [(kind, 0, ago) for kind in (excitation, code) for ago in range(1, sizes.order + 1)]
+    inputs.append((predicted, 0, 0))
+    if sizes.lag_taps:
+        for n_periods, reach in ((1, sizes.lag_taps), (2, sizes.lag_taps // 2)):
+            inputs += [(kind, n_periods, -around) for kind in (excitation, code) for around in range(-reach, reach + 1)]
+    return inputs
 
 
 def _padded(n: int, least: int = 16) -> int:

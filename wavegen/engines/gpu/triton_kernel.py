@@ -6,7 +6,7 @@ the weights in its caches. Programs have nothing in common, so the kernel launch
 streams. (nv-wavenet, the last kernel of this kind, split layers over programs and needed them all resident at once.)
 
     for every step
-        x = embedding of the previous code
+        x = embedding of the previous code, or past codes and the prediction that a network is told
         for every layer
             h = bias + condition + one product per tap, of x or of what the ring buffer holds
             z = tanh * sigmoid;   skips += z S;   x += z W;   the ring buffer takes x
@@ -18,30 +18,37 @@ Shapes as in triton_gpu.Network: B streams, n steps, L layers, K taps, and chann
 import triton
 import triton.language as tl
 
+from wavegen.features import linear_prediction
 from wavegen.sampling import DECODING, LOG_SCALES
 
-DRAWN_BY = ("temperature", "top_k", "top_p", "guidance")  # the fields of a decoding that are heeded here
-TEMPERATURE, TOP_K, TOP_P, GUIDANCE = (tl.constexpr(DECODING.index(name)) for name in DRAWN_BY)  # in its numbers
+# The fields of a decoding that are heeded here, and where they stand in its numbers.
+DRAWN_BY = ("temperature", "top_k", "top_p", "voiced_temperature", "guidance")
+TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE, GUIDANCE = (tl.constexpr(DECODING.index(name)) for name in DRAWN_BY)
 N_DECODING = tl.constexpr(len(DECODING))
 LOWEST, HIGHEST = tl.constexpr(LOG_SCALES[0]), tl.constexpr(LOG_SCALES[1])
 TINIEST, NEAREST_TO_1 = tl.constexpr(2.0**-54), tl.constexpr(1.0 - 2.0**-53)  # quantiles that are drawn
+N_LEVELS = tl.constexpr(linear_prediction.N_LEVELS)
+SHIFT, HALF = tl.constexpr(linear_prediction.SHIFT), tl.constexpr(1 << (linear_prediction.SHIFT - 1))
+EXCITATION, CODE, PREDICTED, NOTHING = (tl.constexpr(kind) for kind in range(4))  # what an input is a number of
 STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finite in float32
 
 
 @triton.jit(do_not_specialize=["n_frames", "hop", "phase", "clock", "n", "B"])
 def run(
     embedding, convolution, convolution_bias, projection, projection_bias, skip_matrix, skip_bias, hidden_matrix,
-    hidden_bias, out_matrix, out_bias, dilations, first_rows, ring, newest, room, uniforms, codes, logits, decodings,
-    condition, n_frames, hop, phase, clock, n, B,
+    hidden_bias, out_matrix, out_bias, dilations, first_rows, input_matrix, input_bias, embeddings, values, levels,
+    input_kinds, input_periods, input_steps, ring, newest, past, heard, room, uniforms, codes, logits, decodings,
+    condition, coefficients, gains, periods, voicing, n_frames, hop, phase, clock, n, B,
     N_CLASSES: tl.constexpr, N_MIXTURES: tl.constexpr, LOG_PER_CODE: tl.constexpr, N_GATE: tl.constexpr,
     L: tl.constexpr, K: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, A: tl.constexpr,
     P: tl.constexpr, ROOM: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, IS_GATED: tl.constexpr,
     IS_RESIDUAL: tl.constexpr, IS_CONDITIONED: tl.constexpr, IS_FILTERED: tl.constexpr, IS_GUIDED: tl.constexpr,
-    WANTS_LOGITS: tl.constexpr,
+    WANTS_LOGITS: tl.constexpr, ORDER: tl.constexpr, N_PAST: tl.constexpr, N_INPUTS: tl.constexpr,
 ):  # fmt: skip
     """Make n steps of a tile of streams. Arrays as in `Network` and `TritonEngine`; condition (B, n_frames, L, H)."""
     HALVES: tl.constexpr = 2 if IS_GATED else 1
     N_PARAMETERS: tl.constexpr = 3 * N_MIXTURES if N_MIXTURES > 0 else N_CLASSES
+    SILENCE: tl.constexpr = N_CLASSES // 2
     b = (tl.program_id(0) * TILE + tl.arange(0, TILE)).to(tl.int64)
     is_stream = b < B
     r, g, s, a, p = tl.arange(0, R), tl.arange(0, G), tl.arange(0, S), tl.arange(0, A), tl.arange(0, P)
@@ -51,14 +58,42 @@ def run(
     temperature = tl.load(decoding + TEMPERATURE, mask=is_stream, other=1.0)
     top_k = tl.load(decoding + TOP_K, mask=is_stream, other=float("nan"))
     top_p = tl.load(decoding + TOP_P, mask=is_stream, other=float("nan"))
+    voiced_temperature = tl.load(decoding + VOICED_TEMPERATURE, mask=is_stream, other=float("nan"))
     guidance = tl.load(decoding + GUIDANCE, mask=is_stream, other=1.0).to(tl.float32)
 
     for step in range(n):
         now = clock + step
-        x = tl.load(embedding + previous[:, None] * R + r[None, :], mask=(previous >= 0)[:, None], other=0.0)
-        skip = tl.zeros((TILE, S), tl.float32) + tl.load(skip_bias + s)[None, :]
         position = phase + step
         frame = tl.minimum(position // hop, n_frames - 1)
+        told = b * n_frames + frame
+        if ORDER > 0:
+            e_now = 4 * b * N_PAST + N_PAST + now % N_PAST  # what was k steps ago lies k before it
+            d_now = e_now + 2 * N_PAST
+            predicted = _predict(coefficients + told * ORDER, past + d_now, is_stream, ORDER)
+            predicted = tl.minimum(tl.maximum(predicted, -SILENCE), N_CLASSES - 1 - SILENCE)
+            period = tl.load(periods + told * hop + position % hop, mask=is_stream, other=0)
+            x = tl.zeros((TILE, R), tl.float32) + tl.load(input_bias + r)[None, :]
+            newest_e = tl.load(past + e_now - 1, mask=is_stream, other=0)
+            newest_d = tl.load(past + d_now - 1, mask=is_stream, other=0)
+            one_ago = tl.load(past + d_now - period, mask=is_stream & (period > 0), other=0)
+            x += _embedded(embeddings, levels, newest_e, N_CLASSES, R)
+            x += _embedded(embeddings + N_LEVELS * R, levels, one_ago, N_CLASSES, R)
+            x += _embedded(embeddings + 2 * N_LEVELS * R, levels, predicted, N_CLASSES, R)
+            x += _embedded(embeddings + 3 * N_LEVELS * R, levels, newest_d, N_CLASSES, R)
+            predicted_heard = tl.load(values + predicted + N_CLASSES - 1)
+            for begin in range(0, N_INPUTS, BLOCK):
+                column = begin + tl.arange(0, BLOCK)
+                kind, n_periods = tl.load(input_kinds + column)[None, :], tl.load(input_periods + column)[None, :]
+                ago = tl.load(input_steps + column)[None, :] + n_periods * period[:, None]
+                is_past = (kind == EXCITATION) | (kind == CODE)
+                is_known = is_stream_2d & is_past & ((n_periods == 0) | (period > 0)[:, None])
+                row = heard + tl.where(kind == EXCITATION, e_now[:, None], d_now[:, None])
+                taken = tl.load(row - ago, mask=is_known, other=0.0)
+                taken = tl.where(kind == PREDICTED, predicted_heard[:, None], taken)
+                x = _product(taken, input_matrix + column[:, None] * R + r[None, :], x)
+        else:
+            x = tl.load(embedding + previous[:, None] * R + r[None, :], mask=(previous >= 0)[:, None], other=0.0)
+        skip = tl.zeros((TILE, S), tl.float32) + tl.load(skip_bias + s)[None, :]
         share = (position % hop).to(tl.float32) / hop
         following = tl.minimum(frame + 1, n_frames - 1)
 
@@ -111,25 +146,67 @@ def run(
             weights = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
             means = _wide(mine, out_matrix + A * P, out_bias + P, is_stream_2d, A, P, TILE, BLOCK)
             scales = _wide(mine, out_matrix + 2 * A * P, out_bias + 2 * P, is_stream_2d, A, P, TILE, BLOCK)
-            value = previous.to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
-            means += tl.where(previous >= 0, value, 0.0)[:, None]
+            step_temperature = temperature
+            if ORDER > 0:
+                value = (predicted + SILENCE).to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
+                gain = tl.load(gains + 2 * told, mask=is_stream, other=1.0)
+                means = means * gain[:, None] + value[:, None]
+                scales += tl.load(gains + 2 * told + 1, mask=is_stream, other=0.0)[:, None]
+                voice = tl.load(voicing + told, mask=is_stream, other=0.0).to(tl.float64)
+                of_voice = temperature + (voiced_temperature - temperature) * voice
+                step_temperature = tl.where(voiced_temperature == voiced_temperature, of_voice, temperature)  # not NaN
+            else:
+                value = previous.to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
+                means += tl.where(previous >= 0, value, 0.0)[:, None]
             if WANTS_LOGITS:
                 tl.store(logits_at, weights, mask=is_stream_2d & is_component)
                 tl.store(logits_at + N_MIXTURES, means, mask=is_stream_2d & is_component)
                 tl.store(logits_at + 2 * N_MIXTURES, scales, mask=is_stream_2d & is_component)
-            drawn = _draw_logistic_mixture(weights, means, scales, u, temperature, N_MIXTURES, N_CLASSES, LOG_PER_CODE)
+            drawn = _draw_logistic_mixture(
+                weights, means, scales, u, step_temperature, N_MIXTURES, N_CLASSES, LOG_PER_CODE
+            )
         else:
-            values = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
+            weights = _wide(mine, out_matrix, out_bias, is_stream_2d, A, P, TILE, BLOCK)
             if IS_GUIDED:
-                values = _guide(values, guidance)
+                weights = _guide(weights, guidance)
             if WANTS_LOGITS:
-                tl.store(logits_at, values, mask=is_stream_2d & (p < N_CLASSES)[None, :])
-            drawn = _draw_categorical(values, u, temperature, top_k, top_p, N_CLASSES, IS_FILTERED)
+                tl.store(logits_at, weights, mask=is_stream_2d & (p < N_CLASSES)[None, :])
+            drawn = _draw_categorical(weights, u, temperature, top_k, top_p, N_CLASSES, IS_FILTERED)
         code = tl.load(codes + b * n + step, mask=is_stream, other=0)
         previous = tl.where(code < 0, drawn, code)
         tl.store(codes + b * n + step, previous, mask=is_stream)
+        if ORDER > 0:
+            d = previous - SILENCE
+            _remember(past, heard, values, e_now - N_PAST, d - predicted, is_stream, N_CLASSES, N_PAST)
+            _remember(past, heard, values, d_now - N_PAST, d, is_stream, N_CLASSES, N_PAST)
         tl.debug_barrier()  # what this step has stored is loaded by other threads in later ones
     tl.store(newest + b, previous, mask=is_stream)
+
+
+@triton.jit
+def _predict(coefficients, now, is_stream, ORDER: tl.constexpr):
+    """The sum that `linear_prediction.predict` clips, exactly, from pointers to its coefficients and to now."""
+    whole = tl.zeros(is_stream.shape, tl.int64) + HALF
+    for k in range(ORDER):
+        coefficient = tl.load(coefficients + k, mask=is_stream, other=0)
+        whole += coefficient.to(tl.int64) * tl.load(now - 1 - k, mask=is_stream, other=0).to(tl.int64)
+    return whole >> SHIFT
+
+
+@triton.jit
+def _embedded(table, levels, numbers, N_CLASSES: tl.constexpr, R: tl.constexpr):
+    """The rows (TILE, R) of a table for numbers (TILE,) between -(N_CLASSES - 1) and N_CLASSES - 1."""
+    level = tl.load(levels + numbers + N_CLASSES - 1).to(tl.int32)
+    return tl.load(table + level[:, None] * R + tl.arange(0, R)[None, :])
+
+
+@triton.jit
+def _remember(past, heard, values, at, numbers, is_stream, N_CLASSES: tl.constexpr, N_PAST: tl.constexpr):
+    """Put numbers (TILE,) into the past, and as the network hears them, at a place and N_PAST further on."""
+    value = tl.load(values + numbers + N_CLASSES - 1, mask=is_stream, other=0.0)
+    for again in tl.static_range(2):
+        tl.store(past + at + again * N_PAST, numbers.to(tl.int32), mask=is_stream)
+        tl.store(heard + at + again * N_PAST, value, mask=is_stream)
 
 
 @triton.jit(do_not_specialize=["n_chunks", "n"])
