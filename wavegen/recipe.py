@@ -432,7 +432,7 @@ class Recipe(Section):
         model = self.model.model_dump()
         if model.get("lag_taps") and not model["prediction_order"]:
             raise ValueError(f"model.lag_taps is {model['lag_taps']}, which needs model.prediction_order")
-        voiced = self.decoding.voiced_temperature
+        voiced = self.decoding.decoding.voiced_temperature
         if voiced is not None and not model.get("lag_taps"):
             raise ValueError(f"decoding.voiced_temperature is {voiced:g}, which needs model.lag_taps")
         if is_sound and self.training.window is None:
@@ -458,14 +458,15 @@ class Recipe(Section):
         if not issubclass(self.head, RelativeHead):
             raise ValueError(f"model.prediction_order needs model.head: {LogisticMixtureHead.kind}")
         lag_taps: int = self.model.model_dump()["lag_taps"]
-        pitch = data.features.pitch
-        if lag_taps and pitch is None:
+        if not lag_taps:
+            return
+        pitch = make_features(data.sample_rate, data.features.parameters()).pitch
+        if pitch is None:
             raise ValueError(f"model.lag_taps is {lag_taps}, which needs data.features.pitch; it can be {{}}")
-        made = make_features(data.sample_rate, data.features.parameters()).pitch
-        if made is not None and made.shortest_period <= lag_taps:
+        if pitch.shortest_period <= lag_taps:
             raise ValueError(
                 f"model.lag_taps is {lag_taps}; expected fewer than the shortest period has samples, "
-                f"{made.shortest_period}"
+                f"{pitch.shortest_period}"
             )
 
     @property
