@@ -432,7 +432,7 @@ class Recipe(Section):
         model = self.model.model_dump()
         if model.get("lag_taps") and not model["prediction_order"]:
             raise ValueError(f"model.lag_taps is {model['lag_taps']}, which needs model.prediction_order")
-        voiced = self.decoding.voiced_temperature
+        voiced = self.decoding.decoding.voiced_temperature
         if voiced is not None and not model.get("lag_taps"):
             raise ValueError(f"decoding.voiced_temperature is {voiced:g}, which needs model.lag_taps")
         if is_sound and self.training.window is None:
