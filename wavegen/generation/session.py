@@ -364,7 +364,8 @@ class LoadedModel:
     def new_stream(self, number: int = 0, **options: Unpack[SoundKeywords]) -> Stream:
         """One sound for a `scheduler` of this model; the keywords are fields of `GenerationOptions`.
 
-        Streams of one seed and different numbers are different sounds. `description.make_codec().decoder()` decodes their codes, block by block.
+        Streams of one seed and different numbers are different sounds. `description.make_codec().decoder()` decodes
+        their codes, block by block.
 
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
         """
