@@ -87,6 +87,7 @@ ALLOWED = {
         "checkpoint",
         "devices",
         "engines",
+        "features",
         "generation",
         "models",
         "progress",
