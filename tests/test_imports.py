@@ -89,6 +89,7 @@ ALLOWED = {
         "checkpoint",
         "devices",
         "engines",
+        "features",
         "generation",
         "models",
         "progress",

@@ -34,6 +34,16 @@ def test_unchanged_it_is_the_sound_that_generate_makes():
     assert 0 < playing.meter.surprise < 8
 
 
+def test_pre_emphasis_is_undone_from_block_to_block():
+    plain = tiny_checkpoint()
+    raised = replace(plain, description=replace(plain.description, codec="linear", pre_emphasis=0.85))
+    for wish in (GenerationOptions(seed=3, n=2), GenerationOptions(seed=3, prime=np.linspace(-0.5, 0.5, 700))):
+        session = Session(raised, wish)
+        made = np.concatenate(list(itertools.islice(Live(session).blocks(), 3)))
+        expected = np.concatenate(list(session.blocks(3 * BLOCKSIZE)), axis=1)
+        np.testing.assert_array_equal(made, expected.T)
+
+
 def test_a_mixture_plays_without_surprise():
     playing = live(head="logistic-mixture", n_mixtures=3)
     next(playing.blocks())

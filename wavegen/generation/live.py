@@ -63,6 +63,7 @@ class Live:
         self._taken = self._empty(TAKE_S)
         self._recent = self._empty(LOOP_S)
         self._primed: Snapshot | None = None
+        self._decoder = session.decoder(session.n_streams)
 
     def change(self, **changes: Any) -> None:
         """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
@@ -146,6 +147,7 @@ class Live:
     def _begin(self, seed: int) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""
         self._streams.restart(seed)
+        self._decoder = self.session.decoder(self.session.n_streams)
         if self._primed is not None:
             self._streams.restore(self._primed)
         elif self.session.prime is not None:
@@ -166,7 +168,7 @@ class Live:
             asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY))
             p = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
             self.meter.surprise = float(np.log2(1 / np.maximum(p, 1e-30)).mean())
-        block = self.session.codec.decode(codes).T
+        block = self._decoder.decode(codes).T
         factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)
         self.meter.times_real_time += (factor - self.meter.times_real_time) * (
             0.05 if self.meter.times_real_time else 1

@@ -181,7 +181,7 @@ class Session(StreamMaker):
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
-        decoder, matchers = self._decoder(1 if self.beam else self.n_streams), []
+        decoder, matchers = self.decoder(1 if self.beam else self.n_streams), []
         if self.frames is not None:
             matchers = [matcher for _ in range(self.n_streams) if (matcher := self._matcher(self.frames)) is not None]
         for block in codes:
@@ -194,6 +194,13 @@ class Session(StreamMaker):
             rest = np.stack([matcher.finish() for matcher in matchers])
             for begin in range(0, rest.shape[1], blocksize):
                 yield rest[:, begin : begin + blocksize]
+
+    def decoder(self, n: int) -> Decoder:
+        """What decodes n sounds, each behind what it continues."""
+        decoder = self.codec.decoder()
+        if self.prime is not None:
+            decoder.decode(np.tile(self.prime, (n, 1)))
+        return decoder
 
     def make_each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
@@ -229,14 +236,7 @@ class Session(StreamMaker):
         return Matcher(features.log_mel, frames[:, : features.n_mels])
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        return ((number, self._decoder(1).decode(codes)) for number, codes in pieces)
-
-    def _decoder(self, n: int) -> Decoder:
-        """What decodes n sounds, each behind what it continues."""
-        decoder = self.codec.decoder()
-        if self.prime is not None:
-            decoder.decode(np.tile(self.prime, (n, 1)))
-        return decoder
+        return ((number, self.decoder(1).decode(codes)) for number, codes in pieces)
 
 
 class LoadedModel:
@@ -364,7 +364,8 @@ class LoadedModel:
     def new_stream(self, number: int = 0, **options: Unpack[SoundKeywords]) -> Stream:
         """One sound for a `scheduler` of this model; the keywords are fields of `GenerationOptions`.
 
-        Streams of one seed and different numbers are different sounds. `description.make_codec()` decodes their codes.
+        Streams of one seed and different numbers are different sounds. `description.make_codec().decoder()` decodes
+        their codes, block by block.
 
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
         """
