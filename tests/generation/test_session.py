@@ -127,10 +127,10 @@ def vocoder_session(frames: np.ndarray | None, **options) -> Session:
 
 def test_blocks_that_are_matched_are_what_sounds_made_in_turn_are():
     frames = [frames_of(vocoder(), hertz) for hertz in (1200, 1700, 1500)]
-    lengths = (300, 221, 40)
+    lengths = (200, 141, 40)
     in_turn = dict(vocoder_session(None, n=2).vocode_each(zip(frames, lengths, strict=True)))
     for number, (one, length) in enumerate(zip(frames, lengths, strict=True)):
-        for blocksize in (300, 64, 7):
+        for blocksize in (200, 7):
             pieces = list(vocoder_session(one).blocks(length, blocksize))
             assert all(piece.size for piece in pieces)
             made = np.concatenate(pieces, axis=1)
@@ -141,17 +141,17 @@ def test_blocks_that_are_matched_are_what_sounds_made_in_turn_are():
 @pytest.mark.parametrize("n", [1, 2])
 def test_what_is_not_matched_is_what_the_codes_decode_to(n):
     session = vocoder_session(frames_of(vocoder()), n=n, match=False)
-    codes = np.concatenate(list(blocks(session.streams(), 300, 64)), axis=1)
-    made = np.concatenate(list(session.blocks(300, 64)), axis=1)
+    codes = np.concatenate(list(blocks(session.streams(), 160, 64)), axis=1)
+    made = np.concatenate(list(session.blocks(160, 64)), axis=1)
     np.testing.assert_array_equal(made, session.codec.decode(codes))
-    in_turn = dict(vocoder_session(None, match=False).vocode_each([(frames_of(vocoder()), 300)]))
+    in_turn = dict(vocoder_session(None, match=False).vocode_each([(frames_of(vocoder()), 160)]))
     np.testing.assert_array_equal(made[0], in_turn[0])
 
 
 def test_what_is_matched_is_what_was_not_with_the_bands_of_its_frames():
     frames = frames_of(vocoder())
     raw, made = (
-        np.concatenate(list(vocoder_session(frames, match=match, n=2).blocks(300)), axis=1) for match in (False, True)
+        np.concatenate(list(vocoder_session(frames, match=match, n=2).blocks(160)), axis=1) for match in (False, True)
     )
     log_mel = vocoder().description.make_features().log_mel
     for before, after in zip(raw, made, strict=True):
@@ -172,11 +172,11 @@ def test_the_first_block_that_is_matched_comes_after_its_delay():
 
 def test_frames_with_the_bands_alone_are_enough_where_the_network_reads_the_pitch_too():
     checkpoint = vocoder()
-    model, frames = LoadedModel(checkpoint), frames_of(checkpoint)[:, :2]
+    model, frames = LoadedModel(checkpoint), frames_of(checkpoint, n=35)[:, :2]
     completed = checkpoint.description.make_features().check(frames, "x")
-    assert completed.shape == (60, 6)
+    assert completed.shape == (35, 6)
     made = [model.vocode(one, seed=0, engine="reference").samples for one in (frames, completed)]
-    assert made[0].shape == (300,)
+    assert made[0].shape == (175,)
     np.testing.assert_array_equal(made[0], made[1])
     ((number, in_turn),) = model.vocode_each([frames], seed=0, engine="reference")
     assert number == 0
@@ -187,7 +187,7 @@ def test_voices_are_made_with_a_temperature_of_their_own():
     frames = frames_of(vocoder())
 
     def made(**decoding: float) -> np.ndarray:
-        return np.concatenate(list(vocoder_session(frames, match=False, **decoding).blocks(200)), axis=1)
+        return np.concatenate(list(vocoder_session(frames, match=False, **decoding).blocks(100)), axis=1)
 
     np.testing.assert_array_equal(made(temperature=0.6, voiced_temperature=0.6), made(temperature=0.6))
     assert (made(temperature=1.0, voiced_temperature=0.0) != made(temperature=1.0)).any()
