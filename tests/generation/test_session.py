@@ -126,16 +126,15 @@ def vocoder_session(frames: np.ndarray | None, **options) -> Session:
 
 
 def test_blocks_that_are_matched_are_what_sounds_made_in_turn_are():
-    frames = [frames_of(vocoder(), hertz) for hertz in (1200, 1700, 1500)]
-    lengths = (200, 141, 40)
+    frames = [frames_of(vocoder(), hertz) for hertz in (1200, 1700)]
+    lengths = (160, 41)
     in_turn = dict(vocoder_session(None, n=2).vocode_each(zip(frames, lengths, strict=True)))
     for number, (one, length) in enumerate(zip(frames, lengths, strict=True)):
-        for blocksize in (200, 7):
-            pieces = list(vocoder_session(one).blocks(length, blocksize))
-            assert all(piece.size for piece in pieces)
-            made = np.concatenate(pieces, axis=1)
-            assert made.shape == (1, length)
-            np.testing.assert_array_equal(made[0], in_turn[number])
+        pieces = list(vocoder_session(one).blocks(length, 7))
+        assert all(piece.size for piece in pieces)
+        made = np.concatenate(pieces, axis=1)
+        assert made.shape == (1, length)
+        np.testing.assert_array_equal(made[0], in_turn[number])
 
 
 @pytest.mark.parametrize("n", [1, 2])
