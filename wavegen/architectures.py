@@ -485,6 +485,10 @@ class WaveNetArchitecture(GatedArchitecture):
             )
         if self.lag_taps and not self.prediction_order:
             raise InputError(f"lag_taps is {self.lag_taps} without a prediction_order; expected both, or neither")
+        if self.lag_taps and self.longest_period <= self.lag_taps:
+            raise InputError(
+                f"lag_taps is {self.lag_taps}, expected fewer than a longest_period of {self.longest_period}"
+            )
 
     @property
     def frames(self) -> FrameSizes | None:

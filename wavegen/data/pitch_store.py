@@ -13,6 +13,8 @@ from wavegen.data.store import Store
 from wavegen.features.pitch import Pitch
 from wavegen.progress import bar
 
+VERSION = 1  # of the tracker: what another one found is not read
+
 
 @dataclass(frozen=True)
 class PitchStore:
@@ -40,7 +42,7 @@ def pitch_of(store: Store, pitch: Pitch) -> PitchStore:
 
     Raises: InputError if it cannot be written.
     """
-    digest = hashlib.sha256(f"{store.fingerprint} {pitch}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{VERSION} {store.fingerprint} {pitch}".encode()).hexdigest()[:16]
     path = stores.root() / "pitch" / f"{digest}.f32"
     lengths = [pitch.n_frames(one.n_samples) for one in store.recordings]
     first_frames = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
