@@ -10,7 +10,7 @@ from rich.table import Table
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.codec import Codec
-from wavegen.data.windows import Framer, Segment
+from wavegen.data.windows import Framer, Segment, excerpt
 from wavegen.engines.cpu.packing import REDUCED
 from wavegen.errors import InputError
 from wavegen.generation.stream import n_samples
@@ -101,9 +101,11 @@ def evaluate(
     total = sum(segment.n_samples for segment in opened.chosen)
     amount = opened.store.item_format.amount(total)
     say(f"{split} split of {opened.store.corpus}: {len(opened.chosen)} recordings, {amount}")
+    field = measured["model"].receptive_field
     n_most = total if seconds is None else round(seconds * description.sample_rate)
-    with bar("Evaluating", min(total, n_most)) as running:
-        bits = bits_per_sample(**measured, segments=opened.chosen, max_codes=n_most, bar=running)
+    taken = excerpt(opened.chosen, n_most, field)
+    with bar("Evaluating", sum(segment.n_counted(field) for segment in taken)) as running:
+        bits = bits_per_sample(**measured, segments=taken, bar=running)
     _print(bits_table(loaded, split, opened, bits))
     if precisions:
         _print(_keep_precision_costs(loaded, measured, opened.chosen))
