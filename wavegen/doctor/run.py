@@ -27,7 +27,7 @@ from wavegen.generation.conditioning import known_labels
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import generate
-from wavegen.models.base import Model
+from wavegen.models.base import Model, frames_on
 from wavegen.models.build import from_checkpoint
 from wavegen.progress import Bar
 from wavegen.training import metrics
@@ -336,9 +336,7 @@ def _bad(what: str, detail: str, remedy: str) -> Finding:
 
 
 def _condition(model: Model, examples: Examples) -> Any:
-    frames = examples.frames
-    moved = None if frames is None else frames.map(lambda array: torch.from_numpy(array).to(model.device))
-    return model.condition(examples.rows, moved)
+    return model.condition(examples.rows, frames_on(model.device, examples.frames))
 
 
 def _bits(model: Model, examples: Examples) -> float:

@@ -14,7 +14,7 @@ from wavegen.data.windows import Coder, Framer, Segment, excerpt
 from wavegen.engines.rounded import in_precision, precisions_of
 from wavegen.errors import InputError
 from wavegen.evaluation.chunks import Part, bits_of_codes, codes_at_once, side_by_side
-from wavegen.models.base import Condition, Model
+from wavegen.models.base import Condition, Model, frames_on
 from wavegen.progress import Bar
 
 COST_CODES = 320_000  # on which precisions are compared: 20 s at 16 kHz
@@ -82,7 +82,7 @@ def _parts(
         condition = fixed
         if framer is not None:
             frames = framer.frames([(segment, first) for segment in group], n)
-            condition = model.condition(labels, frames.map(lambda array: torch.from_numpy(array).to(model.device)))
+            condition = model.condition(labels, frames_on(model.device, frames))
         return torch.from_numpy(codes).to(model.device), condition
 
     return part

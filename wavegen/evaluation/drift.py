@@ -17,7 +17,7 @@ from wavegen.evaluation.bits import label_rows
 from wavegen.evaluation.chunks import bits_of_codes
 from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.generation.stream import ConditionAt, generate
-from wavegen.models.base import Condition, Model
+from wavegen.models.base import Condition, Model, frames_on
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding
 
@@ -57,8 +57,7 @@ def drift(
     `Framer.frames` gives them.
     """
     n_streams, length = recorded.shape
-    moved = None if frames is None else frames.map(lambda array: torch.from_numpy(array).to(model.device))
-    condition = model.condition(labels, moved)
+    condition = model.condition(labels, frames_on(model.device, frames))
     blocks, n_made = [], 0
     engine = ReferenceEngine(model, n_streams)
     for block in generate(engine, length, seed=seed, decoding=decoding, condition=for_engine(condition)):

@@ -28,12 +28,14 @@ LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is 
 
 def matched(log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating]) -> NDArray[np.float32]:
     """A whole sound (T,), matched to frames (F, n_mels or more)."""
-    matcher = Matcher(log_mel, frames[:, : log_mel.n_mels])
+    matcher = Matcher(log_mel, frames)
     return np.concatenate([matcher.feed(sound), matcher.finish()])
 
 
 class Matcher:
-    """Matches one sound, from its beginning on, to log-mel frames (F, n_mels). Frames beyond the last are left alone.
+    """Matches one sound, from its beginning on, to frames (F, n_mels or more), the log-mel bands first.
+
+    Frames beyond the last are left alone.
 
     >>> log_mel = LogMel(16000)
     >>> noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
@@ -44,10 +46,12 @@ class Matcher:
     (16000,)
     """
 
-    def __init__(self, log_mel: LogMel, bands: NDArray[np.floating]) -> None:
+    def __init__(self, log_mel: LogMel, frames: NDArray[np.floating]) -> None:
         self._hop, self._length = log_mel.hop, log_mel.n_fft
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
-        self._targets = (10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))).astype(np.float32)  # magnitudes
+        self._targets = (10 ** (2.5 * (np.asarray(frames[:, : log_mel.n_mels], dtype=np.float64) - 1))).astype(
+            np.float32
+        )  # magnitudes
         self._window = window.astype(np.float32)
         self._filters = log_mel.filters * np.float32(2 / window.sum())  # (n_bins, n_mels)
         self._n_fed = self._n_given = 0

@@ -14,7 +14,7 @@ from wavegen.codec import Codec, Decoder
 from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
-from wavegen.features.matching import Matcher
+from wavegen.features.matching import Matcher, matched
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
@@ -155,7 +155,8 @@ class Session(StreamMaker):
             what = "sounds" if options.beam is None else "candidates"
             raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
         self.beam = options.beam
-        self._is_matched = options.match
+        features = self.description.make_features() if options.match else None
+        self._matched_by = None if features is None else features.log_mel  # None: nothing is matched to frames
         self.engine_title, self._engine = make_engine(
             loaded, self.n_streams, options.engine_options, self.decoding.is_guided
         )
@@ -182,8 +183,8 @@ class Session(StreamMaker):
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
         decoder, matchers = self.decoder(1 if self.beam else self.n_streams), []
-        if self.frames is not None:
-            matchers = [matcher for _ in range(self.n_streams) if (matcher := self._matcher(self.frames)) is not None]
+        if self.frames is not None and self._matched_by is not None:
+            matchers = [Matcher(self._matched_by, self.frames) for _ in range(self.n_streams)]
         for block in codes:
             sounds = decoder.decode(block)
             if matchers:
@@ -217,23 +218,16 @@ class Session(StreamMaker):
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
         hop: int = self.description.features["hop"]
-        matchers: dict[int, Matcher | None] = {}
+        frames_of: dict[int, NDArray[np.floating]] = {}
 
         def pieces() -> Iterator[tuple[Stream, int]]:
             for number, (frames, length) in enumerate(sources):
-                matchers[number] = self._matcher(frames)
+                frames_of[number] = frames
                 yield self.stream(0, frames), length
 
         for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=hop, bar=bar)):
-            matcher = matchers.pop(number)
-            yield number, sound if matcher is None else np.concatenate([matcher.feed(sound), matcher.finish()])
-
-    def _matcher(self, frames: NDArray[np.floating]) -> Matcher | None:
-        """What matches a sound to its frames (F, n_features); None if that is not wanted, or they have no bands."""
-        features = self.description.make_features()
-        if not self._is_matched or features is None or features.log_mel is None:
-            return None
-        return Matcher(features.log_mel, frames[:, : features.n_mels])
+            frames = frames_of.pop(number)
+            yield number, sound if self._matched_by is None else matched(self._matched_by, sound, frames)
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         return ((number, self.decoder(1).decode(codes)) for number, codes in pieces)

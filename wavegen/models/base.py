@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wavegen.architectures import Architecture
@@ -98,8 +99,12 @@ class Model(nn.Module):
     def loss(self, batch: TrainingBatch) -> Tensor:
         """Mean -log2 p(code) over the codes of a batch that count."""
         parameters, _ = self(batch.inputs, None, self.condition(batch.labels, batch.frames))
-        bits = self.head.bits(parameters, batch.codes)
-        return (bits * batch.counted).sum() / batch.counted.sum().clamp(min=1)
+        return self.mean_bits(parameters, batch.codes, batch.counted)
+
+    def mean_bits(self, parameters: Tensor, codes: Tensor, counted: Tensor) -> Tensor:
+        """Mean -log2 p(code) over the codes that count. Shapes: parameters (B, T, head parameters), the rest (B, T)."""
+        bits = self.head.bits(parameters, codes)
+        return (bits * counted).sum() / counted.sum().clamp(min=1)
 
     @torch.no_grad()
     def initial_state(self, n_streams: int) -> Any:
@@ -139,6 +144,11 @@ class ImageModel(Model):
         Shapes: rows (B, H, row_length) -> (B, H, row_length, n_layers, condition_channels), state.
         """
         raise NotImplementedError
+
+
+def frames_on(device: torch.device, frames: Frames[NDArray[Any]] | None) -> Frames[Tensor] | None:
+    """What `Framer.frames` gives, as `Model.condition` takes it."""
+    return None if frames is None else frames.map(lambda array: torch.from_numpy(array).to(device))
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: Any) -> Any:

@@ -131,9 +131,7 @@ class WaveNet(Labelled):
         _, _, past = self.prediction(batch.inputs[:, :lead_in], None, condition.part(0, lead_in))
         window = condition.part(lead_in, batch.codes.shape[1] - lead_in)
         parameters, _ = self(batch.inputs[:, lead_in:], WaveNetState(past, None), window)
-        counted = batch.counted[:, lead_in:]
-        bits = self.head.bits(parameters, batch.codes[:, lead_in:])
-        return (bits * counted).sum() / counted.sum().clamp(min=1)
+        return self.mean_bits(parameters, batch.codes[:, lead_in:], batch.counted[:, lead_in:])
 
     def output_layers(self, skip: Tensor) -> Tensor:
         """The last two layers: from the rectified sum of the skips to what the head takes.
