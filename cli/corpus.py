@@ -6,6 +6,7 @@ from rich.table import Table
 
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
+from wavegen.features.frame_codes import FrameCodes
 
 from .terminal import say
 
@@ -45,7 +46,7 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
         the training, unless the settings name it.
     """
     from wavegen import recipe
-    from wavegen.data import corpora, splits
+    from wavegen.data import corpora, frame_store, splits
 
     if name not in splits.SPLITS:
         raise InputError(f"unknown split {name!r}; expected one of {', '.join(splits.SPLITS)}")
@@ -55,14 +56,21 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
     description = loaded.description
     data = recipe.parse(loaded.recipe, f"the recipe in {loaded.path}", settings).data
     item_format = corpora.item_format_of(data)
+    is_planner = description.architecture.makes == "frames"
+    codes = (description.codec, description.n_classes) if is_planner else (data.codec, data.n_classes)
     takes = (description.sample_rate, tuple(description.shape), description.codec, description.n_classes)
-    if takes != (getattr(data, "sample_rate", 0), tuple(getattr(data, "shape", ())), data.codec, data.n_classes):
+    if takes != (getattr(data, "sample_rate", 0), tuple(getattr(data, "shape", ())), *codes):
         own = f"{description.sample_rate} Hz" if description.sample_rate else f"images of {tuple(description.shape)}"
         raise InputError(
             f"{loaded.path} takes {own} and {description.n_classes} {description.codec} classes; "
             f"the data are asked for at {item_format.title} with {data.n_classes} {data.codec} classes"
         )
     store, _ = corpora.open_corpus(data)
+    segments = splits.split(data, store.recordings)
+    if is_planner:
+        features = description.make_features()
+        assert features is not None  # those that it plans
+        store, segments = frame_store.frames_of(store, segments, FrameCodes(features, description.n_classes))
     if store.fingerprint != description.corpus_fingerprint:
         if not settings:
             raise InputError(
@@ -70,7 +78,6 @@ def open_split(loaded: Checkpoint, name: str, settings: list[str] | None) -> Spl
                 "may hold what it has learnt; name another corpus with --set data.source=..."
             )
         say("This is not the corpus of the training: whether the model has learnt from it is for you to know")
-    segments = splits.split(data, store.recordings)
     if not segments[name]:
         raise InputError(f"the {name} split of {store.corpus} is empty here")
     return Split(store, segments["train"], segments[name])

@@ -91,29 +91,35 @@ def evaluate(
             f"{loaded.path} is no vocoder: --listen compares what a vocoder makes of recordings with these; "
             "`--free-running 4` tells how far another model drifts from its recordings"
         )
+    if loaded.planner is not None and (listen or free_running is not None):
+        raise InputError(
+            f"{loaded.path} plans its frames, and what is measured is the bits of these; --listen and --free-running "
+            "are for the vocoder by itself, or a model that plans none"
+        )
     if precisions:
         _check_writable(loaded)
-    opened = open_split(loaded, split, settings)
+    trained = loaded.trained
+    opened = open_split(trained, split, settings)
     n_free = 0 if free_running is None else n_samples(free_running, description.sample_rate)
     examples = long_enough(opened.chosen, n_free) if n_free else []
     recordings = _choose_recordings(opened, utterances or N_UTTERANCES, description.sample_rate) if listen else []
-    measured = _measured(loaded, opened.store, device)
+    measured = _measured(trained, opened.store, device)
     total = sum(segment.n_samples for segment in opened.chosen)
     amount = opened.store.item_format.amount(total)
     say(f"{split} split of {opened.store.corpus}: {len(opened.chosen)} recordings, {amount}")
     field = measured["model"].receptive_field
-    n_most = total if seconds is None else round(seconds * description.sample_rate)
-    taken = excerpt(opened.chosen, n_most, field)
+    n_most = total if seconds is None else opened.store.item_format.n_values(seconds)
+    taken = excerpt(opened.chosen, n_most, field, measured["model"].unit)
     with bar("Evaluating", sum(segment.n_counted(field) for segment in taken)) as running:
         bits = bits_per_sample(**measured, segments=taken, bar=running)
-    _print(bits_table(loaded, split, opened, bits))
+    _print(bits_table(trained, split, opened, bits))
     if precisions:
         _print(_keep_precision_costs(loaded, measured, opened.chosen))
     if examples:
         _print(_drift_table(loaded, measured, examples, n_free))
     if recordings:
         _print(_listen_table(loaded, recordings, split, device))
-    elif description.features:
+    elif description.features and loaded.planner is None:
         try:
             _print(_resynthesis_table(loaded, opened.store, opened.chosen))
         except InputError as error:
@@ -160,8 +166,9 @@ def _keep_precision_costs(loaded: Checkpoint, measured: _Measured, segments: Seq
 
     with bar("Rounding", len(REDUCED)) as running:
         costs = precision_costs(**measured, segments=segments, bar=running)
-    description = replace(loaded.description, precision_costs=costs)
-    checkpoint.save(loaded.path, description, loaded.weights, loaded.recipe)
+    measured_now = replace(loaded.trained, description=replace(loaded.trained.description, precision_costs=costs))
+    kept = measured_now if loaded.planner is None else replace(loaded, planner=measured_now)
+    checkpoint.save(loaded.path, kept.description, kept.weights, kept.recipe, kept.planner)
     say(f"{loaded.path} holds these now, and --precision auto goes by them")
     table = Table("precision", "bits per sample more than float32", title="what the CPU engine's precisions cost")
     for precision, cost in costs.items():

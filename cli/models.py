@@ -1,14 +1,16 @@
 """wavegen models"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.table import Table
 
 from wavegen import checkpoint
-from wavegen.checkpoint import Description
+from wavegen.checkpoint import Checkpoint, Description
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
@@ -55,12 +57,18 @@ def export(
     """
     loaded = checkpoint.load(model)
     check_out("OUT", ".safetensors", out, loaded.path)
-    halved = {name: weight.astype(np.float16) for name, weight in loaded.weights.items()}
+    planner = None if loaded.planner is None else replace(loaded.planner, weights=_halved(loaded.planner))
+    checkpoint.save(out, loaded.description, _halved(loaded), loaded.recipe, planner)
+    print(out)
+
+
+def _halved(model: Checkpoint) -> dict[str, NDArray[np.float16]]:
+    """Raises: InputError for weights that float16 does not hold."""
+    halved = {name: weight.astype(np.float16) for name, weight in model.weights.items()}
     for name, weight in halved.items():
         if not np.isfinite(weight).all():
             raise InputError(f"the tensor {name} holds values beyond float16's range, {np.finfo(np.float16).max:g}")
-    checkpoint.save(out, loaded.description, halved, loaded.recipe)
-    print(out)
+    return halved
 
 
 @app.command("inspect")

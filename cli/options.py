@@ -12,7 +12,7 @@ from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
-from wavegen.generation.session import Session
+from wavegen.generation.session import LoadedModel, Session
 from wavegen.sampling import fresh_seed
 
 from .terminal import say
@@ -69,6 +69,10 @@ def _generation_options(
     voiced_temperature: Annotated[
         float | None, typer.Option(help="temperature where the frames of a vocoder tell of a voice")
     ] = None,
+    temperature_frames: Annotated[
+        float | None,
+        typer.Option(help="temperature of the frames that a model plans, such as speech (default: the model's own)"),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="draw from the k most probable codes only")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
@@ -101,6 +105,7 @@ def _generation_options(
     return GenerationOptions(
         temperature=temperature,
         voiced_temperature=voiced_temperature,
+        temperature_frames=temperature_frames,
         top_k=top_k,
         top_p=top_p,
         guidance=guidance,
@@ -129,7 +134,7 @@ def parse_labels(texts: list[str] | None, model: Path) -> dict[str, str | None]:
 
 
 def _expected_label(model: Path) -> str:
-    known = checkpoint.load(model).description.labels
+    known = LoadedModel(checkpoint.load(model)).labels
     if not known:
         return f"{model} has no labels; leave it out"
     name, values = next(iter(known.items()))
@@ -169,8 +174,9 @@ def open_session(
     """
     loaded = loaded or checkpoint.load(model)
     session = Session(loaded, options, frames_follow=frames_follow, labels_follow=labels_follow)
+    frames = "" if session.temperature_frames is None else f", frames {session.temperature_frames:g}"
     say(
         f"{model}: {session.description.kind}, {session.description.sample_rate} Hz, engine {session.engine_title}, "
-        f"{session.decoding.title}, seed {session.seed}"
+        f"{session.decoding.title}{frames}, seed {session.seed}"
     )
     return session

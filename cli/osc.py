@@ -18,6 +18,7 @@ def actions(live: Live) -> dict[str, Callable[..., None]]:
     """What each address does with its arguments."""
     return {
         "/temperature": lambda value: live.change(temperature=float(value)),
+        "/temperature_frames": lambda value: live.change(temperature_frames=float(value)),
         "/top_p": lambda value: live.change(top_p=float(value)),
         "/top_k": lambda value: live.change(top_k=int(value)),
         "/guidance": lambda value: live.change(guidance=float(value)),

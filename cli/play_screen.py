@@ -40,6 +40,8 @@ class PlayScreen:
         self._actions: dict[str, Callable[[], str]] = {
             "up": lambda: self._temperature(0.05),
             "down": lambda: self._temperature(-0.05),
+            "t": lambda: self._temperature_frames(-0.05),
+            "T": lambda: self._temperature_frames(0.05),
             "p": lambda: self._top_p(-0.05),
             "P": lambda: self._top_p(0.05),
             "g": lambda: self._guidance(-0.25),
@@ -62,9 +64,21 @@ class PlayScreen:
         """What keys do with this model."""
         session = self._live.session
         guidance = ["g/G guidance"] if session.decoding.is_guided else []
-        labels = [f"{key} {name}" for key, name in zip(LABEL_KEYS, session.description.labels, strict=False)]
-        sound = ["up/down temperature", "p/P top-p", "-/+ gain"]
-        return [*guidance, *sound, *labels, "r restart", "f freeze", "w write take", "q quit"]
+        labels = [f"{key} {name}" for key, name in zip(LABEL_KEYS, session.known_labels, strict=False)]
+        frames = [] if session.temperature_frames is None else ["t/T temperature of frames"]
+        top_p = ["p/P top-p"] if session.description.head.lists_probabilities else []
+        return [
+            *guidance,
+            "up/down temperature",
+            *frames,
+            *top_p,
+            "-/+ gain",
+            *labels,
+            "r restart",
+            "f freeze",
+            "w write take",
+            "q quit",
+        ]
 
     def press(self, key: str) -> None:
         """Do what a key stands for; what the model cannot do is told on the screen."""
@@ -87,11 +101,13 @@ class PlayScreen:
         labels = "".join(f"   {name} {value or 'unknown'}" for name, value in controls.labels.items())
         guidance = f"   guidance {decoding.guidance:g}" if live.session.decoding.is_guided else ""
         frozen = "   frozen" if controls.is_frozen else ""
+        frames = "" if controls.temperature_frames is None else f"   of frames {controls.temperature_frames:.2f}"
+        top_p = f"   top-p {decoding.top_p or 1:.2f}" if live.session.description.head.lists_probabilities else ""
         lines = [
             self._title,
             *("".join(column[row] for column in self._columns) for row in range(ROWS - 1, -1, -1)),
             f"level {level_bar(sound)}",
-            f"temperature {decoding.temperature:.2f}{guidance}   top-p {decoding.top_p or 1:.2f}"
+            f"temperature {decoding.temperature:.2f}{frames}{guidance}{top_p}"
             f"   gain {controls.gain:.2f}   seed {controls.seed}{labels}{frozen}",
             f"{meter.times_real_time:.1f} x real time   buffer {ring.n_ready / ring.capacity:4.0%}"
             f"   drop-outs {counts.n_dropouts}{surprise}",
@@ -104,6 +120,13 @@ class PlayScreen:
         value = round(max(0.0, self._live.controls.decoding.temperature + by), 2)
         self._live.change(temperature=value)
         return f"temperature {value:.2f}"
+
+    def _temperature_frames(self, by: float) -> str:
+        if self._live.controls.temperature_frames is None:
+            return "this model plans no frames"
+        value = round(max(0.0, self._live.controls.temperature_frames + by), 2)
+        self._live.change(temperature_frames=value)
+        return f"temperature of frames {value:.2f}"
 
     def _top_p(self, by: float) -> str:
         value = round(min(max((self._live.controls.decoding.top_p or 1.0) + by, 0.05), 1.0), 2)
@@ -121,7 +144,7 @@ class PlayScreen:
 
     def _label(self, number: int, by: int) -> str:
         """The next value of a label."""
-        known = self._live.session.description.labels
+        known = self._live.session.known_labels
         if number >= len(known):
             return f"this model has {('no labels', 'one label')[len(known)]}"
         name, values = list(known.items())[number]

@@ -16,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from wavegen.architectures import FAMILIES, HEADS, Architecture, WaveNetArchitecture, make_architecture
-from wavegen.checkpoint import Checkpoint, Description
+from wavegen.checkpoint import Checkpoint, Description, with_planner
 from wavegen.features.pitch import Pitch
 
 if TYPE_CHECKING:
@@ -144,9 +144,29 @@ def tiny_checkpoint(**changes: object) -> Checkpoint:
     return Checkpoint(description, weights, "", Path("tiny.safetensors"))
 
 
+def tiny_speaker(n_labels: int = 3) -> Checkpoint:
+    """A tiny vocoder with a planner of its frames, which has a label."""
+    from wavegen.models.build import build
+
+    sizes = {**TINY_SIZES, "n_blocks": 1, "n_channels": 6, "channel_layers": 2, "labels": {"speaker": n_labels}}
+    model = build(make_architecture("planner", sizes))
+    model.head_out.weight.data *= 20
+    features = tiny_features(model.architecture)
+    labels = {"speaker": [str(value) for value in range(n_labels)]}
+    description = Description(
+        model.architecture, "levels", model.architecture.n_classes, 8000, labels, features=features
+    )
+    weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+    path = Path("tiny.safetensors")
+    vocoder = tiny_checkpoint(n_features=6, hop=5, frame_channels=4, look_ahead=1)
+    return with_planner(vocoder, Checkpoint(description, weights, "", path))
+
+
 def tiny_features(architecture: Architecture) -> dict[str, object]:
     """The parameters of the frames that a tiny network reads: log-mel bands, and a pitch if it looks periods back."""
     frames, prediction = architecture.frames, architecture.prediction
+    if architecture.makes == "frames":
+        return {"n_mels": architecture.unit, "hop": 5, "n_fft": 128}
     if frames is None:
         return {}
     features: dict[str, object] = {"n_mels": frames.n_features, "hop": frames.hop, "n_fft": 128}

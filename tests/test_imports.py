@@ -27,7 +27,7 @@ ALLOWED = {
     "pretrained": set(),
     "recipes": set(),
     "plots": {"files"},
-    "recipe": {"architectures", "features", "migrations", "sampling"},
+    "recipe": {"architectures", "checkpoint", "features", "migrations", "sampling"},
     "checkpoint": {"architectures", "codec", "features", "files", "migrations", "sampling"},
     "nn": {"features"},
     "models": {"architectures", "checkpoint", "codec", "features", "nn", "sampling"},

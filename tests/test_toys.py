@@ -90,7 +90,7 @@ def test_a_network_of_images_that_is_not_made_of_rows_is_refused(monkeypatch):
 def test_an_engine_says_why_it_cannot_run_a_network(tmp_path):
     path = tmp_path / "toy.yaml"
     for name, reason in (
-        ("toy family", "it is a table, and they run wavenet and pixelcnn"),
+        ("toy family", "it is a table, and they run wavenet, planner and pixelcnn"),
         ("toy head", "it has a laplace head, and they draw from categorical and logistic-mixture"),
     ):
         path.write_text(RECIPES[name])
@@ -103,7 +103,7 @@ def test_an_engine_says_why_it_cannot_run_a_network(tmp_path):
 
 
 def test_a_recipe_names_the_toys_among_what_it_knows():
-    with pytest.raises(InputError, match="expected one of wavenet, pixelcnn, table, neighbours"):
+    with pytest.raises(InputError, match="expected one of wavenet, planner, pixelcnn, table, neighbours"):
         recipe.parse(TINY_RECIPE, "tiny", ["model.kind=chair"])
     with pytest.raises(InputError, match=r"unknown key 'model.n_blocks'; known keys are kind, head, n_mixtures"):
         recipe.parse(TABLE, "tiny", ["model.n_blocks=2"])

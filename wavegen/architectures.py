@@ -25,6 +25,7 @@ from wavegen.errors import InputError
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
 
 Activation = Literal["gated", "relu"]
+Makes = Literal["sound", "frames", "images"]
 HeadT = TypeVar("HeadT", bound="type[Head]")
 
 
@@ -236,7 +237,7 @@ class Architecture:
     """
 
     kind: ClassVar[str]
-    makes: ClassVar[Literal["sound", "images"]]
+    makes: ClassVar[Makes]
     network: ClassVar[str]
     engine_weights: ClassVar[str | None] = None
     vertical_weights: ClassVar[str | None] = None
@@ -263,8 +264,13 @@ class Architecture:
 
     @property
     def row_length(self) -> int:
-        """Codes that a chunk must be a multiple of."""
+        """Codes that are observed together: those of a row of an image."""
         return 1
+
+    @property
+    def unit(self) -> int:
+        """Codes that chunks begin and end at multiples of: those of a row, or of a frame."""
+        return self.row_length
 
     @property
     def shape(self) -> list[int]:
@@ -334,7 +340,7 @@ class ImageArchitecture(Architecture):
     Their networks derive from `ImageModel` (models/base.py).
     """
 
-    makes: ClassVar[Literal["sound", "images"]] = "images"
+    makes: ClassVar[Makes] = "images"
 
     height: Annotated[int, Size("pixels of a column", gt=0, le=65536, is_from_corpus=True)]
     width: Annotated[int, Size("pixels of a row", gt=0, le=65536, is_from_corpus=True)]
@@ -402,17 +408,37 @@ class GatedArchitecture(Architecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaveNetArchitecture(GatedArchitecture):
-    """A WaveNet (models/wavenet.py), which makes sound."""
+class SequenceArchitecture(GatedArchitecture):
+    """What families over one sequence of codes have in common: a single stack, on which engines run."""
 
-    kind: ClassVar[str] = "wavenet"
-    makes: ClassVar[Literal["sound", "images"]] = "sound"
-    network: ClassVar[str] = "wavegen.models.wavenet:WaveNet"
-    engine_weights: ClassVar[str | None] = "wavegen.engines.weights:wavenet_weights"
-    reads_frames: ClassVar[bool] = True
+    engine_weights: ClassVar[str | None] = "wavegen.engines.weights:sequence_weights"
 
     kernel_size: Annotated[int, Size("taps of each convolution", ge=2, le=1024)] = 2
     residual: Annotated[bool, Size("false: layers without the connection around them")] = True
+
+    @property
+    def receptive_field(self) -> int:
+        """Codes: 1 + (kernel_size - 1) * sum(dilations), and what a prediction reaches back before those."""
+        reach = 0 if self.prediction is None else self.prediction.reach
+        return 1 + (self.kernel_size - 1) * sum(self.dilations) + reach
+
+    @property
+    def multiply_adds(self) -> int:
+        layer = self._matrices_of_layer(self.kernel_size) + self.gate_channels * self.skip_channels
+        behind = (self.skip_channels + self.n_parameters_of_head) * self.head_channels
+        entering = 0 if self.prediction is None else self.prediction.n_inputs * self.residual_channels
+        return entering + len(self.dilations) * layer + behind
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveNetArchitecture(SequenceArchitecture):
+    """A WaveNet (models/wavenet.py), which makes sound."""
+
+    kind: ClassVar[str] = "wavenet"
+    makes: ClassVar[Makes] = "sound"
+    network: ClassVar[str] = "wavegen.models.wavenet:WaveNet"
+    reads_frames: ClassVar[bool] = True
+
     dilated: Annotated[bool, Size("false: every dilation is 1")] = True
     n_features: Annotated[
         int, Size("numbers in a feature frame", ge=0, le=65536, is_from_corpus=True, only_with="n_features")
@@ -454,19 +480,6 @@ class WaveNetArchitecture(GatedArchitecture):
         return super().dilations if self.dilated else (1,) * (self.n_blocks * self.layers_per_block)
 
     @property
-    def receptive_field(self) -> int:
-        """Samples: 1 + (kernel_size - 1) * sum(dilations), and what a prediction reaches back before those."""
-        reach = 0 if self.prediction is None else self.prediction.reach
-        return 1 + (self.kernel_size - 1) * sum(self.dilations) + reach
-
-    @property
-    def multiply_adds(self) -> int:
-        layer = self._matrices_of_layer(self.kernel_size) + self.gate_channels * self.skip_channels
-        behind = (self.skip_channels + self.n_parameters_of_head) * self.head_channels
-        entering = 0 if self.prediction is None else self.prediction.n_inputs * self.residual_channels
-        return entering + len(self.dilations) * layer + behind
-
-    @property
     def n_remembered(self) -> int:
         return (self.kernel_size - 1) * self.n_blocks * 2**self.layers_per_block
 
@@ -495,6 +508,35 @@ class WaveNetArchitecture(GatedArchitecture):
         if not self.n_features:
             return None
         return FrameSizes(self.n_features, self.hop, self.frame_channels, self.look_ahead)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerArchitecture(SequenceArchitecture):
+    """A planner (models/planner.py), which makes the feature frames of a sound. Its dilations are in frames."""
+
+    kind: ClassVar[str] = "planner"
+    makes: ClassVar[Makes] = "frames"
+    network: ClassVar[str] = "wavegen.models.planner:Planner"
+
+    n_channels: Annotated[int, Size("codes of a frame", gt=0, le=65536, is_from_corpus=True)]
+    channel_layers: Annotated[
+        int, Size("layers behind those over frames, with dilations 1, 2, 4, ... in the codes of a frame", gt=0, le=20)
+    ]
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of each layer, in codes. The first looks at the same channel one frame ago, beside the code before."""
+        frames = [self.n_channels * frames for frames in super().dilations]
+        first = max(1, self.n_channels - 1)
+        return (first, *frames[1:], *(2**layer for layer in range(self.channel_layers)))
+
+    @property
+    def n_remembered(self) -> int:
+        return (self.kernel_size - 1) * sum(self.dilations)
+
+    @property
+    def unit(self) -> int:
+        return self.n_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -558,7 +600,7 @@ class PixelCNNArchitecture(ImageArchitecture, GatedArchitecture):
 
 
 FAMILIES: dict[str, type[Architecture]] = {
-    family.kind: family for family in (WaveNetArchitecture, PixelCNNArchitecture)
+    family.kind: family for family in (WaveNetArchitecture, PlannerArchitecture, PixelCNNArchitecture)
 }
 
 

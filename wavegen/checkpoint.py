@@ -3,13 +3,16 @@
 Loading runs no code from the file and needs neither torch nor pydantic. The metadata of the file holds one string under
 the name `wavegen`: a JSON object with the number of the format, the fields of `Description`, and the recipe as YAML.
 (One string, because safetensors writes several in random order, and equal models should be equal files.)
+
+A model that speaks by itself is two in one file: a vocoder as any other, and its planner (models/planner.py), whose
+description and recipe stand under `planner` and whose tensors have names that begin so.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from wavegen import files, migrations
-from wavegen.architectures import Architecture, Head, make_architecture
+from wavegen.architectures import Architecture, Head, PlannerArchitecture, make_architecture
 from wavegen.codec import Codec, make_codec
 from wavegen.errors import InputError
+from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import Features, make_features
 from wavegen.features.linear_prediction import Predictor
 from wavegen.features.log_mel import RANGES
@@ -28,6 +32,7 @@ from wavegen.sampling import DECODING, Decoding
 MODEL_FORMAT = 2  # 1: see migrations.py
 MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
+OF_PLANNER = "planner."  # before the names of its tensors
 PRETRAINED = Path(__file__).parent / "pretrained"
 MAX_STEPS = 10**12
 SAMPLE_RATES = (1, 1_000_000)  # Hz
@@ -42,7 +47,8 @@ class Description:
     corpus, by which `evaluate` knows that its splits are those of the training.
     `precision_costs` holds the bits per sample that the CPU engine's reduced precisions were measured to cost.
     `sample_rate` is in Hz, 0 for images; `shape` is height, width and colours of an image, empty for sound.
-    `features` holds the parameters of the frames that condition a vocoder (features/frames.py), empty for none.
+    `features` holds the parameters of the frames that condition a vocoder or that a planner makes (features/frames.py);
+    empty for none.
     `pre_emphasis` is that of the codec (codec.PreEmphasised).
     """
 
@@ -104,12 +110,19 @@ class Description:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model file in memory: tensors by name, the description, and the recipe as YAML text."""
+    """A model file in memory: tensors by name, the description, and the recipe as YAML text. `planner` is what makes
+    the frames that a vocoder makes sound of, if it has one."""
 
     description: Description
     weights: dict[str, NDArray[Any]]
     recipe: str
     path: Path
+    planner: "Checkpoint | None" = None
+
+    @property
+    def trained(self) -> "Checkpoint":
+        """The one of its models that its run folder trains, by the recipe there."""
+        return self.planner or self
 
     def tensor(self, name: str, *shape: int) -> NDArray[np.float32]:
         """A tensor in float32; not to be written to.
@@ -123,13 +136,27 @@ class Checkpoint:
         return self.weights[name].astype(np.float32, copy=False)
 
 
-def save(path: Path, description: Description, weights: Mapping[str, NDArray[Any]], recipe: str) -> None:
-    """Write a model file; it appears whole or not at all."""
+def save(
+    path: Path,
+    description: Description,
+    weights: Mapping[str, NDArray[Any]],
+    recipe: str,
+    planner: Checkpoint | None = None,
+) -> None:
+    """Write a model file, with a planner if the model has one; it appears whole or not at all."""
+    values, tensors = {"format": MODEL_FORMAT, **_values(description, recipe)}, dict(weights)
+    if planner is not None:
+        values["planner"] = _values(planner.description, planner.recipe)
+        tensors |= {OF_PLANNER + name: weight for name, weight in planner.weights.items()}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    files.write(path, serialise(contiguous, {"wavegen": json.dumps(values)}))
+
+
+def _values(description: Description, recipe: str) -> dict[str, Any]:
+    """What a model file says of a network, beside the number of its format."""
     facts = {one.name: getattr(description, one.name) for one in fields(Description) if one.name != "architecture"}
     network = {"kind": description.kind, "architecture": description.architecture.values()}
-    metadata = {"wavegen": json.dumps({"format": MODEL_FORMAT, **network, **facts, "recipe": recipe})}
-    contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    files.write(path, serialise(contiguous, metadata))
+    return {**network, **facts, "recipe": recipe}
 
 
 def shipped() -> dict[str, Path]:
@@ -181,29 +208,74 @@ def load(model: Path) -> Checkpoint:
             raise InputError(
                 f"{path} has model format {number}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
             )
-        recipe = values.pop("recipe")
         if number < MODEL_FORMAT:
             values, weights = migrations.description_of_format_1(values), migrations.rename_tensors(weights)
-        required = [one.name for one in fields(Description) if one.default is one.default_factory is MISSING]
-        facts = {one.name: values[one.name] for one in fields(Description) if one.name in (*values, *required)}
-        kind, sizes = values["kind"], facts.pop("architecture")
+        of_planner = values.pop("planner", None)
+        parts = [_stated(one) for one in (values, of_planner) if one is not None]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} has damaged metadata ({error}); expected a model description") from error
-    if not isinstance(recipe, str):
-        raise InputError(f"{path} has damaged metadata; expected its recipe as text, found {type(recipe).__name__}")
+    own = {name: weight for name, weight in weights.items() if of_planner is None or not name.startswith(OF_PLANNER)}
+    rest = {name.removeprefix(OF_PLANNER): weight for name, weight in weights.items() if name not in own}
     try:
-        description = Description(make_architecture(kind, sizes), **facts)
-        validate(description, weights)
+        vocoder, *planner = [_made(*part, path) for part in zip(parts, (own, rest), strict=False)]
+        return with_planner(vocoder, planner[0]) if planner else _alone(vocoder)
     except InputError as error:
         raise InputError(f"{path} describes what cannot be: {error}") from error
-    return Checkpoint(description, weights, recipe, path)
+
+
+class _Stated(NamedTuple):
+    """What the metadata says of a model: its family, the sizes of its network, the rest of it, its recipe."""
+
+    kind: Any
+    sizes: Any
+    facts: dict[str, Any]
+    recipe: str
+
+
+def _stated(values: Mapping[str, Any]) -> _Stated:
+    """Raises: KeyError for what is missing, TypeError for a recipe that is none."""
+    required = [one.name for one in fields(Description) if one.default is one.default_factory is MISSING]
+    facts = {one.name: values[one.name] for one in fields(Description) if one.name in (*values, *required)}
+    recipe = values["recipe"]
+    if not isinstance(recipe, str):
+        raise TypeError(f"expected its recipe as text, found {type(recipe).__name__}")
+    return _Stated(values["kind"], facts.pop("architecture"), facts, recipe)
+
+
+def _made(stated: _Stated, weights: dict[str, NDArray[Any]], path: Path) -> Checkpoint:
+    """Raises: InputError for what cannot be."""
+    description = Description(make_architecture(stated.kind, stated.sizes), **stated.facts)
+    validate(description, weights)
+    return Checkpoint(description, weights, stated.recipe, path)
+
+
+def _alone(model: Checkpoint) -> Checkpoint:
+    """Raises: InputError for a planner without what makes the sound of its frames."""
+    if model.description.architecture.makes == "frames":
+        raise InputError("it has a planner, and no vocoder")
+    return model
+
+
+def with_planner(vocoder: Checkpoint, planner: Checkpoint) -> Checkpoint:
+    """A vocoder and what plans its frames, as one model.
+
+    Raises: InputError if they do not fit each other.
+    """
+    if planner.description.architecture.makes != "frames":
+        raise InputError(f"its planner is a {planner.description.kind}, which makes no frames")
+    for name in ("sample_rate", "features"):
+        planned, wanted = getattr(planner.description, name), getattr(vocoder.description, name)
+        if planned != wanted:
+            raise InputError(f"its planner has {name} {planned}, and its vocoder {wanted}")
+    return replace(vocoder, planner=planner)
 
 
 def n_parameters(checkpoint: Checkpoint) -> int:
-    """Numbers that a network has learnt."""
-    return sum(weight.size for weight in checkpoint.weights.values())
+    """Numbers that a model's networks have learnt."""
+    own = sum(weight.size for weight in checkpoint.weights.values())
+    return own if checkpoint.planner is None else own + n_parameters(checkpoint.planner)
 
 
 def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -247,10 +319,10 @@ def _check_format(description: Description) -> None:
     shape, architecture = description.shape, description.architecture
     if not isinstance(shape, list):
         raise InputError(f"its shape is {shape!r}, expected height, width and colours")
-    if architecture.makes == "sound":
+    if architecture.makes != "images":
         _check_integer("sample_rate", description.sample_rate, *SAMPLE_RATES)
         if shape:
-            raise InputError(f"it makes sound, and its shape is {shape}")
+            raise InputError(f"it makes {architecture.makes}, and its shape is {shape}")
     elif shape != architecture.shape:
         raise InputError(f"its shape is {shape}, and the network's images have {architecture.shape}")
 
@@ -280,9 +352,12 @@ def _check_texts_and_numbers(description: Description) -> None:
 def _check_features(description: Description) -> None:
     """Whether the frames that condition the network are those that it reads."""
     features, frames = description.features, description.architecture.frames
+    is_planner = isinstance(description.architecture, PlannerArchitecture)
     if not isinstance(features, dict):
         raise InputError(f"its features are {type(features).__name__}, expected a mapping")
     if not features:
+        if is_planner:
+            raise InputError("it makes frames, and the description has no features")
         if frames is not None:
             raise InputError(f"the network reads {frames.n_features} features, the description has none")
         return
@@ -296,10 +371,19 @@ def _check_features(description: Description) -> None:
         raise InputError(f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}")
     if not (pitch is None or isinstance(pitch, dict)):
         raise InputError(f"its pitch is {pitch!r}, expected the parameters of one")
-    if frames is None:
+    if frames is None and not is_planner:
         raise InputError(f"the description has {n_mels} features, and the network reads none")
     made = description.make_features()
     assert made is not None  # there are parameters
+    if isinstance(description.architecture, PlannerArchitecture):
+        n_channels = description.architecture.n_channels
+        if n_channels != FrameCodes(made).n_channels or description.codec != "levels":
+            raise InputError(
+                f"the network makes frames of {n_channels} codes ({description.codec}), the description says "
+                f"{FrameCodes(made).n_channels} (levels)"
+            )
+        return
+    assert frames is not None  # see above
     if (frames.n_features, frames.hop) != (made.n_features, hop):
         raise InputError(
             f"the network reads {frames.n_features} features every {frames.hop} samples, "

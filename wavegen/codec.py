@@ -223,7 +223,30 @@ class _DeEmphasis:
         return np.clip(sound[:, 1:], -1, 1).reshape(raised.shape).astype(np.float32)
 
 
-CODECS: dict[str, type[MuLaw] | type[Linear]] = {codec.kind: codec for codec in (MuLaw, Linear)}
+@dataclass(frozen=True)
+class Levels:
+    """Of what is codes already, and stays as it is: the levels of feature frames (features/frame_codes.py)."""
+
+    n_classes: int
+    kind: ClassVar[str] = "levels"
+
+    @property
+    def silence(self) -> int:
+        return 0
+
+    def encode(self, waveform: ArrayLike) -> NDArray[np.int64]:
+        """Raises: InputError if a level lies outside [0, n_classes), naming it."""
+        return _checked_codes(waveform, self.n_classes)
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """The levels, as numbers. Raises: as `encode`."""
+        return _checked_codes(codes, self.n_classes).astype(np.float32)
+
+    def decoder(self) -> Decoder:
+        return self
+
+
+CODECS: dict[str, type[MuLaw] | type[Linear] | type[Levels]] = {codec.kind: codec for codec in (MuLaw, Linear, Levels)}
 
 
 def coarse_and_offset(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -246,7 +269,7 @@ def make_codec(kind: str, n_classes: int, pre_emphasis: float = 0.0) -> Codec:
     if kind not in CODECS:
         raise InputError(f"unknown codec {kind!r}; expected one of {', '.join(CODECS)}")
     codec = CODECS[kind](n_classes)
-    return PreEmphasised(codec, pre_emphasis) if pre_emphasis else codec
+    return PreEmphasised(codec, pre_emphasis) if pre_emphasis and not isinstance(codec, Levels) else codec
 
 
 def _quantise(y: NDArray[np.float64], n_classes: int) -> NDArray[np.int64]:

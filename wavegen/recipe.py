@@ -9,7 +9,7 @@ import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import MISSING
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from wavegen import migrations
+from wavegen import checkpoint, migrations
 from wavegen.architectures import (
     FAMILIES,
     HEADS,
@@ -38,16 +38,19 @@ from wavegen.architectures import (
     make_architecture,
     sized_fields,
 )
+from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
+from wavegen.features.frame_codes import N_LEVELS, FrameCodes
 from wavegen.features.frames import make_features
 from wavegen.features.log_mel import RANGES
 from wavegen.sampling import Decoding
 
 logger = logging.getLogger(__name__)
 
-# Keys of the training section.
-SOUND_ONLY = ("window", "gain_db", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
+# Keys of the training section, and of the data.
+SOUND_ONLY = ("window", "context", "gain_db", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
 IMAGES_ONLY = ("validation_images",)
+OF_THE_VOCODER = ("codec", "n_classes", "pre_emphasis", "features")
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -312,14 +315,23 @@ class Training(Section):
     batch_size: PositiveInt = Field(description="windows per forward pass")
     accumulate: PositiveInt = Field(1, description="forward passes per update, for batches that exceed memory")
     window: PositiveInt | None = Field(
-        None, description="samples per window; must exceed the receptive field (an image is always a window of its own)"
+        None,
+        description="samples per window, of a planner frames; must exceed the context (an image is always a window of "
+        "its own)",
+    )
+    context: int | None = Field(
+        None,
+        ge=0,
+        description="samples (of a planner frames) at the beginning of a window, unless a recording begins there, that "
+        "are seen and do not count; null for the receptive field. With less, more of each window counts, some of it "
+        "predicted from less than its full past",
     )
     start_share: float = Field(
         0.1,
         ge=0,
         le=1,
         description="share of windows that begin where a recording begins, with nothing before; the others begin "
-        "with a receptive field of context that counts for nothing",
+        "with the context, which counts for nothing",
     )
     learn_endings: bool = Field(
         False,
@@ -398,6 +410,11 @@ class Recipe(Section):
 
     data: Data = Field(description="the corpus; see above")
     model: SerializeAsAny[ModelSizes] = Field(description="the network; see above")
+    vocoder: Path | None = Field(
+        None,
+        description="for a planner: the model that makes the sound of the frames that it plans, trained with "
+        "data.features; it becomes part of the planner's model file",
+    )
     training: Training = Field(description="the training; see above")
     decoding: SerializeAsAny[DecodingSection] = Field(DecodingDefaults(), description="how codes are drawn; see above")
     about: str = Field("", description="what comes out, in one line; travels with the model")
@@ -421,11 +438,16 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
         is_sound = isinstance(self.data, AudioData)
-        fitting = [family.kind for family in FAMILIES.values() if (family.makes == "sound") == is_sound]
+        fitting = [family.kind for family in FAMILIES.values() if (family.makes != "images") == is_sound]
         if self.model.kind not in fitting:
             needed = " or ".join(fitting)
             raise ValueError(f"model.kind is {self.model.kind}; the corpus {self.data.corpus} needs {needed}")
-        if self.features and not FAMILIES[self.model.kind].reads_frames:
+        if self.is_planner != (self.vocoder is not None):
+            what = "needs a vocoder, which makes sound of its frames" if self.is_planner else "takes no vocoder"
+            raise ValueError(f"model.kind is {self.model.kind}, which {what}")
+        if self.is_planner:
+            self._check_planner()
+        elif self.features and not FAMILIES[self.model.kind].reads_frames:
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
         if isinstance(self.data, AudioData) and self.model.model_dump().get("prediction_order"):
             self._check_prediction(self.data)
@@ -451,6 +473,15 @@ class Recipe(Section):
             raise ValueError("training.learn_endings needs whole recordings, and data.split is time; leave it out")
         return self
 
+    def _check_planner(self) -> None:
+        """Raises: ValueError for what a planner has from its vocoder, or does not have."""
+        for name in OF_THE_VOCODER:
+            if getattr(self.data, name) != AudioData.model_fields[name].default:
+                raise ValueError(f"data.{name} is that of the vocoder, for a planner; leave it out")
+        if self.training.gain_db or not self.head.lists_probabilities:
+            what = "training.gain_db" if self.training.gain_db else f"model.head: {self.model.head}"
+            raise ValueError(f"{what} is not for a planner; leave it out")
+
     def _check_prediction(self, data: AudioData) -> None:
         """Raises: ValueError if there is nothing to predict from, or nothing that could depart from a prediction."""
         if data.features is None or not data.features.n_mels or data.codec != "linear":
@@ -474,10 +505,47 @@ class Recipe(Section):
         """What the network says of the next code."""
         return HEADS[self.model.head]
 
+    @property
+    def is_planner(self) -> bool:
+        """Whether it trains a network that makes frames, and not their sound."""
+        return FAMILIES[self.model.kind].makes == "frames"
+
+    @cached_property
+    def vocoder_model(self) -> Checkpoint:
+        """What makes the sound of a planner's frames.
+
+        Raises: InputError if there is none, it takes no frames, or its sound has another rate.
+        """
+        assert isinstance(self.data, AudioData) and self.vocoder is not None  # see _parts_fit
+        loaded = checkpoint.load(self.vocoder.expanduser())
+        if not loaded.description.features:
+            raise InputError(f"the vocoder {loaded.path} takes no frames; expected one trained with data.features")
+        if loaded.description.sample_rate != self.data.sample_rate:
+            raise InputError(
+                f"data.sample_rate is {self.data.sample_rate} Hz, and the vocoder {loaded.path} makes sound of "
+                f"{loaded.description.sample_rate} Hz; expected the same"
+            )
+        return loaded
+
+    @property
+    def frame_codes(self) -> FrameCodes:
+        """How a planner's frames become codes.
+
+        Raises: as `vocoder_model`.
+        """
+        features = self.vocoder_model.description.make_features()
+        assert features is not None  # `vocoder_model` has seen to it
+        return FrameCodes(features)
+
     def architecture(self, labels: Mapping[str, int], mean_scale: float = 1.0) -> Architecture:
-        """The sizes of the network; `labels` are their numbers of values, and `mean_scale` is for a relative head."""
+        """The sizes of the network; `labels` are their numbers of values, and `mean_scale` is for a relative head.
+
+        Raises: as `vocoder_model`, of a planner.
+        """
         facts: dict[str, Any] = {"n_classes": self.data.n_classes, "mean_scale": mean_scale}
-        if isinstance(self.data, ImageData):
+        if self.is_planner:
+            facts.update(n_classes=N_LEVELS, n_channels=self.frame_codes.n_channels)
+        elif isinstance(self.data, ImageData):
             facts.update(zip(("height", "width", "n_colours"), self.data.shape, strict=True))
         elif self.data.features is not None:
             features = make_features(self.data.sample_rate, self.data.features.parameters())
@@ -491,7 +559,9 @@ class Recipe(Section):
 
     @property
     def features(self) -> dict[str, Any]:
-        """The parameters of the frames that condition the network; empty for none."""
+        """The parameters of the frames that condition the network, or that a planner makes; empty for none."""
+        if self.is_planner:
+            return dict(self.vocoder_model.description.features)
         own = self.data.features if isinstance(self.data, AudioData) else None
         return {} if own is None else own.parameters()
 
@@ -502,12 +572,22 @@ class Recipe(Section):
 
     @property
     def window(self) -> int:
-        """Codes in a window: what the training section says of sound; a whole image."""
+        """Codes in a window: what the training section says of sound, or of frames; a whole image."""
         if isinstance(self.data, ImageData):
             height, width, n_colours = self.data.shape
             return height * width * n_colours
         assert self.training.window is not None  # see _parts_fit
-        return self.training.window
+        return self.training.window * self._codes_of_a_step
+
+    @property
+    def context(self) -> int | None:
+        """Codes at the beginning of a window that do not count; None for the receptive field."""
+        return None if self.training.context is None else self.training.context * self._codes_of_a_step
+
+    @property
+    def _codes_of_a_step(self) -> int:
+        """Codes of what `training.window` counts."""
+        return self.frame_codes.n_channels if self.is_planner else 1
 
     @property
     def validation_amount(self) -> float:

@@ -224,7 +224,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path, monkeypatch):
     assert (tmp_path / "sine.yaml").read_text() == shown
     with pytest.raises(InputError, match="already there"):
         run("recipes", "copy", "sine")
-    assert "receptive field of context" in " ".join(run("recipes", "fields").stdout.split())
+    assert "that are seen and do not count" in " ".join(run("recipes", "fields").stdout.split())
 
 
 def test_doctor_tells_what_there_is():
@@ -295,7 +295,7 @@ MISTAKES = {
     "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
     "a window within the receptive field": (
         ["train", "tiny.yaml", "--set", "training.window=16"],
-        "training.window is 16 samples; it must exceed the receptive field, which is 16",
+        "training.window holds 16 codes; it must exceed the context",
     ),
 }
 

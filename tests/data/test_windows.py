@@ -141,7 +141,7 @@ def test_labels_become_rows_and_hidden_ones_the_last():
 
 def test_windows_that_could_count_nothing_are_refused():
     opened = ramp_store(300)
-    with pytest.raises(InputError, match="window is 20 samples; it must exceed the receptive field, which is 20"):
+    with pytest.raises(InputError, match="window holds 20 codes; it must exceed the context"):
         windows(opened, window=20)
     with pytest.raises(InputError, match="no recording of ramps is longer"):
         windows(opened, segments_of(opened, n_samples=10, at_start=False))
@@ -394,7 +394,7 @@ def test_a_window_that_begins_with_a_stretch_within_a_recording_misses_what_came
 def test_a_stretch_that_would_be_counted_nowhere_is_refused_where_what_came_before_it_is_missing():
     opened = voices(1000)
     segments = segments_of(opened, start=400, n_samples=64 + CONTEXT, at_start=False)
-    with pytest.raises(InputError, match="no recording of voices is longer than the receptive field"):
+    with pytest.raises(InputError, match="no recording of voices is longer than the context"):
         louder_windows(opened, segments=segments, lead_in=64)
 
 

@@ -81,7 +81,6 @@ def test_numpy_and_torch_make_the_same_condition(labels):
 @pytest.mark.parametrize(("first", "n"), [(0, 1), (4, 2), (5, 5), (13, 20), (44, 1)])
 def test_a_stretch_has_the_frames_of_the_whole(first, n):
     conditioner = FrameConditioner(tiny_checkpoint(**VOCODER), [{}, {}], frames_of())
-    assert conditioner.n_samples == 45
     whole, part = conditioner.at(0, 45), conditioner.at(first, n)
     assert part.n_steps >= n
     assert part.phase == first % 5
@@ -109,7 +108,7 @@ def test_beyond_the_ends_there_is_silence():
 
 
 def test_frames_that_do_not_fit_the_model_are_refused():
-    with pytest.raises(InputError, match=r"frames are \(1, 9, 4\); expected \(streams, frames, 0\)"):
+    with pytest.raises(InputError, match="takes no frames; expected a vocoder"):
         FrameConditioner(tiny_checkpoint(), [{}], frames_of(1))
     with pytest.raises(InputError, match=r"frames are \(1, 0, 4\); expected \(streams, frames, 4\)"):
         FrameConditioner(tiny_checkpoint(**VOCODER), [{}], frames_of(1, 0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import PREDICTION, TINY_SIZES, tiny_features
+from tests.conftest import PREDICTION, TINY_SIZES, tiny_checkpoint, tiny_features
 from tests.random_frames import random_prediction
 from wavegen import checkpoint
 from wavegen.architectures import FAMILIES, HEADS, make_architecture
@@ -25,6 +25,7 @@ TOLD = "wavenet, told a prediction"
 CASES = {
     "wavenet": {**TINY_SIZES, "kernel_size": 3},
     TOLD: {**TINY_SIZES, **PREDICTION, "kernel_size": 3, "frame_channels": 6, "look_ahead": 1},
+    "planner": {**TINY_SIZES, "n_blocks": 1, "n_channels": 5, "channel_layers": 2},
     "pixelcnn": {**TINY_SIZES, "n_blocks": 1, "layers_per_block": 2, "height": 12, "width": 3, "n_colours": 3}
     | {"position_embedding": True},
     "table": {"n_classes": 32},
@@ -32,7 +33,7 @@ CASES = {
 }
 KINDS_OF_HEADS = ("categorical", "logistic-mixture", "laplace")
 # What a stack's last layer passes on is read by no other layer.
-UNREAD = ("stack.layers.5.project", "row.stack.layers.1.project", "vertical.layers.1.project")
+UNREAD = ("stack.layers.4.project", "stack.layers.5.project", "row.stack.layers.1.project", "vertical.layers.1.project")
 N_STREAMS = 3
 MOST_STEPS = 20  # for which there are frames
 
@@ -70,7 +71,7 @@ def unsettled(model: Model) -> Model:
 def codes_of(model: Model, n_rows: int, n_streams: int = N_STREAMS) -> torch.Tensor:
     random = torch.Generator().manual_seed(1)
     n_classes = model.architecture.n_classes
-    return torch.randint(n_classes, (n_streams, n_rows * model.row_length), generator=random)
+    return torch.randint(n_classes, (n_streams, n_rows * model.unit), generator=random)
 
 
 def condition_of(model: Model, n_streams: int = N_STREAMS):
@@ -122,13 +123,13 @@ def test_a_prediction_depends_on_earlier_codes_only(model):
         differs = (model(changed, None, condition)[0] != before).any(dim=-1).any(dim=0)
         assert not differs[: position + 1].any()
         # The last code of an image's row need not reach the first of the next, but those of the next somewhere.
-        assert differs[position + 1] if model.row_length == 1 else differs[position + 1 :].any()
+        assert differs[position + 1] if model.unit == 1 else differs[position + 1 :].any()
 
 
 def test_the_receptive_field_is_the_one_reported(model):
     if model.architecture.prediction is not None:
         pytest.skip("what is reported is that of the layers; past codes enter from further away")
-    n, field = model.row_length, model.receptive_field
+    n, field = model.unit, model.receptive_field
     codes, condition = codes_of(model, 2 * field // n + 2 if n == 1 else field // n + 3), condition_of(model)
     target = codes.shape[1] - 1
     before = model(codes, None, condition)[0][:, target]
@@ -147,7 +148,7 @@ def test_the_predictions_are_the_same_in_pieces(model, pieces):
     codes, condition = codes_of(model, 8), condition_of(model)
     whole, _ = model(codes, None, condition)
     made, state, first = [], model.initial_state(N_STREAMS) if model.row_length == 1 else None, 0
-    for piece in codes.split([n * model.row_length for n in pieces], dim=1):
+    for piece in codes.split([n * model.unit for n in pieces], dim=1):
         parameters, state = model(piece, state, part(condition, first, piece.shape[1]))
         made.append(parameters)
         first += piece.shape[1]
@@ -156,7 +157,7 @@ def test_the_predictions_are_the_same_in_pieces(model, pieces):
 
 def test_a_state_is_a_tree_of_tensors_with_the_streams_first(model):
     codes, condition = codes_of(model, 8), condition_of(model)
-    first, rest = codes.split([3 * model.row_length, 5 * model.row_length], dim=1)
+    first, rest = codes.split([3 * model.unit, 5 * model.unit], dim=1)
     _, state = model(first, None, condition)
     assert all(len(tensor) == N_STREAMS for tensor in tensors_of(state))
     order = [2, 0, 1]
@@ -166,11 +167,12 @@ def test_a_state_is_a_tree_of_tensors_with_the_streams_first(model):
 
 
 def test_what_is_observed_replaces_the_newest_codes(model):
-    n, codes, condition = model.row_length, codes_of(model, 6), condition_of(model)
+    n, codes, condition = model.unit, codes_of(model, 6), condition_of(model)
+    newest = slice(3 * n - model.row_length, 3 * n)
     other = codes.clone()
-    other[:, 2 * n : 3 * n] = (other[:, 2 * n : 3 * n] + 11) % model.architecture.n_classes
+    other[:, newest] = (other[:, newest] + 11) % model.architecture.n_classes
     _, state = model(codes[:, : 3 * n], None, condition)
-    state = model.observe(state, other[:, 2 * n : 3 * n])
+    state = model.observe(state, other[:, newest])
     continued, _ = model(codes[:, 3 * n :], state, part(condition, 3 * n, 3 * n))
     torch.testing.assert_close(continued, model(other, None, condition)[0][:, 3 * n :], rtol=0, atol=1e-10)
 
@@ -204,18 +206,23 @@ def test_a_gradient_reaches_every_parameter(model):
 def file_of(model: Model, path: Path) -> Checkpoint:
     """The network as a model file that was written and read."""
     architecture = model.architecture
-    is_sound = architecture.makes == "sound"
+    makes = architecture.makes
     labels = {name: [str(value) for value in range(n)] for name, n in architecture.labels.items()}
     description = Description(
         architecture,
-        "linear",
+        "levels" if makes == "frames" else "linear",
         architecture.n_classes,
-        8000 if is_sound else 0,
+        0 if makes == "images" else 8000,
         labels,
         shape=architecture.shape,
         features=tiny_features(architecture),
     )
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    if makes == "frames":
+        vocoder = tiny_checkpoint(n_features=architecture.unit, hop=5)
+        planner = Checkpoint(description, weights, "", path)
+        checkpoint.save(path, vocoder.description, vocoder.weights, "", planner)
+        return checkpoint.load(path).trained
     checkpoint.save(path, description, weights, "")
     return checkpoint.load(path)
 
@@ -238,12 +245,14 @@ def test_engines_step_to_the_predictions_of_the_whole(architecture, tmp_path, en
         unknown = {name: torch.full((N_STREAMS,), n) for name, n in architecture.labels.items()}
         condition = model.condition(unknown, frames_of(model))
         whole = model(codes, None, condition)[0].numpy()
-    if architecture.makes == "sound":
+    if architecture.makes != "images":
         _, stepping = make_engine(loaded, N_STREAMS, EngineOptions(engine))
         if isinstance(condition, FrameCondition):
             condition = condition.map(torch.Tensor.numpy)
         elif condition is not None:
             condition = condition.numpy()
+            if condition.shape[1] > 1:  # of the channels of a frame, which repeat
+                condition = np.tile(condition, (1, codes.shape[1] // condition.shape[1], 1, 1))
         stepped = stepping.logits(codes.numpy(), condition)
     else:
         rows = codes.unflatten(1, (8, model.row_length)).numpy()

@@ -22,27 +22,12 @@ class Notes:
     band: str | None = None  # of its level, such as "-24 to -18"
 
 
-class ItemFormat(Protocol):
-    """`SoundFormat` (audio.py) or `ImageFormat` (images.py). Equal formats make the same of every item."""
-
-    @property
-    def name(self) -> str:
-        """In the names of folders: 16000, or 28x28x1."""
-        ...
+class Values(Protocol):
+    """What the values of a store are: an `ItemFormat`, or that of a corpus as codes of frames (frame_store.py)."""
 
     @property
     def title(self) -> str:
-        """For people: 16000 Hz, or 28 x 28 pixels, grey."""
-        ...
-
-    @property
-    def file(self) -> str:
-        """The name of the file of values in a store: samples.i16 or pixels.u8."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the values in that file."""
+        """For people: 16000 Hz, 28 x 28 pixels, grey, or 16000 Hz, 80 frames a second."""
         ...
 
     @property
@@ -53,6 +38,42 @@ class ItemFormat(Protocol):
     @property
     def unit(self) -> str:
         """What one value is called, in "bits per sample" or "bits per dimension"."""
+        ...
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The fields of a model's description (checkpoint.py) that tell of it."""
+        ...
+
+    def amount(self, n_values: int) -> str:
+        """So many values, for people: 1.25 h, or 60,000 images."""
+        ...
+
+    def extent(self, n_values: int) -> str:
+        """A stretch of so many values, for people: 1021 samples (64 ms), or 9 rows."""
+        ...
+
+    def n_values(self, amount: float) -> int:
+        """How many values some seconds of sound are, or some images."""
+        ...
+
+
+class ItemFormat(Values, Protocol):
+    """`SoundFormat` (audio.py) or `ImageFormat` (images.py). Equal formats make the same of every item."""
+
+    @property
+    def name(self) -> str:
+        """In the names of folders: 16000, or 28x28x1."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """The name of the file of values in a store: samples.i16 or pixels.u8."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values in that file."""
         ...
 
     @property
@@ -70,26 +91,9 @@ class ItemFormat(Protocol):
         """What store.json says of it; `store.item_format_of` reads it."""
         ...
 
-    @property
-    def description(self) -> dict[str, Any]:
-        """The fields of a model's description (checkpoint.py) that tell of it."""
-        ...
-
     def decode(self, name: str, file: Source, notes: Notes) -> Iterator[NDArray[Any]]:
         """An item's values in blocks, flat.
 
         Raises: InputError if it cannot be used; the sentence says why.
         """
-        ...
-
-    def amount(self, n_values: int) -> str:
-        """So many values, for people: 1.25 h, or 60,000 images."""
-        ...
-
-    def extent(self, n_values: int) -> str:
-        """A stretch of so many values, for people: 1021 samples (64 ms), or 9 rows."""
-        ...
-
-    def n_values(self, amount: float) -> int:
-        """How many values some seconds of sound are, or some images."""
         ...

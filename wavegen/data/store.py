@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from wavegen import files
 from wavegen.data.audio import SoundFormat, as_int16
 from wavegen.data.images import ImageFormat
-from wavegen.data.item_format import ItemFormat, Notes, Source
+from wavegen.data.item_format import ItemFormat, Notes, Source, Values
 from wavegen.errors import InputError
 from wavegen.progress import Bar
 
@@ -101,8 +101,8 @@ class Store:
     """A corpus ready to be read. `fingerprint` is a hash of samples and index."""
 
     corpus: str
-    item_format: SoundFormat | ImageFormat
-    samples: NDArray[Any]  # int16, or of images uint8
+    item_format: Values
+    samples: NDArray[Any]  # int16, or of images and of frames uint8
     recordings: Sequence[Recording]
     fingerprint: str
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.codec import Codec, PreEmphasised
+from wavegen.codec import Codec, Levels, PreEmphasised
 from wavegen.data.pitch_store import PitchStore, pitch_of
 from wavegen.data.store import Store
 from wavegen.errors import InputError
@@ -48,7 +48,7 @@ class Coder:
         self._samples = store.samples
         self._codec = codec
         self._starts = {one.start for one in store.recordings}
-        self._table = pixel_table(codec) if store.samples.dtype == np.uint8 else code_table(codec)
+        self._table = _table(store, codec)
 
     def codes(self, first: int, n: int, gain: float = 1.0) -> NDArray[np.int64]:
         """The codes of `n` samples from position `first` of the store, made louder by an amplitude, (n,)."""
@@ -91,6 +91,13 @@ def amplified(samples: NDArray[np.integer], gain: float) -> NDArray[np.integer]:
     if gain == 1:
         return samples
     return np.clip(np.rint(samples * gain), -32768, 32767).astype(np.int16)
+
+
+def _table(store: Store, codec: Codec) -> NDArray[np.int64]:
+    """The code of every value that a store can hold."""
+    if isinstance(codec, Levels):
+        return np.arange(codec.n_classes)
+    return pixel_table(codec) if store.samples.dtype == np.uint8 else code_table(codec)
 
 
 def pixel_table(codec: Codec) -> NDArray[np.int64]:
@@ -161,8 +168,9 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
     return [items[rank * len(items) // n] for rank in range(n)]
 
 
-def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[Segment]:
-    """About `n_samples` of some segments: whole ones, evenly spaced through the list, or the beginning of a long one.
+def excerpt(segments: Sequence[Segment], n_samples: int, context: int, unit: int = 1) -> list[Segment]:
+    """About `n_samples` of some segments: whole ones, evenly spaced through the list, or the beginning of a long one,
+    which is a multiple of `unit` if the segments are.
 
     Segments of which nothing would count (shorter than the context, and not at the start) are passed over.
     """
@@ -171,6 +179,7 @@ def excerpt(segments: Sequence[Segment], n_samples: int, context: int) -> list[S
     taken = evenly_spaced(usable, max(1, round(len(usable) * min(1.0, n_samples / max(1, total)))))
     share = n_samples // max(1, len(taken))
     longest = max(share, total // max(1, len(usable)))
+    longest, context = (-(-n // unit) * unit for n in (longest, context))
     return [s._replace(n_samples=min(s.n_samples, longest + (0 if s.at_start else context))) for s in taken]
 
 
@@ -197,7 +206,7 @@ class WindowRule:
     `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
     `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
     `gain_db`: every window is made louder or softer by up to so much. `lead_in`: codes before each window that come
-    with it, a multiple of the hop.
+    with it, a multiple of the hop. `unit`: windows begin at multiples of so many codes (and of the hop).
     """
 
     window: int
@@ -211,6 +220,7 @@ class WindowRule:
     mirrored_shape: tuple[int, int, int] | None = None
     gain_db: float = 0.0
     lead_in: int = 0
+    unit: int = 1
 
 
 class Windows:
@@ -237,19 +247,19 @@ class Windows:
     ) -> None:
         if rule.window <= rule.context:
             raise InputError(
-                f"training.window is {rule.window} samples; it must exceed the receptive field, which is {rule.context}"
+                f"training.window holds {rule.window} codes; it must exceed the context (the receptive field, unless "
+                f"training.context says less), which is {rule.context}"
             )
         groups: dict[str, list[Segment]] = {}
         for segment in segments:
             if segment.n_counted(rule.context + rule.lead_in):
                 groups.setdefault(segment.group if rule.balance else "", []).append(segment)
         if not groups:
-            raise InputError(
-                f"no recording of {store.corpus} is longer than the receptive field of {rule.context} samples"
-            )
+            raise InputError(f"no recording of {store.corpus} is longer than the context of {rule.context} codes")
         self._groups = [_Group.of(members) for _, members in sorted(groups.items())]
         self._rule, self._silence, self._n_classes = rule, codec.silence, codec.n_classes
         self._coder, self._framer = Coder(store, codec), framer
+        self._unit = rule.unit if framer is None else math.lcm(rule.unit, framer.hop)
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
     def batch(self, number: int, size: int) -> Batch:
@@ -266,8 +276,7 @@ class Windows:
                 np.random.Philox(key=np.array([rule.seed, number], dtype=np.uint64), counter=[0, 0, 0, row])
             )
             segment, offset = self._choose(random)
-            if self._framer is not None:
-                offset -= offset % self._framer.hop
+            offset -= offset % self._unit
             stretches.append((segment, offset - rule.lead_in))
             n, n_before = min(rule.window, segment.n_samples - offset), min(rule.lead_in, offset)
             gain = 10 ** (random.uniform(-rule.gain_db, rule.gain_db) / 20) if rule.gain_db else 1.0

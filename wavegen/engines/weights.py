@@ -15,7 +15,7 @@ from wavegen.architectures import (
     LogisticMixtureHead,
     PixelCNNArchitecture,
     PredictionSizes,
-    WaveNetArchitecture,
+    SequenceArchitecture,
     find,
 )
 from wavegen.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def why_not(architecture: Architecture) -> str | None:
     """Why compiled engines cannot run a network; None where they can."""
     if architecture.engine_weights is None:
         runnable = [family.kind for family in FAMILIES.values() if family.engine_weights is not None]
-        return f"it is a {architecture.kind}, and they run {' and '.join(runnable)}"
+        return f"it is a {architecture.kind}, and they run {', '.join(runnable[:-1])} and {runnable[-1]}"
     if not isinstance(architecture.head, DRAWN_HEADS):
         drawn = " and ".join(head.kind for head in DRAWN_HEADS)
         return f"it has a {architecture.head.kind} head, and they draw from {drawn}"
@@ -149,9 +149,9 @@ def stack_weights(checkpoint: Checkpoint) -> StackWeights:
     return make(checkpoint)
 
 
-def wavenet_weights(checkpoint: Checkpoint) -> StackWeights:
-    """`stack_weights` of a WaveNet."""
-    return _stack(cast(WaveNetArchitecture, checkpoint.description.architecture), _Source(checkpoint))
+def sequence_weights(checkpoint: Checkpoint) -> StackWeights:
+    """`stack_weights` of a WaveNet or a planner."""
+    return _stack(cast(SequenceArchitecture, checkpoint.description.architecture), _Source(checkpoint))
 
 
 def row_weights(checkpoint: Checkpoint) -> StackWeights:
@@ -159,7 +159,7 @@ def row_weights(checkpoint: Checkpoint) -> StackWeights:
     return _stack(cast(PixelCNNArchitecture, checkpoint.description.architecture).row, _Source(checkpoint, "row."))
 
 
-def _stack(shape: WaveNetArchitecture, source: "_Source") -> StackWeights:
+def _stack(shape: SequenceArchitecture, source: "_Source") -> StackWeights:
     R, G, S, A = shape.residual_channels, shape.gate_channels, shape.skip_channels, shape.head_channels
     k, H, P = shape.kernel_size, shape.condition_channels, shape.n_parameters_of_head
     layers = [f"stack.layers.{index}" for index in range(len(shape.dilations))]

@@ -44,7 +44,7 @@ def bits_per_sample(
     """
     field = model.receptive_field
     if max_codes is not None:
-        segments = excerpt(segments, max_codes, field)
+        segments = excerpt(segments, max_codes, field, model.unit)
     ordered = sorted((s for s in segments if s.n_counted(field)), key=lambda segment: segment.n_samples)
     if not ordered:
         raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")

@@ -66,7 +66,7 @@ def bits_of_codes(model: Model, n_streams: int, length: int, part: Part, hop: in
 
     Yields: the position of a chunk's first code, and the bits (n_streams, n).
     """
-    chunk = chunk_length(codes_at_once(model), n_streams, math.lcm(model.row_length, hop))
+    chunk = chunk_length(codes_at_once(model), n_streams, math.lcm(model.unit, hop))
     state: Any = None
     for first in range(0, length, chunk):
         codes, condition = part(first, min(chunk, length - first))

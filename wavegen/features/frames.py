@@ -46,6 +46,11 @@ class Features:
         """Numbers in a frame."""
         return self.n_mels + (0 if self.pitch is None else self.pitch.N_FEATURES)
 
+    @property
+    def reach(self) -> int:
+        """Samples that a frame sees behind the one that it is around."""
+        return max(part.reach for part in (self.log_mel, self.pitch) if part is not None)
+
     @cached_property
     def silent(self) -> NDArray[np.float32]:
         """A frame of silence, (n_features,)."""

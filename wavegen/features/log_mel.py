@@ -60,6 +60,11 @@ class LogMel:
                 f"expected fewer, or n_fft above {self.n_fft}"
             )
 
+    @property
+    def reach(self) -> int:
+        """Samples that a frame sees behind the one that it is around."""
+        return self.n_fft // 2
+
     def n_frames(self, n_samples: int) -> int:
         """How many frames a sound has."""
         return -(-n_samples // self.hop)

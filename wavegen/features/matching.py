@@ -12,12 +12,15 @@ short-time Fourier transform magnitude spectra", IEEE TASLP 15, 2007, with magni
 within a band). Griffin and Lim's algorithm is the same with phases from nowhere.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.features.log_mel import QUIETEST, LogMel
+
+FramesAt = Callable[[int, int], NDArray[np.floating]]  # frames from one number to before another, (n, n_mels or more)
 
 N_AHEAD = 3  # frames that are looked at before one is settled
 N_ROUNDS = 4  # of every frame that is not settled, each time that one comes
@@ -26,14 +29,17 @@ MAX_GAIN = 100.0  # of a bin, and its inverse: 40 dB
 LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is divided
 
 
-def matched(log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating]) -> NDArray[np.float32]:
-    """A whole sound (T,), matched to frames (F, n_mels or more)."""
+def matched(
+    log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating] | FramesAt
+) -> NDArray[np.float32]:
+    """A whole sound (T,), matched to frames as `Matcher` takes them."""
     matcher = Matcher(log_mel, frames)
     return np.concatenate([matcher.feed(sound), matcher.finish()])
 
 
 class Matcher:
-    """Matches one sound, from its beginning on, to frames (F, n_mels or more), the log-mel bands first.
+    """Matches one sound, from its beginning on, to frames (F, n_mels or more), the log-mel bands first, or to what
+    gives them by number while the sound is made.
 
     Frames beyond the last are left alone.
 
@@ -46,12 +52,10 @@ class Matcher:
     (16000,)
     """
 
-    def __init__(self, log_mel: LogMel, frames: NDArray[np.floating]) -> None:
-        self._hop, self._length = log_mel.hop, log_mel.n_fft
+    def __init__(self, log_mel: LogMel, frames: NDArray[np.floating] | FramesAt) -> None:
+        self._hop, self._length, self._n_mels = log_mel.hop, log_mel.n_fft, log_mel.n_mels
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
-        self._targets = (10 ** (2.5 * (np.asarray(frames[:, : log_mel.n_mels], dtype=np.float64) - 1))).astype(
-            np.float32
-        )  # magnitudes
+        self._frames_at = frames if callable(frames) else lambda first, end: frames[first:end]
         self._window = window.astype(np.float32)
         self._filters = log_mel.filters * np.float32(2 / window.sum())  # (n_bins, n_mels)
         self._n_fed = self._n_given = 0
@@ -135,7 +139,7 @@ class Matcher:
 
     def _scaled(self, spectra: NDArray[np.complexfloating], first: int) -> NDArray[np.complexfloating]:
         """Spectra (n, n_bins) of frames from number `first` on, with the bands of their targets."""
-        targets = self._targets[first : first + len(spectra)] + np.float32(QUIETEST)
+        targets = self._targets(first, first + len(spectra)) + np.float32(QUIETEST)
         n = len(targets)
         magnitudes = np.abs(spectra[:n])
         gains = np.ones_like(magnitudes)
@@ -143,6 +147,12 @@ class Matcher:
             of_bands = targets / ((magnitudes * gains) @ self._filters + np.float32(QUIETEST))
             gains = np.clip(gains * (of_bands @ self._to_bins), 1 / MAX_GAIN, MAX_GAIN)
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
+
+    def _targets(self, first: int, end: int) -> NDArray[np.floating]:
+        """The magnitudes of the bands of some frames, (n, n_mels)."""
+        bands = self._frames_at(first, end)[:, : self._n_mels]
+        magnitudes: NDArray[np.floating] = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))
+        return magnitudes.astype(np.float32)
 
     @cached_property
     def _to_bins(self) -> NDArray[np.floating]:

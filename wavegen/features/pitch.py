@@ -117,6 +117,10 @@ class Pitch:
         """What a frame of silence is. Shapes: (4,)."""
         return np.array([0, -1, -1, -1], dtype=np.float32)
 
+    def feature_of(self, f0: float) -> float:
+        """The first feature of a voiced frame of a fundamental frequency in Hz."""
+        return float(2 * np.log(f0 / REFERENCE_HZ))
+
     def n_frames(self, n_samples: int) -> int:
         """How many frames a sound has."""
         return -(-n_samples // self.hop)
@@ -227,8 +231,12 @@ class Pitch:
     @property
     def _pitch_bounds(self) -> tuple[float, float]:
         """Of the first feature of voiced frames."""
-        low, high = (2 * np.log(f0 / REFERENCE_HZ) for f0 in (self.lowest / SLACK, self.highest * SLACK))
-        return float(low), float(high)
+        return self.feature_of(self.lowest / SLACK), self.feature_of(self.highest * SLACK)
+
+    @property
+    def reach(self) -> int:
+        """Samples that a frame sees behind the one that it is around."""
+        return self._window_length // 2
 
     @property
     def _window_length(self) -> int:

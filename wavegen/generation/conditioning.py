@@ -5,7 +5,7 @@ with what its network at frame rate makes of the feature frames. Both happen her
 engine sees only the sum that it adds to the layers' pre-activations and contains no conditioning variants.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,11 +16,14 @@ from wavegen.architectures import GatedArchitecture
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition, joined
+from wavegen.features.frames import Features
 from wavegen.sampling import Decoding
 
 Labels = Mapping[str, str | None]  # values by name; None is "unknown"
 
 CHUNK = 32  # frames that are projected at a time
+
+FramesAt = Callable[[int, int], NDArray[np.floating]]  # frames of all streams from one number to before another
 
 
 def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[str, int]:
@@ -47,7 +50,7 @@ def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[st
     return indices
 
 
-def known_labels(known: Mapping[str, Sequence[str]], labels: Mapping[str, str]) -> dict[str, str | None]:
+def known_labels(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[str, str | None]:
     """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
     return {name: labels[name] if labels.get(name) in values else None for name, values in known.items()}
 
@@ -127,21 +130,31 @@ class FrameConditioner:
     """The condition that feature frames and labels make, of any steps.
 
     Frames are projected in chunks that do not depend on the calls, so that neither does a bit of the result; only the
-    newest chunks are kept. Beyond the last frame there is silence.
+    newest chunks are kept. Beyond the last frame there is silence. Frames that are not known yet (planning.py) are
+    asked for `chunk` at a time.
 
-    Shapes: frames (B, F, n_features), one label mapping per stream.
+    Shapes: frames (B, F, n_features), or what gives (B, n, n_features) by their numbers, from -1 - look_ahead on; one
+    label mapping per stream.
 
     Raises: InputError if the model takes no such frames, or for a label that it does not know.
     """
 
-    def __init__(self, checkpoint: Checkpoint, streams: Sequence[Labels], frames: NDArray[np.floating]) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        streams: Sequence[Labels],
+        frames: NDArray[np.floating] | FramesAt,
+        chunk: int = CHUNK,
+    ) -> None:
         architecture = checkpoint.description.architecture
-        n_features = 0 if architecture.frames is None else architecture.frames.n_features
-        if frames.ndim != 3 or frames.shape[2] != n_features or not frames.shape[1] or architecture.frames is None:
-            raise InputError(f"frames are {frames.shape}; expected (streams, frames, {n_features}) for this model")
         features = checkpoint.description.make_features()
-        assert features is not None  # the network reads frames
-        self._frames, self._silent = frames, features.silent
+        if features is None or architecture.frames is None:
+            raise InputError(f"{checkpoint.path} takes no frames; expected a vocoder")
+        if callable(frames):
+            self._frames_at = frames
+        else:
+            self._frames_at = _given(frames, features)
+        self._chunk = chunk
         self._predictor = checkpoint.description.make_predictor()
         n_features, self.hop, hidden, self._look_ahead = architecture.frames
         self._n_layers, channels = architecture.n_conditions, architecture.condition_channels
@@ -156,33 +169,40 @@ class FrameConditioner:
         self._of_labels = condition_of(checkpoint, streams)
         self._chunks: dict[int, FrameCondition[NDArray]] = {}
 
-    @property
-    def n_samples(self) -> int:
-        """Length of the sound that the frames tell of."""
-        return self._frames.shape[1] * self.hop
-
     def at(self, first: int, n: int) -> FrameCondition[NDArray[np.float32]]:
         """The condition of n steps from step `first` of the sound on."""
         begin, end = first // self.hop, (first + n - 1) // self.hop + 2
-        numbers = range(begin // CHUNK, (end - 1) // CHUNK + 1)
+        numbers = range(begin // self._chunk, (end - 1) // self._chunk + 1)
         self._chunks = {
             number: self._chunks[number] if number in self._chunks else self._project(number) for number in numbers
         }
-        return joined(list(self._chunks.values()), 1).part(first - numbers.start * CHUNK * self.hop, n)
+        return joined(list(self._chunks.values()), 1).part(first - numbers.start * self._chunk * self.hop, n)
 
     def _project(self, number: int) -> FrameCondition[NDArray]:
-        """A chunk of the condition, of CHUNK frames."""
-        begin, side = number * CHUNK, max(1, self._look_ahead)
-        frames = with_neighbours(self._frames, begin, begin + CHUNK, side, self._silent)
+        """A chunk of the condition."""
+        n, side = self._chunk, max(1, self._look_ahead)
+        begin = number * n
+        frames = self._frames_at(begin - side, begin + n + side)
         outer = side - self._look_ahead
         seen = frames[:, outer : frames.shape[1] - outer]
-        values = project_frames(self._weights, seen).reshape(len(frames), CHUNK, self._n_layers, -1)
+        values = project_frames(self._weights, seen).reshape(len(frames), n, self._n_layers, -1)
         if self._of_labels is not None:
             values = values + self._of_labels
         prediction = None
         if self._predictor is not None:
-            prediction = self._predictor.of(frames[:, side : side + CHUNK + 1])
+            prediction = self._predictor.of(frames[:, side : side + n + 1])
         return FrameCondition(values, self.hop, prediction=prediction)
+
+
+def _given(frames: NDArray[np.floating], features: Features) -> FramesAt:
+    """Frames that are known already, by their numbers, with silence before and after.
+
+    Raises: InputError if they are not (B, F, n_features).
+    """
+    if frames.ndim != 3 or frames.shape[2] != features.n_features or not frames.shape[1]:
+        raise InputError(f"frames are {frames.shape}; expected (streams, frames, {features.n_features}) for this model")
+
+    return lambda begin, end: with_neighbours(frames, begin, end, 0, features.silent)
 
 
 def with_neighbours(

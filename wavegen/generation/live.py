@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 from wavegen.generation.session import Session
-from wavegen.generation.stream import Snapshot
+from wavegen.generation.stream import Codes, Snapshot
 from wavegen.sampling import DECODING, Decoding, probabilities
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
@@ -31,6 +31,7 @@ class Controls:
     decoding: Decoding
     seed: int
     gain: float = 1.0
+    temperature_frames: float | None = None  # of the plan, where there is one
     labels: Mapping[str, str | None] = field(default_factory=dict)
     is_frozen: bool = False
     take: int = 0
@@ -56,14 +57,17 @@ class Live:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.meter = Meter()
-        self.controls = Controls(session.decoding, session.seed, labels=session.labels)
+        self.controls = Controls(
+            session.decoding, session.seed, temperature_frames=session.temperature_frames, labels=session.labels
+        )
         self._changing = threading.RLock()
         self._streams = session.streams()
         self._rate = session.description.sample_rate
         self._taken = self._empty(TAKE_S)
         self._recent = self._empty(LOOP_S)
         self._primed: Snapshot | None = None
-        self._decoder = session.decoder(session.n_streams)
+        self._output = session.output(self._streams)
+        self._ready = np.zeros((session.n_streams, 0), dtype=np.float32)  # sound that is not in a block yet
 
     def change(self, **changes: Any) -> None:
         """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
@@ -75,13 +79,16 @@ class Live:
 
     def _checked(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Fields of `controls` as `change` takes them, each known to be possible."""
-        of_streams = {name: changes.pop(name) for name in (*DECODING, "labels", "seed") if name in changes}
+        names = (*DECODING, "labels", "seed", "temperature_frames")
+        of_streams = {name: changes.pop(name) for name in names if name in changes}
         if of_streams:
             changed = self._streams.changed(
                 **{"decoding": self.controls.decoding, "seed": self.controls.seed, **of_streams}
             )
-            labels = of_streams.get("labels", self.controls.labels)
-            changes |= {"decoding": changed.decoding, "labels": labels, "seed": changed.seed}
+            kept: dict[str, Any] = {
+                key: of_streams[key] for key in ("labels", "temperature_frames") if key in of_streams
+            }
+            changes |= {"decoding": changed.decoding, "seed": changed.seed, **kept}
         if "gain" in changes:
             if not math.isfinite(changes["gain"]):
                 raise InputError(f"gain is {changes['gain']}; expected a number from 0 to {MAX_GAIN:g}")
@@ -147,7 +154,8 @@ class Live:
     def _begin(self, seed: int) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""
         self._streams.restart(seed)
-        self._decoder = self.session.decoder(self.session.n_streams)
+        self._output = self.session.output(self._streams)
+        self._ready = self._ready[:, :0]
         if self._primed is not None:
             self._streams.restore(self._primed)
         elif self.session.prime is not None:
@@ -158,6 +166,22 @@ class Live:
         """The next block (BLOCKSIZE, streams)."""
         began = time.perf_counter()
         self._streams.change(decoding=controls.decoding, seed=controls.seed)
+        if controls.temperature_frames is not None:
+            self._streams.change(temperature_frames=controls.temperature_frames)
+        n_made = 0
+        while self._ready.shape[1] < BLOCKSIZE:  # what is matched to frames comes later, and a hop at a time
+            self._ready = np.concatenate([self._ready, self._output.feed(self._codes())], axis=1)
+            n_made += BLOCKSIZE
+        block, self._ready = self._ready[:, :BLOCKSIZE].T, self._ready[:, BLOCKSIZE:]
+        if n_made:
+            factor = n_made / self._rate / (time.perf_counter() - began)
+            self.meter.times_real_time += (factor - self.meter.times_real_time) * (
+                0.05 if self.meter.times_real_time else 1
+            )
+        return block
+
+    def _codes(self) -> Codes:
+        """The next codes (streams, BLOCKSIZE)."""
         description = self.session.description
         logits = None
         if description.head.lists_probabilities:
@@ -168,12 +192,7 @@ class Live:
             asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY))
             p = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
             self.meter.surprise = float(np.log2(1 / np.maximum(p, 1e-30)).mean())
-        block = self._decoder.decode(codes).T
-        factor = BLOCKSIZE / self._rate / (time.perf_counter() - began)
-        self.meter.times_real_time += (factor - self.meter.times_real_time) * (
-            0.05 if self.meter.times_real_time else 1
-        )
-        return block
+        return codes
 
 
 class _Loop:

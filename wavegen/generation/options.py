@@ -21,8 +21,8 @@ class GenerationOptions:
     """How a model is to generate. None takes the model's own default (for `seed`: a new one each time; guidance only
     where there are labels).
 
-    `temperature`, `voiced_temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `labels`: values by
-    name; left out, "unknown".
+    `temperature`, `voiced_temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `temperature_frames`:
+    that of the frames that a model plans. `labels`: values by name; left out, "unknown".
     `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
     (F, n_features) of what a vocoder is to say; `match`: scale the spectrum of what it makes of log-mel frames until it
     has them (features/matching.py). `n`: how many sounds side by side. `beam`: search for a probable sound
@@ -32,6 +32,7 @@ class GenerationOptions:
 
     temperature: float | None = None
     voiced_temperature: float | None = None
+    temperature_frames: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
@@ -80,6 +81,7 @@ class SoundKeywords(DecodingKeywords, total=False):
     """One sound."""
 
     seed: int | None
+    temperature_frames: float | None
     labels: Mapping[str, str | None] | None
     prime: Path | str | NDArray[np.floating] | None
     frames: NDArray[np.floating] | None

@@ -13,8 +13,9 @@ from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec, Decoder
 from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
+from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import FRAME_SUFFIXES
-from wavegen.features.matching import Matcher, matched
+from wavegen.features.matching import FramesAt, Matcher, matched
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
@@ -27,6 +28,7 @@ from wavegen.generation.options import (
     SoundKeywords,
     make_options,
 )
+from wavegen.generation.planning import Plan
 from wavegen.generation.scheduler import Scheduler, generate_each
 from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
 from wavegen.progress import Bar
@@ -62,7 +64,8 @@ class StreamMaker:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = description
         self.codec: Codec = description.make_codec()
-        if description.features and options.frames is None and not frames_follow:
+        self._planner = None if options.frames is not None or frames_follow else loaded.planner
+        if description.features and options.frames is None and not frames_follow and self._planner is None:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; use `wavegen vocode`"
             )
@@ -79,19 +82,45 @@ class StreamMaker:
         if options.beam is not None:
             overrides["guidance"] = 1.0
         self.labels = dict(options.labels or {})
-        conditioning.label_indices(description.labels, self.labels)
+        self._loaded = loaded
+        conditioning.label_indices(self.known_labels, self.labels)
+        self.temperature_frames = self._temperature_frames(options)
         self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], overrides, labels_follow)
         self.seed = fresh_seed() if options.seed is None else options.seed
         if options.beam is not None:
             _check_beam(options, description)
-        if description.features and options.prime is not None:
+        if description.features and options.prime is not None and self._planner is None:
             raise InputError("a vocoder makes a sound of its frames from the beginning; it continues no recording")
+        self._engine_options = options.engine_options
         waveform = None if options.prime is None else _waveform(options.prime, description.sample_rate)
+        self._primed_frames: Codes | None = None
+        if waveform is not None and self._planner is not None:
+            features = description.make_features()
+            assert features is not None  # there is a planner
+            codes = FrameCodes(features, self._planner.description.n_classes)
+            waveform, self._primed_frames = _whole_frames(waveform, codes, str(options.prime))
         self.prime = None if waveform is None else self.codec.encode(waveform)
-        self._loaded = loaded
+
+    @property
+    def known_labels(self) -> Mapping[str, Sequence[str]]:
+        """The labels that there are: those of the model, and of what plans its frames."""
+        return _labels_of(self._loaded, self._planner)
+
+    def _temperature_frames(self, options: GenerationOptions) -> float | None:
+        """That of the plan; None where there is none.
+
+        Raises: InputError if one is given and nothing is planned.
+        """
+        if self._planner is None:
+            if options.temperature_frames is not None:
+                raise InputError("temperature_frames is of a model that plans its frames, and this one plans none")
+            return None
+        return self._planner.description.make_decoding(temperature=options.temperature_frames).temperature
 
     def stream(self, number: int = 0, frames: NDArray[np.floating] | None = None) -> Stream:
         """The stream of a number, of frames (F, n_features) that come with it or those of the options."""
+        if self._planner is not None:
+            return self._stream(number, plan=self._plan(number))
         frames = self.frames if frames is None else frames
         if frames is None:
             return self._stream(number, self.condition_of(self.labels), self.condition_of)
@@ -102,8 +131,9 @@ class StreamMaker:
         number: int,
         condition: NDArray[np.float32] | ConditionAt | None = None,
         condition_of: Callable[[Labels], NDArray[np.float32] | None] | None = None,
+        plan: Plan | None = None,
     ) -> Stream:
-        """The stream of a number under a condition, or none of its own; the last two as `Stream` takes them."""
+        """The stream of a number under a condition, or none of its own; the last three as `Stream` takes them."""
         return Stream(
             seed=self.seed,
             number=number,
@@ -113,7 +143,23 @@ class StreamMaker:
             labels=self.labels,
             condition_of=condition_of,
             check_decoding=lambda decoding: conditioning.check_decoding(self.description, decoding),
+            plan=plan,
             model=self._loaded,
+        )
+
+    def _plan(self, number: int, keeps_all: bool = False) -> Plan:
+        """What plans the frames of the sound of a number."""
+        assert self._planner is not None  # whoever calls has seen to it
+        assert self.temperature_frames is not None
+        return Plan(
+            self._loaded,
+            make_engine(self._planner, 1, self._engine_options)[1],
+            seed=self.seed,
+            number=number,
+            decoding=self._planner.description.make_decoding(temperature=self.temperature_frames),
+            labels=self.labels,
+            prime=self._primed_frames,
+            keeps_all=keeps_all,
         )
 
     def condition_of(self, labels: Labels) -> NDArray[np.float32] | None:
@@ -176,25 +222,48 @@ class Session(StreamMaker):
         is matched to frames, as many as are ready: the first come later (`features.matching.Matcher.delay`).
         """
         if self.beam is None:
-            codes = blocks(self.streams(), n_samples, blocksize)
+            streams = self.streams()
+            output = self.output(streams)
+            codes = blocks(streams, n_samples, blocksize)
         else:
             if n_samples is None:
                 raise InputError("beam search needs to know how long the sound is to be; give its seconds")
+            output = Output(self.decoder(1), [])
             condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
             codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
-        decoder, matchers = self.decoder(1 if self.beam else self.n_streams), []
-        if self.frames is not None and self._matched_by is not None:
-            matchers = [Matcher(self._matched_by, self.frames) for _ in range(self.n_streams)]
         for block in codes:
-            sounds = decoder.decode(block)
-            if matchers:
-                sounds = np.stack([matcher.feed(sound) for matcher, sound in zip(matchers, sounds, strict=True)])
+            sounds = output.feed(block)
             if sounds.size:
                 yield sounds
-        if matchers:
-            rest = np.stack([matcher.finish() for matcher in matchers])
-            for begin in range(0, rest.shape[1], blocksize):
-                yield rest[:, begin : begin + blocksize]
+        rest = output.finish()
+        for begin in range(0, rest.shape[1], blocksize):
+            yield rest[:, begin : begin + blocksize]
+
+    def output(self, streams: StreamGroup) -> "Output":
+        """What makes sound of the codes of its streams, from the beginning of time."""
+        matchers: list[Matcher] = []
+        for stream in streams.streams:
+            frames = self._frames_of(stream)
+            if frames is not None and self._matched_by is not None:
+                matchers.append(Matcher(self._matched_by, frames))
+        return Output(self.decoder(self.n_streams), matchers)
+
+    def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
+        """The frames that a stream's sound is to have, behind what it continues."""
+        plan = None if stream is None else stream.plan
+        if not isinstance(plan, Plan):
+            return self.frames
+        return self._behind_prime(plan)
+
+    def _behind_prime(self, plan: Plan) -> FramesAt:
+        """The frames of a plan, counted from the end of what it continues."""
+        n_primed = 0 if self.prime is None else len(self.prime) // self._hop
+        return lambda begin, end: plan.frames(n_primed + begin, n_primed + end)
+
+    @property
+    def _hop(self) -> int:
+        """Samples from a frame to the next; 1 where there are none."""
+        return int(self.description.features["hop"]) if self.description.features else 1
 
     def decoder(self, n: int) -> Decoder:
         """What decodes n sounds, each behind what it continues."""
@@ -208,7 +277,21 @@ class Session(StreamMaker):
 
         They are those that a session of n sounds makes side by side.
         """
-        return self._decoded(generate_each(self._engine, ((self.stream(i), n_samples) for i in range(n)), bar=bar))
+        plans: dict[int, Plan] = {}
+
+        def pieces() -> Iterator[tuple[Stream, int]]:
+            for number in range(n):
+                if self._planner is not None:
+                    plans[number] = self._plan(number, keeps_all=True)
+                    yield self._stream(number, plan=plans[number]), n_samples
+                else:
+                    yield self.stream(number), n_samples
+
+        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
+            plan = plans.pop(number, None)
+            if plan is not None and self._matched_by is not None:
+                sound = matched(self._matched_by, sound, self._behind_prime(plan))
+            yield number, sound
 
     def vocode_each(
         self, sources: Iterable[tuple[NDArray[np.floating], int]], bar: Bar | None = None
@@ -217,7 +300,6 @@ class Session(StreamMaker):
 
         Each is the one that a session with these frames makes. A source is asked for when a stream is free for it.
         """
-        hop: int = self.description.features["hop"]
         frames_of: dict[int, NDArray[np.floating]] = {}
 
         def pieces() -> Iterator[tuple[Stream, int]]:
@@ -225,12 +307,34 @@ class Session(StreamMaker):
                 frames_of[number] = frames
                 yield self.stream(0, frames), length
 
-        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=hop, bar=bar)):
+        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
             frames = frames_of.pop(number)
             yield number, sound if self._matched_by is None else matched(self._matched_by, sound, frames)
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         return ((number, self.decoder(1).decode(codes)) for number, codes in pieces)
+
+
+class Output:
+    """Codes to sound, block by block: decoded, and matched to frames where there are matchers, one for each sound."""
+
+    def __init__(self, decoder: Decoder, matchers: Sequence[Matcher]) -> None:
+        self._decoder, self._matchers = decoder, matchers
+
+    def feed(self, codes: Codes) -> NDArray[np.float32]:
+        """The next codes (n, T) -> the sound that is ready (n, samples)."""
+        return self._matched(self._decoder.decode(codes))
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest (n, samples)."""
+        if not self._matchers:
+            return np.zeros((1, 0), dtype=np.float32)
+        return np.stack([matcher.finish() for matcher in self._matchers])
+
+    def _matched(self, sounds: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self._matchers:
+            return sounds
+        return np.stack([matcher.feed(sound) for matcher, sound in zip(self._matchers, sounds, strict=True)])
 
 
 class LoadedModel:
@@ -251,7 +355,7 @@ class LoadedModel:
     @property
     def labels(self) -> Mapping[str, list[str]]:
         """The values of each label that the model knows."""
-        return self._loaded.description.labels
+        return _labels_of(self._loaded, self._loaded.planner)
 
     def generate(self, seconds: float = 5.0, **options: Unpack[GenerationKeywords]) -> Sound:
         """Make a sound of some length; the keywords are the fields of `GenerationOptions`.
@@ -408,6 +512,29 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
     if not Path(source).is_file():
         raise InputError(f"there is no recording {source}")
     return audio.read(Path(source), sample_rate)
+
+
+def _labels_of(model: Checkpoint, planner: Checkpoint | None) -> dict[str, list[str]]:
+    """The labels of a model and of what plans its frames; where both have one, the values of either."""
+    joined: dict[str, list[str]] = {}
+    for one in (model, planner):
+        for name, values in ({} if one is None else one.description.labels).items():
+            joined[name] = sorted({*joined.get(name, []), *values})
+    return joined
+
+
+def _whole_frames(waveform: NDArray[np.floating], codes: FrameCodes, name: str) -> tuple[NDArray[np.floating], Codes]:
+    """As much of a recording as is in whole frames, none of which looks beyond its end; and the codes of these.
+
+    Raises: InputError if there is not one.
+    """
+    features = codes.features
+    n_frames = min((len(waveform) - features.reach) // features.hop + 1, len(waveform) // features.hop)
+    if n_frames < 1:
+        raise InputError(
+            f"{name} has {len(waveform)} samples; expected {features.reach} or more, for a frame to go on from"
+        )
+    return waveform[: n_frames * features.hop], codes.encode(features.frames(waveform)[:n_frames]).astype(np.int64)
 
 
 def _check_beam(options: GenerationOptions, description: Description) -> None:

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,37 @@ class Changes(DecodingChanges, total=False):
     decoding: Decoding
     labels: Mapping[str, str | None]
     seed: int
+    temperature_frames: float
 
 
 class Changed(NamedTuple):
-    """What changes make of a stream."""
+    """What changes make of a stream, and of what plans its frames."""
 
     decoding: Decoding
     labels: Mapping[str, str | None]
     condition: NDArray[np.float32] | ConditionAt | None
     seed: int
+    plan: Any = None
+
+
+class Plan(Protocol):
+    """What a stream is made under, where that is made with it (planning.py)."""
+
+    def at(self, first: int, n: int) -> Condition:
+        """As `ConditionAt`; `first` goes on from call to call, or back to 0 by `restart`, or as `restore` says."""
+        ...
+
+    def restart(self, seed: int) -> None: ...
+
+    def changed(self, changes: Changes) -> Any:
+        """What it would be after some changes. Raises: as `Stream.change`."""
+        ...
+
+    def become(self, changed: Any) -> None: ...
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, snapshot: Any) -> None: ...
 
 
 class Inputs(NamedTuple):
@@ -54,7 +76,8 @@ class Stream:
     included, codes (T,) that the network is fed before it makes its own. `condition` (1, 1, n_layers, channels) holds
     throughout, or is asked for by position; with a guided decoding it is that of two streams (engines/guided.py).
     `condition_of` makes that of other labels, and `check_decoding` raises for one that the model does not have, for
-    `change`. `model` is what it is a stream of, by which a scheduler tells its own.
+    `change`. A `plan` is what it is made under in place of a condition. `model` is what it is a stream of, by which a
+    scheduler tells its own.
 
     With an `engine` of one stream it advances by itself; any number of streams may share it without disturbing each
     other. Without one it is put into a `StreamGroup`, or submitted to a `Scheduler`.
@@ -72,8 +95,9 @@ class Stream:
         condition: NDArray[np.float32] | ConditionAt | None = None,
         prime: Codes | None = None,
         labels: Mapping[str, str | None] | None = None,
-        condition_of: Callable[[Mapping[str, str | None]], NDArray[np.float32] | None] | None = None,
+        condition_of: Callable[[Mapping[str, str | None]], NDArray[np.float32] | ConditionAt | None] | None = None,
         check_decoding: Callable[[Decoding], None] | None = None,
+        plan: Plan | None = None,
         model: object | None = None,
     ) -> None:
         check_seed(seed)
@@ -83,6 +107,7 @@ class Stream:
         self.needs_guided_engine = self.decoding.is_guided
         self.labels: Mapping[str, str | None] = dict(labels or {})
         self.prime = np.empty(0, dtype=np.int64) if prime is None else prime
+        self.plan = plan
         self._condition, self._condition_of, self._check_decoding = condition, condition_of, check_decoding
         self._drawn = (seed, 0, np.empty(0))  # of which seed, from which step on, and the random numbers
         self._group: Callable[[], StreamGroup | None] = lambda: None  # a weak reference, once there is one
@@ -119,6 +144,8 @@ class Stream:
         if seed is not None:
             self.change(seed=seed)
         self.position = 0
+        if self.plan is not None:
+            self.plan.restart(self.seed)
         if (group := self.group) is not None:
             group.begin(self)
 
@@ -131,7 +158,9 @@ class Stream:
 
     def become(self, changed: "Changed") -> None:
         """Take on what `changed` found possible."""
-        self.decoding, self.labels, self._condition, self.seed = changed
+        self.decoding, self.labels, self._condition, self.seed, of_plan = changed
+        if self.plan is not None:
+            self.plan.become(of_plan)
 
     def changed(self, changes: Changes) -> "Changed":
         """What it would be after some changes.
@@ -146,6 +175,10 @@ class Stream:
             raise InputError("guidance is off; restart with --guidance 1.5 (doubles the computation)")
         seed = changes.get("seed", self.seed)
         check_seed(seed)
+        if "temperature_frames" in changes and self.plan is None:
+            raise InputError("temperature_frames is of a plan, and this model has none; expected one with a planner")
+        if self.plan is not None:
+            return Changed(decoding, changes.get("labels", self.labels), None, seed, self.plan.changed(changes))
         if "labels" not in changes:
             return Changed(decoding, self.labels, self._condition, seed)
         if self._condition_of is None:
@@ -159,7 +192,11 @@ class Stream:
         if n_fed:
             codes = np.full(n, -1, dtype=np.int64)
             codes[:n_fed] = self.prime[self.position : self.position + n_fed]
-        condition = self._condition(self.position, n) if callable(self._condition) else self._condition
+        condition: Condition | None
+        if self.plan is not None:
+            condition = self.plan.at(self.position, n)
+        else:
+            condition = self._condition(self.position, n) if callable(self._condition) else self._condition
         return Inputs(np.zeros(n) if n_fed == n else self._uniforms(n), codes, condition)
 
     def _uniforms(self, n: int) -> NDArray[np.float64]:
@@ -177,6 +214,7 @@ class Snapshot(NamedTuple):
 
     state: Any  # of the engine
     positions: list[int]
+    plans: list[Any]
 
 
 class StreamGroup:
@@ -249,16 +287,20 @@ class StreamGroup:
 
     def snapshot(self) -> Snapshot:
         with self.turn() as engine:
-            return Snapshot(engine.snapshot(), [0 if one is None else one.position for one in self.streams])
+            state = engine.snapshot()
+        plans = [None if one is None or one.plan is None else one.plan.snapshot() for one in self.streams]
+        return Snapshot(state, [0 if one is None else one.position for one in self.streams], plans)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where the group was; seeds, decodings and conditions stay."""
         with self.turn() as engine:
             engine.restore(snapshot.state)
         self._fresh.clear()
-        for stream, position in zip(self.streams, snapshot.positions, strict=True):
+        for stream, position, plan in zip(self.streams, snapshot.positions, snapshot.plans, strict=True):
             if stream is not None:
                 stream.position = position
+                if stream.plan is not None:
+                    stream.plan.restore(plan)
 
     def prime(self) -> None:
         """Feed the network what the streams continue.

@@ -47,8 +47,13 @@ class Model(nn.Module):
 
     @property
     def row_length(self) -> int:
-        """Codes that a chunk must be a multiple of."""
+        """Codes that are observed together."""
         return self.architecture.row_length
+
+    @property
+    def unit(self) -> int:
+        """Codes that chunks begin and end at multiples of."""
+        return self.architecture.unit
 
     @property
     def device(self) -> torch.device:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wavegen.architectures import WaveNetArchitecture
+from wavegen.architectures import SequenceArchitecture
 from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.models.base import Condition, TrainingBatch
 from wavegen.models.conditions import FrameNetwork, Labelled
@@ -44,9 +44,9 @@ class WaveNetState(NamedTuple):
 class WaveNet(Labelled):
     """The network. Ablations of the paper: activation "relu", residual false, dilated false (every dilation 1)."""
 
-    architecture: WaveNetArchitecture
+    architecture: SequenceArchitecture
 
-    def __init__(self, architecture: WaveNetArchitecture) -> None:
+    def __init__(self, architecture: SequenceArchitecture) -> None:
         super().__init__(architecture)
         shape, n_layers = architecture, len(architecture.dilations)
         self.prediction = None
@@ -116,10 +116,11 @@ class WaveNet(Labelled):
         of_labels = self.of_labels(labels)
         if self.frame_network is None:
             return of_labels
-        assert frames is not None  # whoever calls has the features that the model was built for
+        sizes = self.architecture.frames
+        assert frames is not None and sizes is not None  # whoever calls has the features that the model was built for
         of_frames: Tensor = self.frame_network(frames.values)
         values = of_frames if of_labels is None else of_frames + of_labels
-        return FrameCondition(values, self.architecture.hop, prediction=frames.prediction)
+        return FrameCondition(values, sizes.hop, prediction=frames.prediction)
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """As every model's; where past codes enter beside the layers, those before the window are looked at first."""

@@ -104,7 +104,7 @@ class GatedStack(nn.Module):
         """Advance one chunk; returns the residual stream, every layer's activation z, and every layer's state.
 
         Shapes: x (B, T, ..., residual_channels), condition (B, T or 1, ..., n_layers, condition_channels), or frames
-        of it, between which it is interpolated.
+        of it, between which it is interpolated; of fewer steps than the chunk, it repeats.
         """
         activations, states = [], []
         conditions = _of_layers(condition, len(self.layers), x.shape[1])
@@ -127,7 +127,9 @@ def _of_layers(
     if condition is None:
         return [None] * n_layers
     if not isinstance(condition, FrameCondition):
-        return condition.unbind(-2)
+        n_repeats = 1 if condition.shape[1] == 1 else n_steps // condition.shape[1]
+        one_by_one = condition.unbind(-2)  # repeated layer by layer, because all together take much memory
+        return one_by_one if n_repeats == 1 else [torch.cat([one] * n_repeats, dim=1) for one in one_by_one]
     return [interpolated(condition._replace(values=values), n_steps) for values in condition.values.unbind(-2)]
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wavegen import files
-from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE, Checkpoint
+from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE
 from wavegen.devices import choose_device, keep_freed_memory
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import bits_per_sample, precision_costs
@@ -200,7 +200,7 @@ def measure_precisions(run: Run) -> None:
 
 def write_sample(run: Run, log: Metrics) -> None:
     """Let the averaged weights run free; write the sound or the images, and a picture of them beside real ones."""
-    model = Checkpoint(run.description, run.state.weights, "", run.folder / MODEL_FILE)
+    model = run.model_file(run.description)
     seconds = run.recipe.training.sample_seconds
     preview.write(run.folder, model, run.store, run.segments, seconds, run.state.step)
     log.restart_clock()

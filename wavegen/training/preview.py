@@ -13,11 +13,13 @@ from wavegen.data.images import ImageFormat
 from wavegen.data.store import Store
 from wavegen.data.windows import Coder, Segment, evenly_spaced
 from wavegen.engines import make_engine
+from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.matching import matched
 from wavegen.generation import conditioning
 from wavegen.generation import images as drawing
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 from wavegen.generation.stream import ConditionAt, generate, n_samples
 
 SOUND, PICTURE = "sample.wav", "sample.png"
@@ -37,9 +39,12 @@ def write(
     """Write sample.png to a run folder, and of sound sample.wav.
 
     A sound has the labels of the first training recording, every image those of the real one that it is shown above;
-    a vocoder makes the validation recording again that it is shown above. None is guided: it is the network that shows.
+    a vocoder makes the validation recording again that it is shown above, and what a planner plans is shown above what
+    its vocoder makes of the frames of one. None is guided: it is the network that shows.
     """
-    if isinstance(store.item_format, ImageFormat):
+    if model.planner is not None:
+        _planned(folder, model, model.planner.description.n_classes, segments, store, seconds, step)
+    elif isinstance(store.item_format, ImageFormat):
         _images(folder, model, store, segments["validation"])
     else:
         _sound(folder, model, store, segments, seconds, step)
@@ -70,6 +75,30 @@ def _sound(
         waveform = matched(features.log_mel, waveform, frames)
     audio.write(folder / SOUND, waveform, rate)
     sounds = {f"generated, step {step}": waveform, f"recorded, {Path(real.name).name}": recorded}
+    plots.sounds(folder / PICTURE, sounds, rate)
+
+
+def _planned(
+    folder: Path,
+    model: Checkpoint,
+    n_levels: int,
+    segments: Mapping[str, Sequence[Segment]],
+    store: Store,
+    seconds: float,
+    step: int,
+) -> None:
+    rate, features = model.description.sample_rate, model.description.make_features()
+    assert features is not None  # it has a planner
+    codes = FrameCodes(features, n_levels)
+    n = n_samples(seconds, rate)
+    session = Session(model, GenerationOptions(seed=0, labels=segments["train"][0].labels))
+    waveform = np.concatenate(list(session.blocks(n)), axis=1)[0]
+    real = max(segments["validation"], key=lambda segment: segment.n_samples)
+    n_codes = min(features.n_frames(n) * codes.n_channels, real.n_samples)
+    frames = codes.decode(np.reshape(store.samples[real.start : real.start + n_codes], (-1, codes.n_channels)))
+    again = np.concatenate(list(Session(model, GenerationOptions(seed=0, frames=frames)).blocks(n)), axis=1)[0]
+    audio.write(folder / SOUND, waveform, rate)
+    sounds = {f"generated, step {step}": waveform, f"of the frames of {Path(real.name).name}": again}
     plots.sounds(folder / PICTURE, sounds, rate)
 
 

@@ -16,11 +16,13 @@ from wavegen.architectures import Architecture, RelativeHead
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
+from wavegen.data.frame_store import frames_of
 from wavegen.data.store import Store
 from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
 from wavegen.devices import has_compiler, multiplies_bfloat16
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import make_framer
+from wavegen.features.frame_codes import N_LEVELS
 from wavegen.models.base import Model, TrainingBatch
 from wavegen.models.build import build, load_weights
 from wavegen.recipe import ImageData, Recipe
@@ -79,8 +81,14 @@ class Run:
     def export(self) -> None:
         """Write the model file."""
         state = self.state
-        description = replace(self.description, step=state.step, bits=state.bits, precision_costs=state.precision_costs)
-        checkpoint.save(self.folder / MODEL_FILE, description, state.weights, self.recipe.to_yaml())
+        measured = replace(self.description, step=state.step, bits=state.bits, precision_costs=state.precision_costs)
+        model = self.model_file(measured)
+        checkpoint.save(self.folder / MODEL_FILE, model.description, model.weights, model.recipe, model.planner)
+
+    def model_file(self, description: Description) -> Checkpoint:
+        """The model as it is now: its averaged weights, and if it is a planner, the vocoder in front of it."""
+        model = Checkpoint(description, self.state.weights, self.recipe.to_yaml(), self.folder / MODEL_FILE)
+        return checkpoint.with_planner(self.recipe.vocoder_model, model) if self.recipe.is_planner else model
 
 
 def set_up(
@@ -96,12 +104,15 @@ def set_up(
     saved = saved_state.read(folder, recipe) if resume else None
     if saved is None:
         check_free(folder, recipe)
-    source = None if start_from is None or saved is not None else checkpoint.load(start_from)
+    source = None if start_from is None or saved is not None else checkpoint.load(start_from).trained
 
     store = _open_corpus(recipe)
     segments = splits.split(recipe.data, store.recordings)
     label_values = splits.label_values(segments["train"])
     codec = make_codec(recipe.data.codec, recipe.data.n_classes, recipe.pre_emphasis)
+    if recipe.is_planner:
+        store, segments = frames_of(store, segments, recipe.frame_codes)
+        codec = make_codec("levels", N_LEVELS)
 
     torch.manual_seed(settings.seed)
     is_relative = issubclass(recipe.head, RelativeHead) and not recipe.model.model_dump().get("prediction_order")
@@ -216,6 +227,8 @@ def _make_windows(
     if prediction is not None and framer is not None:
         context -= prediction.reach
         lead_in = -(-prediction.reach // framer.hop) * framer.hop
+    if recipe.context is not None:
+        context = min(context, recipe.context)
     rule = WindowRule(
         recipe.window,
         context,
@@ -228,6 +241,7 @@ def _make_windows(
         data.shape if isinstance(data, ImageData) and data.mirrored else None,
         settings.gain_db,
         lead_in,
+        model.unit,
     )
     windows = Windows(store, segments["train"], codec, rule, label_values, framer)
     needed = 0 if isinstance(data, ImageData) else model.receptive_field

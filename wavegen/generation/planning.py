@@ -1,0 +1,168 @@
+"""Frames that are planned while their sound is made: what a vocoder with a planner (models/planner.py) is made under.
+
+The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. Its codes are a stream like
+any other (stream.py): the same seed and number, labels, decoding and engines, and it may continue a recording.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.checkpoint import Checkpoint
+from wavegen.engines.base import Condition, Engine
+from wavegen.features.frame_codes import FrameCodes
+from wavegen.generation.conditioning import FrameConditioner, condition_of, known_labels
+from wavegen.generation.stream import Changed, Changes, Codes, ConditionAt, Snapshot, Stream, StreamGroup
+from wavegen.sampling import Decoding
+
+CHUNK = 4  # frames that are planned at a time: 50 ms
+KEPT = 1 << 12  # chunks of which the newest are kept: 3 minutes
+NUMBERS = 1 << 63  # added to the number of a sound for that of its plan, so that the two draw by different numbers
+
+
+class PlanSnapshot(NamedTuple):
+    """Where a plan was at one instant."""
+
+    codes: Snapshot
+    chunks: list[NDArray[np.float32]]
+    n_forgotten: int
+
+
+class Plan:
+    """The frames of one sound of a model, as they are asked for.
+
+    `engine` makes one stream of the planner. `prime` (F, n_channels) are codes of the frames of a recording that it
+    goes on from. `decoding`: of its codes. `keeps_all`: frames that are long past are not forgotten.
+
+    Raises: InputError for a label that the model does not know.
+    """
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        engine: Engine,
+        *,
+        seed: int,
+        number: int,
+        decoding: Decoding,
+        labels: Mapping[str, str | None],
+        prime: Codes | None = None,
+        keeps_all: bool = False,
+    ) -> None:
+        assert model.planner is not None  # whoever calls has seen to it
+        features = model.description.make_features()
+        assert features is not None  # it has a planner
+        self._model, self._planner = model, model.planner
+        self._codes = FrameCodes(features, model.planner.description.n_classes)
+        self._silent = features.silent
+        self._n_kept = None if keeps_all else KEPT
+        self._stream = Stream(
+            seed=seed,
+            number=number + NUMBERS,
+            decoding=decoding,
+            condition=self._condition_of(labels),
+            prime=None if prime is None else prime.ravel(),
+            labels=labels,
+            condition_of=self._condition_of,
+            model=model.planner,
+        )
+        self._group = StreamGroup(engine, [self._stream])
+        self._primed = self._codes.decode(self._stream.prime.reshape(-1, self._codes.n_channels))
+        self._begin()
+
+    def at(self, first: int, n: int) -> Condition:
+        """The condition of n steps of the sound from step `first` on."""
+        return self._conditioner.at(first, n)
+
+    def frames(self, begin: int, end: int) -> NDArray[np.float32]:
+        """Frames from number `begin` to before `end`, (n, n_features): planned if they are not yet; silence before
+        the first."""
+        n_primed = len(self._primed)
+        while n_primed + CHUNK * (self._n_forgotten + len(self._chunks)) < end:
+            self._plan()
+        before = np.tile(self._silent, (max(0, min(end, 0) - begin), 1))
+        primed = self._primed[max(0, begin) : max(0, end)]
+        first, last = max(0, begin - n_primed), max(0, end - n_primed)
+        numbers = range(first // CHUNK, -(-last // CHUNK))
+        assert numbers.start >= self._n_forgotten or not numbers, "frames are asked for in their order"
+        chunks = [self._chunks[number - self._n_forgotten] for number in numbers]
+        offset = numbers.start * CHUNK
+        planned = np.concatenate([before[:0], *chunks])[first - offset : last - offset]
+        return np.concatenate([before, primed, planned])
+
+    def restart(self, seed: int) -> None:
+        """Plan anew from the beginning, with another seed or the same."""
+        self._stream.restart(seed)
+        self._begin()
+
+    def changed(self, changes: Changes) -> Changed:
+        """What its stream would be after the changes that concern it.
+
+        Raises: as `Stream.change`.
+        """
+        own: Changes = {}
+        if "seed" in changes:
+            own["seed"] = changes["seed"]
+        if "labels" in changes:
+            own["labels"] = changes["labels"]
+        if "temperature_frames" in changes:
+            own["temperature"] = changes["temperature_frames"]
+        return self._stream.changed(own)
+
+    def become(self, changed: Changed) -> None:
+        """Take on what `changed` found possible, from the next frame that is planned on."""
+        relabelled = changed.labels != self._stream.labels
+        self._stream.become(changed)
+        if relabelled:
+            self._condition()
+
+    def snapshot(self) -> PlanSnapshot:
+        return PlanSnapshot(self._group.snapshot(), list(self._chunks), self._n_forgotten)
+
+    def restore(self, snapshot: PlanSnapshot) -> None:
+        """Go back to where it was; seed, decoding and labels stay."""
+        self._group.restore(snapshot.codes)
+        self._go_on(snapshot.chunks, snapshot.n_forgotten)
+
+    def _begin(self) -> None:
+        """Have no frames but those of what it continues."""
+        self._go_on([], 0)
+
+    def _go_on(self, chunks: Sequence[NDArray[np.float32]], n_forgotten: int) -> None:
+        """Have these chunks of frames, the newest that were planned."""
+        self._chunks = deque(chunks, self._n_kept)
+        self._n_forgotten = n_forgotten
+        self._condition()
+
+    def _condition(self) -> None:
+        """Begin to condition anew, by the frames that there are and the labels of now."""
+        labels = known_labels(self._model.description.labels, self._stream.labels)
+        self._conditioner = FrameConditioner(self._model, [labels], lambda *part: self.frames(*part)[None], CHUNK)
+
+    def _plan(self) -> None:
+        """Plan the next frames, and forget those that are long past."""
+        codes = self._group.advance(CHUNK * self._codes.n_channels)[0]
+        self._n_forgotten += len(self._chunks) == self._n_kept
+        self._chunks.append(self._codes.decode(codes.reshape(CHUNK, -1)))
+
+    def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:
+        """What the planner is made under: the channel that comes next, and labels it knows."""
+        of_channels = position_of(self._planner)
+        of_labels = condition_of(self._planner, [known_labels(self._planner.description.labels, labels)])
+        table = of_channels if of_labels is None else of_channels + of_labels
+        n_channels = table.shape[1]
+
+        def at(first: int, n: int) -> NDArray[np.float32]:
+            return table[:, (first + np.arange(n)) % n_channels]
+
+        return at
+
+
+def position_of(planner: Checkpoint) -> NDArray[np.float32]:
+    """What enters the layers of a planner at each channel of a frame, (1, n_channels, n_layers, condition_channels)."""
+    shape = planner.description.architecture
+    tensor = planner.tensor("position", shape.unit, shape.n_conditions, shape.condition_channels)
+    return tensor[None]
