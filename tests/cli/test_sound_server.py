@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,9 +30,20 @@ def server(tmp_path):
     running.stop()
 
 
-def test_what_the_engine_makes_arrives_without_a_gap_bit_by_bit(server, tmp_path):
+def voice(path: Path) -> Path:
+    """A recording for a vocoder: a tone with harmonics that comes and goes, in noise."""
+    time_s = np.arange(SECONDS * 16000) / 16000
+    tone = sum(np.sin(2 * np.pi * 130 * k * time_s) / k for k in range(1, 20))
+    noise = np.random.default_rng(0).standard_normal(len(time_s))
+    soundfile.write(path, 0.1 * tone * (np.sin(2 * np.pi * time_s) > 0) + 0.01 * noise, 16000)
+    return path
+
+
+@pytest.mark.parametrize("model", ["speech", "vocoder"])
+def test_what_the_engine_makes_arrives_without_a_gap_bit_by_bit(server, tmp_path, model):
+    made_of = ("--frames", voice(tmp_path / "voice.wav")) if model == "vocoder" else ("--temperature", 0.8)
     with server.heard() as listener:
-        words = ("speech", "--temperature", 0.8, "--seed", 3, "--seconds", SECONDS, "--record", tmp_path / "take.wav")
+        words = (model, *made_of, "--seed", 3, "--seconds", SECONDS, "--record", tmp_path / "take.wav")
         words += ("--latency", LATENCY_MS)  # other tests run beside this one
         process = sound_server.play(server, *words, cwd=tmp_path)
         with sound_server.overslept() as late:
