@@ -73,6 +73,9 @@ def _generation_options(
         float | None,
         typer.Option(help="temperature of the frames that a model plans, such as speech (default: the model's own)"),
     ] = None,
+    transpose: Annotated[
+        float, typer.Option(help="semitones by which a voice is raised, of models whose frames have a pitch")
+    ] = 0.0,
     top_k: Annotated[int | None, typer.Option(help="draw from the k most probable codes only")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="draw from the most probable codes that together hold this probability")
@@ -106,6 +109,7 @@ def _generation_options(
         temperature=temperature,
         voiced_temperature=voiced_temperature,
         temperature_frames=temperature_frames,
+        transpose=transpose,
         top_k=top_k,
         top_p=top_p,
         guidance=guidance,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wavegen.features.log_mel import SILENT, LogMel
-from wavegen.features.matching import Matcher
+from wavegen.features.matching import JOINED_HZ, Matcher
 
 LOG_MEL = LogMel(8000, n_mels=24, hop=40, n_fft=256)
 
@@ -136,3 +136,20 @@ def test_two_matchers_do_not_disturb_each_other():
         other.feed(tone(1000)[first : first + 100])
     parts.append(one.finish())
     np.testing.assert_array_equal(np.concatenate(parts), matched(noise(1000), bands))
+
+
+def test_joined_bands_leave_a_transposed_voice_its_pitch():
+    log_mel = LogMel(16000)
+
+    def voice(hertz: float) -> np.ndarray:
+        time = np.arange(8000) / 16000
+        return sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 20)) / 8
+
+    def pitch(sound: np.ndarray) -> float:
+        spectrum = np.abs(np.fft.rfft(sound[2000:6000] * np.hanning(4000), 1 << 16))
+        return float(spectrum[: 1 << 10].argmax() * 16000 / (1 << 16))  # up to 250 Hz
+
+    frames = log_mel.frames(voice(150))
+    for least_hz, expected in ((0.0, 150), (JOINED_HZ, 200)):
+        matcher = Matcher(log_mel, frames, least_hz)
+        assert pitch(np.concatenate([matcher.feed(voice(200)), matcher.finish()])) == pytest.approx(expected, abs=8)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,3 +148,26 @@ def test_a_model_with_a_planner_makes_recordings_again_as_any_vocoder():
     vocoder = tiny_checkpoint(n_features=6, hop=5, frame_channels=4, look_ahead=1)
     both = [LoadedModel(one).vocode(frames, seed=1).samples for one in (SPEAKER, vocoder)]
     np.testing.assert_array_equal(*both)
+
+
+VOICE = {"n_features": 10, "hop": 80, "frame_channels": 4, "look_ahead": 1}
+
+
+def test_a_voice_is_transposed_by_what_its_frames_say(monkeypatch):
+    vocoder = tiny_checkpoint(**VOICE)
+    features = {"n_mels": 6, "hop": 80, "n_fft": 256, "pitch": {}}
+    vocoder = replace(vocoder, description=replace(vocoder.description, features=features))
+    taken = vocoder.description.make_features()
+    tone = 0.3 * np.sin(2 * np.pi * 150 / 8000 * np.arange(4000))
+    frames = taken.frames(tone)
+    session = Session(vocoder, GenerationOptions(frames=frames, transpose=5))
+    moved = session.frames[20, 6] - frames[20, 6]
+    assert moved == pytest.approx(2 * np.log(2) * 5 / 12, abs=1e-5)
+    np.testing.assert_array_equal(session.frames[:, :6], frames[:, :6])
+    for wrong, sentence in ((49, "transpose is 49; expected -48 to 48 semitones"), (np.nan, "transpose is nan")):
+        with pytest.raises(InputError, match=sentence):
+            Session(vocoder, GenerationOptions(frames=frames, transpose=wrong))
+    with pytest.raises(InputError, match="to be transposed, frames need a pitch"):
+        made(transpose=1.0)
+    with pytest.raises(InputError, match="this model takes none; expected a vocoder"):
+        Session(tiny_checkpoint(), GenerationOptions(transpose=1.0))

@@ -69,6 +69,17 @@ class Features:
         parts = [part.frames(waveform) for part in (self.log_mel, self.pitch) if part is not None]
         return np.concatenate(parts, axis=1)
 
+    def transposed(self, frames: NDArray[np.float32], semitones: float) -> NDArray[np.float32]:
+        """The frames of a voice that is higher by some semitones and says the same: the bands stay as they are.
+
+        Shapes: (..., n_features) -> (..., n_features).
+        Raises: InputError for features without a pitch.
+        """
+        if self.pitch is None:
+            raise InputError("to be transposed, frames need a pitch; expected a model trained with data.features.pitch")
+        bands, rest = frames[..., : self.n_mels], frames[..., self.n_mels :]
+        return np.concatenate([bands, self.pitch.transposed(rest, semitones)], axis=-1)
+
     def check(self, frames: NDArray[Any], name: str) -> NDArray[np.float32]:
         """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
         make by themselves (`LogMel.invert`).

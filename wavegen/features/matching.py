@@ -26,14 +26,15 @@ N_AHEAD = 3  # frames that are looked at before one is settled
 N_ROUNDS = 4  # of every frame that is not settled, each time that one comes
 N_SCALINGS = 2  # of a spectrum in a round: bands overlap, so one is not exact
 MAX_GAIN = 100.0  # of a bin, and its inverse: 40 dB
+JOINED_HZ = 400.0  # of a voice that was transposed: two harmonics, or more
 LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is divided
 
 
 def matched(
-    log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating] | FramesAt
+    log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating] | FramesAt, least_hz: float = 0
 ) -> NDArray[np.float32]:
     """A whole sound (T,), matched to frames as `Matcher` takes them."""
-    matcher = Matcher(log_mel, frames)
+    matcher = Matcher(log_mel, frames, least_hz)
     return np.concatenate([matcher.feed(sound), matcher.finish()])
 
 
@@ -41,7 +42,8 @@ class Matcher:
     """Matches one sound, from its beginning on, to frames (F, n_mels or more), the log-mel bands first, or to what
     gives them by number while the sound is made.
 
-    Frames beyond the last are left alone.
+    Frames beyond the last are left alone. Bands are joined until they are `least_hz` wide: narrow ones tell where each
+    harmonic is, which is not where it is to be in a voice that was transposed.
 
     >>> log_mel = LogMel(16000)
     >>> noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
@@ -52,12 +54,13 @@ class Matcher:
     (16000,)
     """
 
-    def __init__(self, log_mel: LogMel, frames: NDArray[np.floating] | FramesAt) -> None:
+    def __init__(self, log_mel: LogMel, frames: NDArray[np.floating] | FramesAt, least_hz: float = 0) -> None:
         self._hop, self._length, self._n_mels = log_mel.hop, log_mel.n_fft, log_mel.n_mels
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
         self._frames_at = frames if callable(frames) else lambda first, end: frames[first:end]
         self._window = window.astype(np.float32)
-        self._filters = log_mel.filters * np.float32(2 / window.sum())  # (n_bins, n_mels)
+        self._join = _joining(log_mel, least_hz)
+        self._filters = log_mel.filters * np.float32(2 / window.sum()) @ self._join  # (n_bins, n bands)
         self._n_fed = self._n_given = 0
         # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
         # `_first` on; and the sum of those that are, with that of their squared windows, from the same place on.
@@ -149,10 +152,10 @@ class Matcher:
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
 
     def _targets(self, first: int, end: int) -> NDArray[np.floating]:
-        """The magnitudes of the bands of some frames, (n, n_mels)."""
+        """The magnitudes of the bands of some frames, (n, n bands)."""
         bands = self._frames_at(first, end)[:, : self._n_mels]
         magnitudes: NDArray[np.floating] = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))
-        return magnitudes.astype(np.float32)
+        return magnitudes.astype(np.float32) @ self._join
 
     @cached_property
     def _to_bins(self) -> NDArray[np.floating]:
@@ -163,3 +166,15 @@ class Matcher:
         nearest = inside[np.abs(bins[:, None] - inside).argmin(axis=1)]
         shares: NDArray[np.floating] = (self._filters[nearest] / weights[nearest, None]).T
         return shares
+
+
+def _joining(log_mel: LogMel, least_hz: float) -> NDArray[np.floating]:
+    """Which bands are joined, (n_mels, n bands): neighbours, from the lowest on, until they are wide enough."""
+    hertz = np.arange(len(log_mel.filters)) * log_mel.sample_rate / log_mel.n_fft
+    centres = hertz @ log_mel.filters / log_mel.filters.sum(axis=0)
+    groups, begin = [0], centres[0]
+    for centre in centres[1:]:
+        is_wide = centre - begin >= least_hz
+        groups.append(groups[-1] + is_wide)
+        begin = centre if is_wide else begin
+    return np.eye(groups[-1] + 1, dtype=np.float32)[groups]

@@ -199,6 +199,16 @@ class Pitch:
         louder[..., 3] = np.where(frames[..., 3] > -1, np.maximum(frames[..., 3] + change, -1), -1)
         return louder
 
+    def transposed(self, frames: NDArray[np.float32], semitones: float) -> NDArray[np.float32]:
+        """The frames of a voice higher by some semitones, as far as the bounds of the pitch allow.
+
+        Shapes: (..., 4) -> (..., 4).
+        """
+        higher = frames.copy()
+        moved = np.clip(frames[..., 0] + semitones / 6 * np.log(2), *self._pitch_bounds)
+        higher[..., 0] = np.where(frames[..., 1] > 0, moved, frames[..., 0])
+        return higher
+
     def periods(self, frames: NDArray[np.floating]) -> NDArray[np.int32]:
         """The period at every sample from each frame to the next, in samples: round(sample_rate / f0).
 

@@ -22,6 +22,8 @@ from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import Stream, StreamGroup
 from wavegen.sampling import fresh_seed
 
+SOUND_ONLY = ("prime", "frames", "beam", "temperature_frames", "transpose")
+
 
 class ImageSession:
     """Images that grow together, one for each of some labels.
@@ -41,8 +43,9 @@ class ImageSession:
         if not labels:
             raise InputError("0 images are wanted; expected 1 or more")
         options = options or GenerationOptions()
-        if options.prime is not None or options.frames is not None or options.beam is not None:
-            raise InputError("prime, frames and beam are for sound; expected none of them of a model that draws images")
+        for name in SOUND_ONLY:
+            if getattr(options, name) != getattr(GenerationOptions, name):
+                raise InputError(f"{name} is for sound; expected it left out with a model that draws images")
         self.decoding = conditioning.decoding_for(model, labels, options.decoding)
         self.seed = fresh_seed() if options.seed is None else options.seed
         is_guided = self.decoding.is_guided

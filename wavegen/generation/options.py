@@ -24,10 +24,10 @@ class GenerationOptions:
     `temperature`, `voiced_temperature`, `top_k`, `top_p`, `guidance`: see `sampling.Decoding`. `temperature_frames`:
     that of the frames that a model plans. `labels`: values by name; left out, "unknown".
     `prime`: a recording to continue, a file or a waveform (T,) at the model's rate. `frames`: the feature frames
-    (F, n_features) of what a vocoder is to say; `match`: scale the spectrum of what it makes of log-mel frames until it
-    has them (features/matching.py). `n`: how many sounds side by side. `beam`: search for a probable sound
-    with so many candidates, instead of drawing (beam.py). `engine`, `device`, `precision`, `n_threads`: see
-    `engines.options.EngineOptions`.
+    (F, n_features) of what a vocoder is to say; `transpose`: semitones by which a voice is raised; `match`: scale the
+    spectrum of what is made of log-mel frames until it has them (features/matching.py). `n`: how many sounds side by
+    side. `beam`: search for a probable sound with so many candidates, instead of drawing (beam.py). `engine`, `device`,
+    `precision`, `n_threads`: see `engines.options.EngineOptions`.
     """
 
     temperature: float | None = None
@@ -40,6 +40,7 @@ class GenerationOptions:
     labels: Mapping[str, str | None] | None = None
     prime: Path | str | NDArray[np.floating] | None = None
     frames: NDArray[np.floating] | None = None
+    transpose: float = 0.0
     match: bool = True
     n: int = 1
     beam: int | None = None
@@ -85,6 +86,7 @@ class SoundKeywords(DecodingKeywords, total=False):
     labels: Mapping[str, str | None] | None
     prime: Path | str | NDArray[np.floating] | None
     frames: NDArray[np.floating] | None
+    transpose: float
 
 
 class ImageKeywords(DecodingKeywords, EngineKeywords, total=False):

@@ -5,7 +5,7 @@ any other (stream.py): the same seed and number, labels, decoding and engines, a
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class PlanSnapshot(NamedTuple):
     """Where a plan was at one instant."""
 
     codes: Snapshot
-    chunks: list[NDArray[np.float32]]
+    chunks: list[NDArray[np.floating]]
     n_forgotten: int
 
 
@@ -35,7 +35,8 @@ class Plan:
     """The frames of one sound of a model, as they are asked for.
 
     `engine` makes one stream of the planner. `prime` (F, n_channels) are codes of the frames of a recording that it
-    goes on from. `decoding`: of its codes. `keeps_all`: frames that are long past are not forgotten.
+    goes on from. `decoding`: of its codes. `transpose`: what every frame is put through. `keeps_all`: frames that are
+    long past are not forgotten.
 
     Raises: InputError for a label that the model does not know.
     """
@@ -50,6 +51,7 @@ class Plan:
         decoding: Decoding,
         labels: Mapping[str, str | None],
         prime: Codes | None = None,
+        transpose: Callable[[NDArray[np.floating]], NDArray[np.floating]] = lambda frames: frames,
         keeps_all: bool = False,
     ) -> None:
         assert model.planner is not None  # whoever calls has seen to it
@@ -57,7 +59,7 @@ class Plan:
         assert features is not None  # it has a planner
         self._model, self._planner = model, model.planner
         self._codes = FrameCodes(features, model.planner.description.n_classes)
-        self._silent = features.silent
+        self._silent, self._transpose = features.silent, transpose
         self._n_kept = None if keeps_all else KEPT
         self._stream = Stream(
             seed=seed,
@@ -70,14 +72,14 @@ class Plan:
             model=model.planner,
         )
         self._group = StreamGroup(engine, [self._stream])
-        self._primed = self._codes.decode(self._stream.prime.reshape(-1, self._codes.n_channels))
+        self._primed = transpose(self._codes.decode(self._stream.prime.reshape(-1, self._codes.n_channels)))
         self._begin()
 
     def at(self, first: int, n: int) -> Condition:
         """The condition of n steps of the sound from step `first` on."""
         return self._conditioner.at(first, n)
 
-    def frames(self, begin: int, end: int) -> NDArray[np.float32]:
+    def frames(self, begin: int, end: int) -> NDArray[np.floating]:
         """Frames from number `begin` to before `end`, (n, n_features): planned if they are not yet; silence before
         the first."""
         n_primed = len(self._primed)
@@ -131,7 +133,7 @@ class Plan:
         """Have no frames but those of what it continues."""
         self._go_on([], 0)
 
-    def _go_on(self, chunks: Sequence[NDArray[np.float32]], n_forgotten: int) -> None:
+    def _go_on(self, chunks: Sequence[NDArray[np.floating]], n_forgotten: int) -> None:
         """Have these chunks of frames, the newest that were planned."""
         self._chunks = deque(chunks, self._n_kept)
         self._n_forgotten = n_forgotten
@@ -146,7 +148,7 @@ class Plan:
         """Plan the next frames, and forget those that are long past."""
         codes = self._group.advance(CHUNK * self._codes.n_channels)[0]
         self._n_forgotten += len(self._chunks) == self._n_kept
-        self._chunks.append(self._codes.decode(codes.reshape(CHUNK, -1)))
+        self._chunks.append(self._transpose(self._codes.decode(codes.reshape(CHUNK, -1))))
 
     def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:
         """What the planner is made under: the channel that comes next, and labels it knows."""

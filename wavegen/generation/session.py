@@ -15,7 +15,7 @@ from wavegen.engines import make_engine, most_at_once, n_at_once
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import FRAME_SUFFIXES
-from wavegen.features.matching import FramesAt, Matcher, matched
+from wavegen.features.matching import JOINED_HZ, FramesAt, Matcher, matched
 from wavegen.generation import conditioning
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
@@ -33,6 +33,8 @@ from wavegen.generation.scheduler import Scheduler, generate_each
 from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, fresh_seed
+
+MAX_SEMITONES = 48  # 4 octaves
 
 
 class Sound(NamedTuple):
@@ -78,6 +80,9 @@ class StreamMaker:
             if features is None:
                 raise InputError(f"{loaded.path} takes no frames; expected a vocoder, trained with data.features")
             self.frames = features.check(np.asarray(options.frames), "the array")
+        self._transpose = _transposition(options, description)
+        if self.frames is not None:
+            self.frames = self._transpose(self.frames)
         overrides = options.decoding
         if options.beam is not None:
             overrides["guidance"] = 1.0
@@ -121,7 +126,7 @@ class StreamMaker:
         """The stream of a number, of frames (F, n_features) that come with it or those of the options."""
         if self._planner is not None:
             return self._stream(number, plan=self._plan(number))
-        frames = self.frames if frames is None else frames
+        frames = self.frames if frames is None else self._transpose(frames)
         if frames is None:
             return self._stream(number, self.condition_of(self.labels), self.condition_of)
         return self._stream(number, self.frame_conditioner(frames, 1).at)
@@ -159,6 +164,7 @@ class StreamMaker:
             decoding=self._planner.description.make_decoding(temperature=self.temperature_frames),
             labels=self.labels,
             prime=self._primed_frames,
+            transpose=self._transpose,
             keeps_all=keeps_all,
         )
 
@@ -203,6 +209,7 @@ class Session(StreamMaker):
         self.beam = options.beam
         features = self.description.make_features() if options.match else None
         self._matched_by = None if features is None else features.log_mel  # None: nothing is matched to frames
+        self._least_hz = JOINED_HZ if options.transpose else 0.0
         self.engine_title, self._engine = make_engine(
             loaded, self.n_streams, options.engine_options, self.decoding.is_guided
         )
@@ -245,7 +252,7 @@ class Session(StreamMaker):
         for stream in streams.streams:
             frames = self._frames_of(stream)
             if frames is not None and self._matched_by is not None:
-                matchers.append(Matcher(self._matched_by, frames))
+                matchers.append(Matcher(self._matched_by, frames, self._least_hz))
         return Output(self.decoder(self.n_streams), matchers)
 
     def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
@@ -290,7 +297,7 @@ class Session(StreamMaker):
         for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
             plan = plans.pop(number, None)
             if plan is not None and self._matched_by is not None:
-                sound = matched(self._matched_by, sound, self._behind_prime(plan))
+                sound = matched(self._matched_by, sound, self._behind_prime(plan), self._least_hz)
             yield number, sound
 
     def vocode_each(
@@ -309,7 +316,10 @@ class Session(StreamMaker):
 
         for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
             frames = frames_of.pop(number)
-            yield number, sound if self._matched_by is None else matched(self._matched_by, sound, frames)
+            yield (
+                number,
+                sound if self._matched_by is None else matched(self._matched_by, sound, frames, self._least_hz),
+            )
 
     def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         return ((number, self.decoder(1).decode(codes)) for number, codes in pieces)
@@ -512,6 +522,25 @@ def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> ND
     if not Path(source).is_file():
         raise InputError(f"there is no recording {source}")
     return audio.read(Path(source), sample_rate)
+
+
+def _transposition(
+    options: GenerationOptions, description: Description
+) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+    """What the frames of a sound are put through.
+
+    Raises: InputError for semitones beyond `MAX_SEMITONES`, or frames that have no pitch.
+    """
+    semitones = options.transpose
+    if not -MAX_SEMITONES <= semitones <= MAX_SEMITONES:  # nor is NaN
+        raise InputError(f"transpose is {semitones}; expected -{MAX_SEMITONES} to {MAX_SEMITONES} semitones")
+    if not semitones:
+        return lambda frames: frames
+    features = description.make_features()
+    if features is None:
+        raise InputError("transpose raises the pitch of frames, and this model takes none; expected a vocoder")
+    features.transposed(features.silent, semitones)  # is there a pitch?
+    return lambda frames: features.transposed(frames.astype(np.float32, copy=False), semitones)
 
 
 def _labels_of(model: Checkpoint, planner: Checkpoint | None) -> dict[str, list[str]]:
