@@ -8,7 +8,7 @@ the key, and the nearest known one.
 import difflib
 import logging
 from collections.abc import Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
@@ -517,7 +517,7 @@ class Recipe(Section):
         Raises: InputError if there is none, it takes no frames, or its sound has another rate.
         """
         assert isinstance(self.data, AudioData) and self.vocoder is not None  # see _parts_fit
-        loaded = checkpoint.load(self.vocoder.expanduser())
+        loaded = replace(checkpoint.load(self.vocoder.expanduser()), planner=None)  # of a pair, its vocoder
         if not loaded.description.features:
             raise InputError(f"the vocoder {loaded.path} takes no frames; expected one trained with data.features")
         if loaded.description.sample_rate != self.data.sample_rate:
