@@ -22,7 +22,7 @@ from wavegen.progress import bar
 
 from .options import Model, Plot, check_out, open_session, takes_generation_options
 from .render import render, write, write_each
-from .terminal import say
+from .terminal import say, show_result
 
 
 @takes_generation_options
@@ -72,7 +72,7 @@ def vocode(
         encoded = io.BytesIO()
         np.save(encoded, frames)
         files.write(frames_to, encoded.getvalue())
-        print(frames_to)
+        show_result(frames_to)
     write([out], render(session, n_samples), session.description.sample_rate, plot)
 
 
