@@ -71,10 +71,9 @@ def make_lasting() -> None:
         sys.stderr = _replaced(sys.stderr, own, "backslashreplace")
         lead_nowhere(2)
         faulthandler.enable(own)
-    stdout = sys.stdout
-    if stdout is not None and stdout is sys.__stdout__:
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:
         codecs.register_error(NAMES, _name_bytes)
-        sys.stdout = _replaced(stdout, 1, "backslashreplace" if stdout.isatty() else NAMES)
+        sys.stdout = _replaced(sys.stdout, 1, "backslashreplace" if os.isatty(1) else NAMES)
 
 
 def _replaced(stream: Any, number: int, errors: str) -> TextIO:
