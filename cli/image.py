@@ -15,6 +15,7 @@ from wavegen.data import images
 from wavegen.errors import InputError
 from wavegen.generation import images as drawing
 from wavegen.generation.options import GenerationOptions
+from wavegen.paths import user_path
 from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
@@ -82,7 +83,7 @@ def complete(
         wavegen image complete mnist seven.png --keep top
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
-    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
+    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, user_path(keep))
     session = _open_session(model, labels, n, options)
     shape = (session.height, session.width, session.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
@@ -268,8 +269,8 @@ def _mask(keep: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
         stays[: height // 2] = True
     elif keep == "left":
         stays[:, : width // 2] = True
-    elif Path(keep).is_file():
-        stays = images.read(Path(keep), (height, width, 1))[..., 0] > 127
+    elif user_path(keep).is_file():
+        stays = images.read(user_path(keep), (height, width, 1))[..., 0] > 127
     else:
         raise InputError(f"--keep is {keep}; expected {', '.join(SIDES)} or an image that is white where it stays")
     return stays

@@ -27,13 +27,13 @@ ALLOWED = {
     "devices": set(),
     "playback": set(),
     "pretrained": set(),
-    "recipes": set(),
+    "recipes": {"paths"},
     "plots": {"files"},
     "recipe": {"architectures", "checkpoint", "features", "migrations", "sampling"},
     "checkpoint": {"architectures", "codec", "features", "files", "migrations", "sampling"},
     "nn": {"features"},
     "models": {"architectures", "checkpoint", "codec", "features", "nn", "sampling"},
-    "data": {"codec", "features", "files", "progress", "recipe"},
+    "data": {"codec", "features", "files", "paths", "progress", "recipe"},
     "engines": {
         "architectures",
         "checkpoint",
@@ -54,6 +54,7 @@ ALLOWED = {
         "engines",
         "features",
         "files",
+        "paths",
         "progress",
         "sampling",
     },
@@ -82,7 +83,7 @@ ALLOWED = {
         "generation",
         "models",
     }
-    | {"plots", "progress", "recipe", "sampling"},
+    | {"paths", "plots", "progress", "recipe", "sampling"},
     "doctor": {"checkpoint", "codec", "data", "devices", "engines", "evaluation", "features", "generation", "models"}
     | {"nn"}
     | {"playback", "progress", "recipe", "training"},
