@@ -20,7 +20,7 @@ from wavegen.cli.main import app, main
 from wavegen.cli.terminal import Table
 from wavegen.printable import COMMANDS
 
-HOSTILE = "\x1b[2J\x1b[31m\u202e[red]:smile:[/red]\x9b\r\nx"
+HOSTILE = "\x1b[2J\x1b[31m\u202e[red]:smile:\x9b\r\nx"
 COLOURS = re.compile(r"\x1b\[[\d;]*m")  # of wavegen's own, on a terminal
 
 
@@ -37,10 +37,11 @@ def hostile(tmp_path, tiny_run) -> Path:
     loaded = checkpoint.load(run)
     description = replace(loaded.description, about=HOSTILE, credit=HOSTILE, corpus=HOSTILE)
     checkpoint.save(loaded.path, description, loaded.weights, loaded.recipe)
-    labelled = tiny_checkpoint(labels={f"who{HOSTILE}": 2})
-    values = {f"who{HOSTILE}": [HOSTILE, "other"]}
-    model = folder / f"labelled{HOSTILE}.safetensors"
-    checkpoint.save(model, replace(labelled.description, labels=values), labelled.weights, "")
+    labelled, name = tiny_checkpoint(labels={"who": 2}), f"who{HOSTILE}"
+    architecture = replace(labelled.description.architecture, labels={name: 2})
+    description = replace(labelled.description, architecture=architecture, labels={name: [HOSTILE, "other"]})
+    weights = {key.replace("who", name): weight for key, weight in labelled.weights.items()}
+    checkpoint.save(folder / f"labelled{HOSTILE}.safetensors", description, weights, "")
     recordings = write_recordings(folder / "in")
     (recordings / f"{HOSTILE}.wav").touch()
     (folder / "recipe.yaml").write_text(TINY_RECIPE + f"about: {json.dumps(HOSTILE)}\n# \x1b[2J\n")
@@ -95,14 +96,14 @@ def test_no_command_prints_what_commands_the_terminal(hostile, monkeypatch, caps
 def test_markup_and_emoji_codes_stay_as_they_are(hostile, monkeypatch):
     """On a terminal as elsewhere."""
     words = ["models", "inspect", str(hostile / f"run{HOSTILE}")]
-    assert "[red]:smile:[/red]" in CliRunner().invoke(app, words).stdout
+    assert "[red]:smile:" in CliRunner().invoke(app, words).stdout
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     table = Table("[red]", title=HOSTILE)
     table.add_row(HOSTILE)
     console = terminal.Console(force_terminal=True, markup=False, emoji=False, width=200)
     with console.capture() as captured:
         console.print(table)
-    assert "[red]:smile:[/red]" in captured.get()
+    assert "[red]:smile:" in captured.get()
     assert_harmless(captured.get())
 
 
@@ -112,25 +113,26 @@ def test_bars_and_pictures_show_it_as_it_is(monkeypatch):
     monkeypatch.setattr(progress, "_console", console)
     with console.capture() as captured, progress.bar(HOSTILE, 2) as running:
         running.update(1, HOSTILE)
-    assert "[red]:smile:[/red]" in captured.get()
+    assert "[red]:smile:" in captured.get()
     assert "\x1b[2J\x1b[31m" not in captured.get()
     assert "\u202e" not in captured.get()
     assert terminal.text_lines([HOSTILE])[0].plain.isprintable()
 
 
+PRINTING = ("print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "Console")
+
+
 def test_only_the_terminal_prints():
     """So that a new command cannot forget it."""
     for path in sorted((REPOSITORY / "cli").glob("*.py")):
-        if path.name in ("terminal.py", "streams.py"):
+        if path.name == "terminal.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                assert not names & {"rich.table.Table", "rich.console.Console", "rich.print", "typer.echo"}, path
+                imported = {f"{node.module}.{alias.name}" for alias in node.names}
+                assert not imported & {"rich.table.Table", "rich.print"}, f"{path} makes tables by itself"
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            assert called not in ("print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "Text"), (
-                (f"{path}:{getattr(node, 'lineno', 0)} prints by itself") if path.name != "doctor.py" else True
-            )
+            assert called not in PRINTING, f"{path} prints by itself"
 
 
 def test_a_table_without_a_terminal_has_a_row_a_line_and_cuts_nothing(capsys):

@@ -125,7 +125,7 @@ def test_lengths_and_counts_of_another_kind_are_one_sentence():
     model = LoadedModel(tiny_checkpoint())
     with pytest.raises(InputError, match="seconds is '1'; expected a number"):
         model.generate(seconds="1")
-    with pytest.raises(InputError, match="blocksize is 2.5; expected an integer"):
+    with pytest.raises(InputError, match=r"blocksize is 2\.5; expected an integer"):
         next(model.stream(blocksize=2.5))
     with pytest.raises(InputError, match="n is '2'; expected a number"):
         LoadedModel(tiny_image_checkpoint()[0]).draw("2")
