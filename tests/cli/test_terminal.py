@@ -44,7 +44,8 @@ def hostile(tmp_path, tiny_run) -> Path:
     checkpoint.save(folder / f"labelled{HOSTILE}.safetensors", description, weights, "")
     recordings = write_recordings(folder / "in")
     (recordings / f"{HOSTILE}.wav").touch()
-    (folder / "recipe.yaml").write_text(TINY_RECIPE + f"about: {json.dumps(HOSTILE)}\n# \x1b[2J\n")
+    (folder / "recipe.yaml").write_text(TINY_RECIPE + f"about: {json.dumps(HOSTILE)}\n")
+    (folder / "shown.yaml").write_text(TINY_RECIPE + f"# {HOSTILE}\n")
     return folder
 
 
@@ -59,16 +60,17 @@ WALK = {
     "generate RUN --out HOSTILE": "expected the name of a .wav file",
     "generate RUN --seconds 0.01 --engine HOSTILE": "unknown engine",
     "generate RUN --HOSTILE": "no such option",
-    "play RUN --seconds 0.01 --record FOLDER/take.wav --headless --output HOSTILE": "",
+    "play RUN --record FOLDER/take.mp3": "expected the name of a .wav file",
     "vocode RUN FOLDER/recipe.yaml FOLDER/y.wav": "takes no frames",
     "evaluate RUN": "is not the one" if False else None,
-    "doctor RUN": None,
+    "doctor LABELLED": "expected a mapping",
     "image evaluate RUN": "makes sound",
     "data prepare folder --from FOLDER/in": None,
     "data list": None,
     "train FOLDER/recipe.yaml --out FOLDER/new --set training.steps=1": None,
     "train FOLDER/recipe.yaml --set training.HOSTILE=1": "unknown key",
-    "recipes show FOLDER/recipe.yaml": None,
+    "recipes show FOLDER/shown.yaml": None,
+    "train FOLDER/shown.yaml": "special characters are not allowed",
     "recipes copy HOSTILE": "there is no recipe",
 }
 
