@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class GenerationOptions:
         for one in fields(self):
             value = getattr(self, one.name)
             if value is not None or one.default is not None:
-                object.__setattr__(self, one.name, _checked(one.name, value))
+                object.__setattr__(self, one.name, _checked(one.name, one.type, value))
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -132,16 +132,17 @@ def whole_number(name: str, value: object) -> int:
     return int(given)
 
 
-def _checked(name: str, value: Any) -> Any:
-    """A field of the options as it is to be.
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """A field of the options, of the kind that its annotation says.
 
-    Raises: InputError if it is of another kind.
+    Raises: InputError if it is of another.
     """
-    if name in ("temperature", "voiced_temperature", "top_p", "guidance"):
+    kinds = get_args(kind) or (kind,)
+    if float in kinds:
         return number(name, value)
-    if name in ("top_k", "seed", "n", "beam", "n_threads"):
+    if int in kinds:
         return whole_number(name, value)
-    if name in ("engine", "device", "precision") and not isinstance(value, str):
+    if kind is str and not isinstance(value, str):
         raise InputError(f"{name} is {value!r}; expected a text such as 'auto'")
     if name == "labels":
         return _checked_labels(value)
