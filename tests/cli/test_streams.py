@@ -85,7 +85,7 @@ def test_training_goes_on_when_its_reader_goes(tmp_path):
         training.stdout.close()
         assert training.wait(500) == 0
     assert (tmp_path / "r" / "sample.wav").exists()
-    assert '"step": 40' in (tmp_path / "r" / "metrics.jsonl").read_text()
+    assert '"step": 20' in (tmp_path / "r" / "metrics.jsonl").read_text()
 
 
 def test_a_sound_is_made_without_stderr(tmp_path, tiny_run):
