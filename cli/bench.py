@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.progress import bar
 
 from .options import Device
-from .terminal import say, show_result
+from .terminal import Table, say, show_result, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +86,7 @@ def _bench_generation(
     multiply_adds = timed.description.architecture.multiply_adds
     title = f"{model or size + ' size'}, {multiply_adds:,} multiply-adds a sample, {PLACES[where]}"
     show_result(_generation_table(speeds, title, where))
-    print(generation.machine(where))
+    show_result(generation.machine(where))
 
 
 def _generation_table(speeds: "Sequence[generation.Speed]", title: str, where: str) -> Table:
@@ -122,7 +121,7 @@ def _bench_training(size: str, rounds: int | None, device: str, as_json: bool) -
         _print_json(timings=[timing._asdict() for timing in report.timings], waiting=report.waiting)
         return
     show_result(_training_table(report, size))
-    print(f"our training loop waited for data {report.waiting:.2%} of its time")
+    show_result(f"our training loop waited for data {report.waiting:.2%} of its time")
 
 
 def _training_table(report: "training.TrainingReport", size: str) -> Table:
@@ -165,4 +164,4 @@ def _images_table(speeds: "Sequence[images.Speed]", title: str) -> Table:
 
 
 def _print_json(**figures: object) -> None:
-    print(json.dumps(figures, indent=1))
+    show_text(json.dumps(figures, indent=1))

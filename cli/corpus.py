@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rich.table import Table
-
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import FrameCodes
 
-from .terminal import say
+from .terminal import Table, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

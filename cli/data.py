@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
-from .terminal import say, show_result
+from .terminal import Table, say, show_result
 
 FOLDER_FORMATS: dict[str, SoundFormat | ImageFormat] = {  # as in recipes/folder.yaml and images.yaml
     "folder": SoundFormat(16000),
@@ -101,7 +100,7 @@ def prepare(
     path, report = corpora.prepare(name, source, item_format)
     for line in report.lines(most=1000) if report else [f"{source} is prepared already and has not changed"]:
         say(line)
-    print(path)
+    show_result(path)
 
 
 def _item_format(

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from wavegen.progress import bar
 
-from .terminal import show_result
+from .terminal import Table, show_result
 
 
 def doctor(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from rich.table import Table
 
 from wavegen import checkpoint, files
 from wavegen.checkpoint import Checkpoint
@@ -18,7 +17,7 @@ from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings, SplitName
-from .terminal import say, show_result
+from .terminal import Table, say, show_result
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.live import Live as Screen
-from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint
@@ -16,12 +15,13 @@ from wavegen.data import images
 from wavegen.errors import InputError
 from wavegen.generation import images as drawing
 from wavegen.generation.options import GenerationOptions
+from wavegen.paths import user_path
 from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
 from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_generation_options
-from .terminal import console, say, show_result
+from .terminal import Table, console, say, show_result
 
 if TYPE_CHECKING:
     from wavegen.models.base import Model as Network
@@ -83,7 +83,7 @@ def complete(
         wavegen image complete mnist seven.png --keep top
         wavegen image complete runs/cifar10 cat.png --keep mask.png --n 3
     """
-    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, Path(keep))
+    path = check_out("--out", ".png", out or Path(f"{image.stem}-completed.png"), image, user_path(keep))
     session = _open_session(model, labels, n, options)
     shape = (session.height, session.width, session.n_colours)
     pixels, stays = images.read(image, shape), _mask(keep, shape)
@@ -121,7 +121,7 @@ def _drawn(model: Path, session: drawing.ImageSession, codes: NDArray[np.int64] 
 def _write_grid(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write images (n, height, width, colours) side by side, about as many to a row as rows; prints the name."""
     drawing.write(path, drawing.grid(pixels, int(np.ceil(np.sqrt(len(pixels))))))
-    print(path)
+    show_result(path)
 
 
 @app.command("evaluate")
@@ -154,7 +154,7 @@ def evaluate(
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, description.labels, n_codes, running)
     show_result(bits_table(loaded, split, opened, bits))
-    print(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
+    show_result(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
 
 
 @app.command("classify")
@@ -229,9 +229,9 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     with bar("Classifying", len(taken)) as running:
         result = classify_segments(network, opened.store, taken, description.make_codec(), description.labels, running)
     show_result(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
-    print(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
+    show_result(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
     given, marginal = (bits * np.log(2) for bits in (result.bits, result.marginal_bits))
-    print(f"{given:.2f} nats an image, its {name} given; {marginal:.2f} whatever its {name}")
+    show_result(f"{given:.2f} nats an image, its {name} given; {marginal:.2f} whatever its {name}")
 
 
 def _mistakes(name: str, values: Sequence[str], counts: NDArray[np.int64], title: str) -> Table:
@@ -269,8 +269,8 @@ def _mask(keep: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
         stays[: height // 2] = True
     elif keep == "left":
         stays[:, : width // 2] = True
-    elif Path(keep).is_file():
-        stays = images.read(Path(keep), (height, width, 1))[..., 0] > 127
+    elif user_path(keep).is_file():
+        stays = images.read(user_path(keep), (height, width, 1))[..., 0] > 127
     else:
         raise InputError(f"--keep is {keep}; expected {', '.join(SIDES)} or an image that is white where it stays")
     return stays

@@ -5,7 +5,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
 # A key that sends more than a character: ESC, [ or O, numbers, a last one; or ESC and the key that Alt was held with.
@@ -16,9 +16,9 @@ SEQUENCE = re.compile(r"\x1b(?:[\[O][\d;]*(?P<last>[A-Za-z~]?)|.?)|(?P<key>.)", 
 def pressed() -> Iterator[Callable[[], list[str]]]:
     """While the block runs, keys need no Enter and are not shown; yields what tells the keys pressed since last asked.
 
-    Ctrl-C works as ever. Without a terminal there are none.
+    Ctrl-C works as ever. Without a terminal, or from when it is closed, there are none.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         yield lambda: []
         return
     import termios
@@ -29,15 +29,17 @@ def pressed() -> Iterator[Callable[[], list[str]]]:
 
     def newest() -> list[str]:
         text = ""
-        while select.select([terminal], [], [], 0)[0] and (read := os.read(terminal, 64)):
-            text += read.decode(errors="ignore")
+        with suppress(OSError):  # it was closed
+            while select.select([terminal], [], [], 0)[0] and (read := os.read(terminal, 64)):
+                text += read.decode(errors="ignore")
         return split(text)
 
     try:
         tty.setcbreak(terminal)
         yield newest
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it was closed
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def split(text: str) -> list[str]:

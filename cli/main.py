@@ -1,7 +1,7 @@
 """The `wavegen` command: its sub-commands, and how a mistake ends."""
 
-import io
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -10,7 +10,12 @@ import wavegen
 from wavegen.errors import InputError
 
 from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train, vocode
-from .terminal import library_on_stderr
+from .home import expand_home
+from .signals import ending_as_ctrl_c
+from .streams import lead_nowhere, make_lasting
+from .terminal import library_on_stderr, say, show_result
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer brings, or of the one beside it
 
 app = typer.Typer(
     name="wavegen",
@@ -24,7 +29,7 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(f"wavegen {wavegen.__version__}")
+        show_result(f"wavegen {wavegen.__version__}")
         raise typer.Exit
 
 
@@ -50,24 +55,76 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
+expand_home(app)
 
 
 def main() -> None:
-    """Run the command; what the user can put right ends in one sentence on stderr and exit code 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # files may be called what no character stands for
+    """Run the command; what the user can put right ends in one sentence on stderr and exit code 2.
+
+    Ctrl-C, SIGTERM and SIGHUP end in what a shell expects of them, 128 and the signal's number, unless the command has
+    ended well by then.
+    """
+    make_lasting()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell each other; ours goes to the log
+    with ending_as_ctrl_c() as signal_that_came:
+        try:
+            code = _run(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = 128 + signal_that_came()
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run the command of a line; returns the exit code.
+
+    typer's own way of running it is not taken: it has words of its own for an EOFError and for a pipe without a reader.
+    """
+    command = typer.main.get_command(app)
     try:
-        app()
+        with command.make_context("wavegen", words) as context:
+            command.invoke(context)
+        _flush()
+    except typer.Exit as end:
+        return end.exit_code
+    except UsageError as error:
+        _say_usage(error)
     except InputError as error:
-        print(f"wavegen: {error}", file=sys.stderr)
-        sys.exit(2)
+        say(f"wavegen: {error}")
     except MemoryError as error:
-        print(f"wavegen: not enough memory for so much at once ({error or 'allocating'})", file=sys.stderr)
-        sys.exit(2)
+        say(f"wavegen: not enough memory for so much at once ({error or 'allocating'})")
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"wavegen: the system refused{where}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        say(f"wavegen: the system refused{where}: {error.strerror or error}")
+    else:
+        return 0
+    return 2
+
+
+def _flush() -> None:
+    """Have written what was printed.
+
+    Raises: InputError if that is not possible, as on a full disk.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        lead_nowhere(sys.stdout.fileno())  # or Python tries it again when it ends
+        raise InputError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def _say_usage(error: Exception) -> None:
+    """Say what is wrong with the words of the line; a command without any has shown its help instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    context, message = getattr(error, "ctx", None), " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    if context is None:
+        say(f"wavegen: {message}")
+        return
+    for line in context.get_usage().splitlines():
+        say(line)
+    say(f"wavegen: {message[:1].lower()}{message[1:].rstrip('.')}; `{context.command_path} --help` shows what it takes")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint, Description
@@ -16,7 +15,7 @@ from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
 from .options import Model, check_out
-from .terminal import show_result
+from .terminal import Table, show_result
 
 app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
 
@@ -59,7 +58,7 @@ def export(
     check_out("OUT", ".safetensors", out, loaded.path)
     planner = None if loaded.planner is None else replace(loaded.planner, weights=_halved(loaded.planner))
     checkpoint.save(out, loaded.description, _halved(loaded), loaded.recipe, planner)
-    print(out)
+    show_result(out)
 
 
 def _halved(model: Checkpoint) -> dict[str, NDArray[np.float16]]:

@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from wavegen.generation.live import Live
 from .terminal import say
 
 HOST = "127.0.0.1"  # other machines may not reach it: OSC knows no passwords
+MOST_REMARKS, REMARKS_EVERY_S = 5, 10.0  # on messages that make no sense: so many in so many s, however many come
 
 
 def actions(live: Live) -> dict[str, Callable[..., None]]:
@@ -29,6 +31,26 @@ def actions(live: Live) -> dict[str, Callable[..., None]]:
     }
 
 
+class Remarks:
+    """Says what is wrong with messages, but of a flood of them only the first, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._began, self._n = time.monotonic(), 0
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._began > REMARKS_EVERY_S:
+            self.end()
+            self._began, self._n = time.monotonic(), 0
+        self._n += 1
+        if self._n <= MOST_REMARKS:
+            say(line)
+
+    def end(self) -> None:
+        """Say how many were left unsaid."""
+        if self._n > MOST_REMARKS:
+            say(f"OSC: {self._n - MOST_REMARKS:,} more messages made no sense")
+
+
 @contextmanager
 def listening(live: Live, port: int) -> Iterator[None]:
     """Obey OSC messages to a UDP port of this machine while the block runs. One that makes no sense is told.
@@ -40,20 +62,20 @@ def listening(live: Live, port: int) -> Iterator[None]:
         from pythonosc.osc_server import BlockingOSCUDPServer
     except ImportError as error:
         raise InputError("--osc needs the package python-osc: pip install 'wavegen[osc]'") from error
-    known = actions(live)
+    known, remark = actions(live), Remarks()
 
     def obey(address: str, *values: Any) -> None:
         if address not in known:
-            say(f"OSC {address}: expected one of {', '.join(known)}")
+            remark(f"OSC {address}: expected one of {', '.join(known)}")
             return
         expected = list(inspect.signature(known[address]).parameters)
         if len(values) != len(expected):
-            say(f"OSC {address} comes with {len(values)} arguments; expected {address} {' '.join(expected).upper()}")
+            remark(f"OSC {address} comes with {len(values)} arguments; expected {address} {' '.join(expected).upper()}")
             return
         try:
             known[address](*values)
         except (InputError, TypeError, ValueError, OverflowError) as error:
-            say(f"OSC {address} {' '.join(map(str, values))}: {error}")
+            remark(f"OSC {address} {' '.join(map(str, values))}: {error}")
 
     dispatcher = Dispatcher()
     dispatcher.set_default_handler(obey)
@@ -61,7 +83,7 @@ def listening(live: Live, port: int) -> Iterator[None]:
         server = BlockingOSCUDPServer((HOST, port), dispatcher)
     except OSError as error:
         raise InputError(f"cannot listen for OSC at port {port}: {error.strerror}") from error
-    server.handle_error = lambda *_: say("OSC: a message that is damaged was left out")  # type: ignore[method-assign]
+    server.handle_error = lambda *_: remark("OSC: a message that is damaged was left out")  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, name="wavegen-osc", daemon=True)
     thread.start()
     say(f"Listening for OSC at {HOST}:{port}: {', '.join(known)}")
@@ -71,3 +93,4 @@ def listening(live: Live, port: int) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
+        remark.end()

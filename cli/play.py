@@ -1,7 +1,6 @@
 """wavegen play"""
 
 import contextlib
-import os
 import sys
 import time
 from dataclasses import replace
@@ -10,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.live import Live as Screen
-from rich.table import Table
 
 from wavegen import checkpoint
 from wavegen.data import audio
@@ -26,7 +24,8 @@ from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
 from .play_screen import PlayScreen
-from .terminal import console, say, show_result
+from .streams import has_reader
+from .terminal import Table, console, say, show_result
 
 PICTURES_PER_S = 12
 
@@ -123,7 +122,7 @@ def _play(
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     try:
         with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
-            if live is None or title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            if live is None or title is None or not (sys.stdin.isatty() and console.is_terminal):
                 player.run()
             else:
                 _perform(player, PlayScreen(live, player, rate, title))
@@ -171,14 +170,12 @@ def _write_raw(blocks: Blocks) -> None:
     """
     if sys.stdout is None:
         raise InputError("--output is -, and stdout is closed; expected a pipe or a file")
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         for block in blocks:
             sys.stdout.buffer.write(audio.as_int16(block).astype("<i2").tobytes())
             sys.stdout.buffer.flush()
-    except BrokenPipeError:  # what else is buffered has nobody to go to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        pass
+            if not has_reader(sys.stdout):
+                return
 
 
 def _list_devices() -> None:

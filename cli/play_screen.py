@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from wavegen.data import audio
 from wavegen.errors import InputError
@@ -18,7 +17,7 @@ from wavegen.generation.live import Live
 from wavegen.playback import Player
 from wavegen.sampling import fresh_seed
 
-from .terminal import console
+from .terminal import console, text_lines
 
 SHADES = " ░▒▓█"
 ROWS, COLUMNS = 10, 64  # of the spectrogram
@@ -114,7 +113,7 @@ class PlayScreen:
             *textwrap.wrap("   ".join(key.replace(" ", UNBROKEN) for key in self.keys), console.width),
             self._note,
         ]
-        return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
+        return Group(*text_lines(lines))
 
     def _temperature(self, by: float) -> str:
         value = round(max(0.0, self._live.controls.decoding.temperature + by), 2)

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from wavegen import files
 from wavegen.errors import InputError
 from wavegen.recipes import all_paths, find, summary
 
-from .terminal import show_result
+from .terminal import Table, show_result, show_text
 
 app = typer.Typer(no_args_is_help=True, help="The recipes that ship with wavegen.")
 
@@ -37,7 +36,7 @@ def show(name: Name) -> None:
     Examples:
         wavegen recipes show sine
     """
-    print(find(name).read_text(encoding="utf-8"), end="")
+    show_text(find(name).read_text(encoding="utf-8"))
 
 
 @app.command("copy")
@@ -55,7 +54,7 @@ def copy(
         raise InputError(f"{path} is already there; choose another name")
     with files.atomic(path) as partial:
         partial.write_bytes(find(name).read_bytes())
-    print(path)
+    show_result(path)
 
 
 @app.command("fields")

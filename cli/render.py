@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wavegen.generation.session import Session
 from wavegen.progress import bar
 
-from .terminal import say
+from .terminal import say, show_result
 
 
 def render(session: Session, n_samples: int) -> NDArray[np.float32]:
@@ -40,12 +40,12 @@ def write(paths: Sequence[Path], waveforms: NDArray[np.float32], rate: int, plot
 
     for path, waveform in zip(paths, waveforms, strict=True):
         audio.write(path, waveform, rate)
-        print(path)
+        show_result(path)
         if plot:
             from wavegen import plots
 
             plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
-            print(path.with_suffix(".png"))
+            show_result(path.with_suffix(".png"))
 
 
 def write_each(

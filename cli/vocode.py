@@ -18,11 +18,12 @@ from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
+from wavegen.paths import resolved
 from wavegen.progress import bar
 
 from .options import Model, Plot, check_out, open_session, takes_generation_options
 from .render import render, write, write_each
-from .terminal import say
+from .terminal import say, show_result
 
 
 @takes_generation_options
@@ -72,7 +73,7 @@ def vocode(
         encoded = io.BytesIO()
         np.save(encoded, frames)
         files.write(frames_to, encoded.getvalue())
-        print(frames_to)
+        show_result(frames_to)
     write([out], render(session, n_samples), session.description.sample_rate, plot)
 
 
@@ -90,9 +91,9 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
     for path, n in Counter(paths).items():
         if n > 1:
             raise InputError(f"{n} files of {source} would all be made again as {path}; rename all but one")
-    originals = {one.resolve() for one in sources}
+    originals = {resolved(one) for one in sources}
     for path in paths:
-        if path.resolve() in originals:
+        if resolved(path) in originals:
             raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
@@ -124,15 +125,15 @@ def _sources(folder: Path, out: Path) -> list[Path]:
 
     Raises: InputError if there are none.
     """
-    suffixes, elsewhere = (*SUFFIXES, *FRAME_SUFFIXES), out.resolve()
-    is_within = folder.resolve() in elsewhere.parents
+    suffixes, elsewhere = (*SUFFIXES, *FRAME_SUFFIXES), resolved(out)
+    is_within = resolved(folder) in elsewhere.parents
     sources = [
         one
         for one in sorted(folder.rglob("*"))
         if not any(part.startswith(".") for part in one.relative_to(folder).parts)
         and one.suffix.lower() in suffixes
         and one.is_file()
-        and not (is_within and elsewhere in one.resolve().parents)
+        and not (is_within and elsewhere in resolved(one).parents)
     ]
     if not sources:
         raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")

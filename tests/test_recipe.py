@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, TINY_RECIPE
-from wavegen import recipe
+from wavegen import recipe, recipes
 from wavegen.errors import InputError
 
 RECIPES = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
@@ -203,3 +203,15 @@ def test_every_field_is_documented():
     for section in recipe.sections().values():
         undocumented = [name for name, field in section.model_fields.items() if not field.description]
         assert undocumented in ([], ["corpus"], ["kind"])
+
+
+def test_a_file_here_hides_no_recipe_that_ships(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sine").write_text("mine")
+    (tmp_path / "mine.yaml").write_text("mine")
+    with caplog.at_level("INFO", "wavegen"):
+        assert recipes.find("sine").parent != tmp_path
+    assert "sine is the recipe that ships with wavegen; the file here is ./sine" in caplog.text
+    assert recipes.find("./sine").read_text() == "mine"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert recipes.find("~/mine.yaml") == tmp_path / "mine.yaml"

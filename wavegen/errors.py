@@ -1,11 +1,17 @@
 """The exceptions for what the user can put right; their message is one sentence, which commands print."""
 
+from wavegen.printable import printable
+
 
 class InputError(ValueError):
     """A file, value or option that the user can put right.
 
-    The message is one sentence with what was received and what was expected. Commands print it and exit with 2.
+    The message is one sentence with what was received and what was expected; what was received is shown printable.
+    Commands print it and exit with 2.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DiskError(InputError):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wavegen.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -62,13 +64,13 @@ class _DrawnBar(Bar):
         self._progress, self._task = progress, task
 
     def update(self, done: float, note: str = "") -> None:
-        self._progress.update(self._task, completed=done, note=note)
+        self._progress.update(self._task, completed=done, note=printable(note))
 
 
 @contextmanager
 def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
     """Show a task's progress while the block runs; `total` (0: not known) and `done` are in any one unit."""
-    if _console is None or not sys.stderr.isatty():
+    if _console is None or sys.stderr is None or not sys.stderr.isatty():
         yield Bar(title, total)
         return
     from rich.progress import (
@@ -81,18 +83,18 @@ def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("elapsed"),
         TimeElapsedColumn(),
         TextColumn("remaining"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     # Names that are printed to a pipe meanwhile must stay there, and on a terminal appear above the bar.
-    redirected = sys.stdout.isatty()
+    redirected = sys.stdout is not None and sys.stdout.isatty()
     with Progress(*columns, console=_console, transient=True, redirect_stdout=redirected) as progress:
-        running = _DrawnBar(progress, progress.add_task(title, total=total or None, note=""))
+        running = _DrawnBar(progress, progress.add_task(printable(title), total=total or None, note=""))
         running.update(done)
         yield running

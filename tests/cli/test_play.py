@@ -201,6 +201,20 @@ def test_keys_come_from_a_terminal_without_enter(monkeypatch):
     os.close(leader)
 
 
+def test_a_flood_of_osc_messages_is_no_flood_of_remarks(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(osc.time, "monotonic", lambda: now)
+    remark = osc.Remarks()
+    for _ in range(20_000):
+        remark("OSC /\x1b[2J: expected one of /gain")
+    now = 2 * osc.REMARKS_EVERY_S
+    remark("OSC /late: expected one of /gain")
+    remark.end()
+    told = capsys.readouterr().err.splitlines()
+    assert told[:-2] == [r"OSC /\x1b[2J: expected one of /gain"] * osc.MOST_REMARKS
+    assert told[-2:] == ["OSC: 19,995 more messages made no sense", "OSC /late: expected one of /gain"]
+
+
 def test_osc_messages_change_the_sound(scene, capsys):
     live = scene[0]
     known = osc.actions(live)

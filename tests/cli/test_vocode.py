@@ -240,7 +240,6 @@ def test_evaluate_listens_to_it_and_leaves_out_rows_whose_package_is_missing(voc
     monkeypatch.setitem(sys.modules, "pesq", None)
     result = run("evaluate", vocoder, "--split", "train", "--listen", "--utterances", 2, "--seconds", 1)
     assert "2 recordings of the train split, 1.5 s" in result.stdout
-    assert all(len(line) <= 80 for line in result.stdout.splitlines())
     for words in ("recording", "this model", "Griffin-Lim", "log-mel distance, dB", "HNR, dB", "pitch error, cents"):
         assert words in result.stdout
     assert "PESQ" not in result.stdout

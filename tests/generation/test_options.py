@@ -96,3 +96,48 @@ def test_a_type_checker_knows_the_options(tmp_path):
     found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
     errors = [line for line in found.splitlines() if "user.py" in line and ": error: " in line]
     assert [line.split(":")[1] for line in errors] == ["4", "5"], found
+
+
+WRONG = [
+    ({"temperature": "0.8"}, "temperature is '0.8'; expected a number"),
+    ({"temperature": True}, "temperature is True; expected a number"),
+    ({"seed": "a"}, "seed is 'a'; expected a number"),
+    ({"seed": 1.5}, "seed is 1.5; expected an integer"),
+    ({"top_k": 5.5}, "top_k is 5.5; expected an integer"),
+    ({"top_k": float("inf")}, "top_k is inf; expected an integer"),
+    ({"n": None}, "n is None; expected a number"),
+    ({"beam": [2]}, r"beam is \[2\]; expected a number"),
+    ({"prime": [0.0, 0.1]}, r"prime is of the type list; expected a file or a waveform \(T,\) as a numpy array"),
+    ({"frames": "x.npy"}, "frames is of the type str; expected frames"),
+    ({"engine": 3}, "engine is 3; expected a text such as 'auto'"),
+    ({"labels": "digit=7"}, "labels is 'digit=7'; expected values by name"),
+    ({"labels": {7: "digit"}}, "labels is {7: 'digit'}; expected values by name"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG, ids=lambda value: str(value)[:30])
+def test_a_value_of_another_kind_is_one_sentence(wrong, sentence):
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        LoadedModel(tiny_checkpoint()).generate(0.01, **wrong)
+
+
+def test_lengths_and_counts_of_another_kind_are_one_sentence():
+    model = LoadedModel(tiny_checkpoint())
+    with pytest.raises(InputError, match="seconds is '1'; expected a number"):
+        model.generate(seconds="1")
+    with pytest.raises(InputError, match=r"blocksize is 2\.5; expected an integer"):
+        next(model.stream(blocksize=2.5))
+    with pytest.raises(InputError, match="n is '2'; expected a number"):
+        LoadedModel(tiny_image_checkpoint()[0]).draw("2")
+    vocoder = LoadedModel(tiny_checkpoint(n_features=4, hop=5, frame_channels=6, look_ahead=2))
+    with pytest.raises(InputError, match="the source is of the type list; expected a file, or a waveform"):
+        vocoder.vocode([0.0, 0.1])
+
+
+def test_numbers_of_numpy_and_whole_floats_will_do_and_labels_may_be_numbers():
+    made = GenerationOptions(temperature=np.float32(0.5), top_k=5.0, seed=np.int64(3), labels={"a": 7, "b": None})
+    assert made == GenerationOptions(temperature=0.5, top_k=5, seed=3, labels={"a": "7", "b": None})
+    assert [type(value) for value in (made.temperature, made.top_k, made.seed)] == [float, int, int]
+    model = LoadedModel(tiny_checkpoint(labels={"digit": 9}))
+    sounds = [model.generate(0.01, seed=seed, labels={"digit": digit}).samples for seed, digit in ((1, 7), (1.0, "7"))]
+    np.testing.assert_array_equal(*sounds)

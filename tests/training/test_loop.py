@@ -386,3 +386,49 @@ def test_a_full_disk_stops_a_run_that_resumes_to_the_same_bits_once_there_is_spa
     assert not list(folder.glob(".*partial*"))
     training.train(tiny(), folder, resume=True)
     assert weights_of(folder) == weights_of(tiny_run)
+
+
+@pytest.mark.parametrize("task", ["validate", "measure_precisions", "write_sample"])
+def test_ctrl_c_leaves_what_comes_after_the_last_step_to_resume(tmp_path, tiny_run, monkeypatch, caplog, task):
+    original = getattr(training, task)
+
+    def endless(run: setup.Run, *arguments: object) -> None:
+        if run.state.step < 30:
+            original(run, *arguments)
+            return
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # Python hears of the signal within a few instructions
+            pass
+
+    monkeypatch.setattr(training, task, endless)
+    with caplog.at_level("INFO", "wavegen"):
+        training.train(tiny(), tmp_path / "run")
+    names = {
+        "validate": "the validation of step 30, what the engine's precisions cost, the last sample",
+        "measure_precisions": "what the engine's precisions cost, the last sample",
+        "write_sample": "the last sample",
+    }
+    assert f"Not done: {names[task]}" in caplog.text
+    assert "--resume" in caplog.text
+    assert checkpoint.load(tmp_path / "run").description.step == 30
+    monkeypatch.setattr(training, task, original)
+    caplog.clear()
+    training.train(tiny(), tmp_path / "run", resume=True)
+    assert weights_of(tmp_path / "run") == weights_of(tiny_run)
+    assert (tmp_path / "run" / "sample.wav").read_bytes() == (tiny_run / "sample.wav").read_bytes()
+    validated = [line for line in metrics.read_metrics(tmp_path / "run") if "validation_bits" in line]
+    assert validated == [line for line in metrics.read_metrics(tiny_run) if "validation_bits" in line]
+    assert "Not done" not in caplog.text
+
+
+def test_a_validation_in_between_that_was_broken_off_is_made_up_for(tmp_path, tiny_run, monkeypatch):
+    original = training.validate
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "validate", lambda run, log: os.kill(os.getpid(), signal.SIGINT))
+        training.train(tiny(), tmp_path / "run")
+    assert training.validate is original
+    assert [line for line in metrics.read_metrics(tmp_path / "run") if "validation_bits" in line] == []
+    training.train(tiny(), tmp_path / "run", resume=True)
+    validated = [line["step"] for line in metrics.read_metrics(tmp_path / "run") if "validation_bits" in line]
+    assert validated == [12, 24, 30]
+    assert weights_of(tmp_path / "run") == weights_of(tiny_run)

@@ -13,6 +13,7 @@ from wavegen.data.item_format import ItemFormat
 from wavegen.data.named import NamedCorpus, find_corpus
 from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
+from wavegen.paths import user_path
 from wavegen.progress import bar
 from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, SineData
 
@@ -28,7 +29,7 @@ def prepare(corpus: str, source: Path, item_format: ItemFormat) -> tuple[Path, R
 
     The report is None if this source was prepared before and has not changed.
     """
-    source = source.expanduser()
+    source = user_path(source)
     fingerprint = sources.fingerprint(source)
     path = store.folder_of(corpus, item_format, source, fingerprint)
     if store.read_facts(path) is not None:
@@ -101,7 +102,7 @@ def open_corpus(data: AudioData | ImageData, may_prepare: bool = True) -> tuple[
 
 def _prepared_from(corpus: str, source: Path, item_format: ItemFormat) -> Path:
     """Where the store of a source lies, which must be there and of the source as it is now."""
-    source = source.expanduser()
+    source = user_path(source)
     path = store.folder_of(corpus, item_format, source, sources.fingerprint(source))
     if store.read_facts(path) is None:
         raise InputError(f"{source} is not prepared as it is now; `wavegen data prepare {corpus} --from {source}` does")

@@ -15,6 +15,7 @@ from wavegen.data.download import RemoteFile
 from wavegen.data.images import ImageFormat, read_idx
 from wavegen.data.store import Item
 from wavegen.errors import InputError
+from wavegen.paths import resolved
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class CorpusOfFiles(NamedCorpus):
             source, self.item_format, lambda path: self.pattern.search(path) is not None
         ):
             # A folder inside the corpus counts with the path that leads there.
-            match = self.pattern.search(f"/{source.resolve().as_posix()}/{name}" if source.is_dir() else str(name))
+            match = self.pattern.search(f"/{resolved(source).as_posix()}/{name}" if source.is_dir() else str(name))
             if fault is not None:
                 yield Item(str(name), file, n_bytes, {}, "", fault)
             elif match:

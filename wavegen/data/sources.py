@@ -20,6 +20,7 @@ from wavegen import files
 from wavegen.data import store
 from wavegen.data.item_format import ItemFormat
 from wavegen.errors import InputError
+from wavegen.paths import resolved
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 IN_MEMORY = 64 << 20  # bytes of an archive's entry kept in memory; longer ones go through a temporary file
@@ -63,7 +64,7 @@ def items_in(
     unreadable: list[Path] = []
     paths = _walk(source, item_format.suffixes, unreadable)
     named = [path for path in paths if path.suffix.lower() in item_format.suffixes]
-    recordings = [path for path in named if is_wanted((path.parent.resolve() / path.name).as_posix())]
+    recordings = [path for path in named if is_wanted((resolved(path.parent) / path.name).as_posix())]
     archives = [path for path in paths if path.name.lower().endswith(ARCHIVES)]
     if not named and not archives:
         examples = " or ".join(suffix for suffix in (".wav", ".flac", ".png", ".jpg") if suffix in item_format.suffixes)

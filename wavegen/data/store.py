@@ -31,6 +31,7 @@ from wavegen.data.audio import SoundFormat, as_int16
 from wavegen.data.images import ImageFormat
 from wavegen.data.item_format import ItemFormat, Notes, Source, Values
 from wavegen.errors import InputError
+from wavegen.paths import resolved, user_path
 from wavegen.progress import Bar
 
 STORE_FORMAT = 1
@@ -109,8 +110,8 @@ class Store:
 
 def root() -> Path:
     """Where stores are kept: $WAVEGEN_DATA, or wavegen's folder in the user's cache."""
-    if "WAVEGEN_DATA" in os.environ:
-        return Path(os.environ["WAVEGEN_DATA"])
+    if named := os.environ.get("WAVEGEN_DATA"):
+        return user_path(named)
     return files.user_cache()
 
 
@@ -316,4 +317,4 @@ def _counted(n: int, items: str, amount: str) -> str:
 
 def absolute(source: Path) -> str:
     """A source's place as text that survives JSON, whatever bytes its name holds."""
-    return os.fsencode(source.resolve()).decode("utf-8", "backslashreplace")
+    return os.fsencode(resolved(source)).decode("utf-8", "backslashreplace")

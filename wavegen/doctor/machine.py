@@ -27,7 +27,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
         Finding("processor", True, f"{os.cpu_count()} cores, {platform.machine()}"),
-        _cpu_engine(),
+        *_cpu_engine(),
         *_torch(),
         Finding("sound files", True, f"libsndfile {soundfile.__libsndfile_version__}"),
         *_sound_card(),
@@ -37,14 +37,21 @@ def examine() -> list[Finding]:
     ]
 
 
-def _cpu_engine() -> Finding:
-    """What the compiled engine makes of this processor."""
-    from wavegen.engines.cpu import simd
+def _cpu_engine() -> list[Finding]:
+    """What the compiled engine makes of this processor, and whether its compiled code is whole."""
+    from wavegen.engines.cpu import compiled, simd
     from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
 
+    if numba_off := compiled.why_disabled():
+        return [Finding("CPU engine", False, numba_off)]
     usable = [precision for precision in PRECISIONS if missing_instructions(precision) is None]
     detail = f"vectors of {32 * simd.LANES} bits; precisions {', '.join(usable)}"
-    return Finding("CPU engine", True, f"numba for {simd.CPU_NAME}, {detail}")
+    lines = [Finding("CPU engine", True, f"numba for {simd.CPU_NAME}, {detail}")]
+    if bad := compiled.damaged():
+        names = ", ".join(path.name for path in bad)
+        remedy = f"thrown away and compiled anew by the next sound, in about {compiled.COMPILE_S} s"
+        lines.append(Finding("compiled code", None, f"damaged in {compiled.folder()}: {names}; {remedy}"))
+    return lines
 
 
 def _torch() -> list[Finding]:

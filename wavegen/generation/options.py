@@ -5,14 +5,15 @@ A new option is a field of `GenerationOptions` and a line of the keywords that i
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.options import EngineOptions
+from wavegen.errors import InputError
 from wavegen.sampling import DECODING
 
 
@@ -48,6 +49,12 @@ class GenerationOptions:
     device: str = "auto"
     precision: str = "auto"
     n_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None or one.default is not None:
+                object.__setattr__(self, one.name, _checked(one.name, one.type, value))
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -102,6 +109,59 @@ class GenerationKeywords(SoundKeywords, EngineKeywords, total=False):
     match: bool
     n: int
     beam: int | None
+
+
+def number(name: str, value: object) -> float:
+    """A number that a caller was given, of Python or numpy.
+
+    Raises: InputError for anything else, such as a text that looks like one.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InputError(f"{name} is {value!r}; expected a number")
+    return value if isinstance(value, int | float) else value.item()
+
+
+def whole_number(name: str, value: object) -> int:
+    """An integer that a caller was given; a float that is one will do.
+
+    Raises: InputError for anything else.
+    """
+    given = number(name, value)
+    if given != given or abs(given) == float("inf") or given != int(given):
+        raise InputError(f"{name} is {value!r}; expected an integer")
+    return int(given)
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """A field of the options, of the kind that its annotation says.
+
+    Raises: InputError if it is of another.
+    """
+    kinds = get_args(kind) or (kind,)
+    if float in kinds:
+        return number(name, value)
+    if int in kinds:
+        return whole_number(name, value)
+    if kind is str and not isinstance(value, str):
+        raise InputError(f"{name} is {value!r}; expected a text such as 'auto'")
+    if name == "labels":
+        return _checked_labels(value)
+    if (name == "prime" and not isinstance(value, Path | str | np.ndarray)) or (
+        name == "frames" and not isinstance(value, np.ndarray)
+    ):
+        expected = "a file or a waveform (T,)" if name == "prime" else "frames (F, n_features)"
+        raise InputError(f"{name} is of the type {type(value).__name__}; expected {expected} as a numpy array")
+    return value
+
+
+def _checked_labels(labels: object) -> dict[str, str | None]:
+    """Values by name as texts, which is what models know: the digit 7 is "7".
+
+    Raises: InputError if it is no mapping of names.
+    """
+    if not isinstance(labels, Mapping) or not all(isinstance(name, str) for name in labels):
+        raise InputError(f"labels is {labels!r}; expected values by name, such as {{'digit': '7'}}")
+    return {name: None if value is None else str(value) for name, value in labels.items()}
 
 
 def make_options(keywords: Mapping[str, object], known: type = GenerationKeywords) -> GenerationOptions:

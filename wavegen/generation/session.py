@@ -27,10 +27,12 @@ from wavegen.generation.options import (
     ImageKeywords,
     SoundKeywords,
     make_options,
+    whole_number,
 )
 from wavegen.generation.planning import Plan
 from wavegen.generation.scheduler import Scheduler, generate_each
 from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
+from wavegen.paths import user_path
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, fresh_seed
 
@@ -421,10 +423,15 @@ class LoadedModel:
         features = self.description.make_features()
         if features is None:
             raise InputError(f"{self._loaded.path} takes no frames; expected a vocoder, trained with data.features")
+        if not isinstance(source, Path | str | np.ndarray):
+            raise InputError(
+                f"the source is of the type {type(source).__name__}; expected a file, or a waveform (T,) or frames "
+                "(F, n_features) as a numpy array"
+            )
         if isinstance(source, np.ndarray) and source.ndim == 2:
             frames: NDArray[np.floating] = features.check(source, "the array")
-        elif not isinstance(source, np.ndarray) and Path(source).suffix.lower() in FRAME_SUFFIXES:
-            frames = features.read(Path(source))
+        elif not isinstance(source, np.ndarray) and user_path(source).suffix.lower() in FRAME_SUFFIXES:
+            frames = features.read(user_path(source))
         else:
             waveform = _waveform(source, self.sample_rate)
             if not len(waveform) or not np.abs(waveform).max() <= 1:  # NaN is not, either
@@ -447,7 +454,7 @@ class LoadedModel:
         """
         session = self.session(**options)
         length = None if seconds is None else n_samples(seconds, self.sample_rate)
-        for block in session.blocks(length, blocksize):
+        for block in session.blocks(length, whole_number("blocksize", blocksize)):
             yield block if "n" in options else block[0]
 
     def draw(self, n: int = 1, **options: Unpack[ImageKeywords]) -> NDArray[np.uint8]:
@@ -462,7 +469,7 @@ class LoadedModel:
         (2, 28, 28, 1)
         """
         drawing = make_options(options, ImageKeywords)
-        session = ImageSession(self._loaded, [drawing.labels or {}] * n, drawing)
+        session = ImageSession(self._loaded, [drawing.labels or {}] * whole_number("n", n), drawing)
         return session.pixels(np.stack(list(session.rows()), axis=1))
 
     def session(self, **options: Unpack[GenerationKeywords]) -> Session:
@@ -477,7 +484,7 @@ class LoadedModel:
 
         Raises: InputError for whatever does not fit the model; TypeError for an unknown keyword.
         """
-        return StreamMaker(self._loaded, make_options(options, SoundKeywords)).stream(number)
+        return StreamMaker(self._loaded, make_options(options, SoundKeywords)).stream(whole_number("number", number))
 
     def scheduler(
         self, n_streams: int | None = None, blocksize: int = BLOCKSIZE, **options: Unpack[EngineKeywords]
@@ -491,13 +498,13 @@ class LoadedModel:
         if description.shape:
             raise InputError(f"{self._loaded.path} draws images; expected a model of sound")
         engine = make_options(options, EngineKeywords).engine_options
-        n = most_at_once(engine) if n_streams is None else n_streams
+        n = most_at_once(engine) if n_streams is None else whole_number("n_streams", n_streams)
         if n < 1:
             raise InputError(f"{n} streams are wanted; expected 1 or more")
         scheduler = Scheduler(
             lambda is_guided: make_engine(self._loaded, n, engine, is_guided)[1],
             hop=description.features["hop"] if description.features else 1,
-            blocksize=blocksize,
+            blocksize=whole_number("blocksize", blocksize),
             model=self._loaded,
         )
         scheduler.prepare()
@@ -509,19 +516,21 @@ def load(model: str | Path) -> LoadedModel:
 
     Raises: InputError if there is none, or it is damaged; the sentence says which.
     """
-    return LoadedModel(checkpoint.load(Path(model)))
+    return LoadedModel(checkpoint.load(user_path(model)))
 
 
 def _waveform(source: Path | str | NDArray[np.floating], sample_rate: int) -> NDArray[np.floating]:
+    """A recording (T,) at a rate, from wherever it is."""
     if isinstance(source, np.ndarray):
         if source.ndim != 1:
             raise InputError(f"the waveform has shape {source.shape}; expected (T,)")
         return source
     from wavegen.data import audio
 
-    if not Path(source).is_file():
+    path = user_path(source)
+    if not path.is_file():
         raise InputError(f"there is no recording {source}")
-    return audio.read(Path(source), sample_rate)
+    return audio.read(path, sample_rate)
 
 
 def _transposition(

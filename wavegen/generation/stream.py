@@ -13,6 +13,7 @@ from wavegen.engines.base import Condition, Engine
 from wavegen.engines.context import EngineContext
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition, joined
+from wavegen.generation.options import number
 from wavegen.sampling import DECODING, Decoding, DecodingChanges, Decodings, check_seed, uniforms
 
 Codes = NDArray[np.int64]
@@ -414,7 +415,7 @@ def n_samples(seconds: float, sample_rate: int) -> int:
 
     Raises: InputError if seconds is not a positive, finite number.
     """
-    if not 0 < seconds < 1e9:
+    if not 0 < number("seconds", seconds) < 1e9:
         raise InputError(f"seconds is {seconds}; expected a positive number")
     return max(1, round(seconds * sample_rate))
 

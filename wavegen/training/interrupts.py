@@ -1,29 +1,67 @@
-"""Signals that end a run: a question that the loop asks after each step."""
+"""Signals that end a run: a question that the loop asks after each step, and the end of what may be left undone."""
 
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 logger = logging.getLogger(__name__)
 
 
+class _LeftUndoneError(KeyboardInterrupt):
+    """Ends what is being attempted."""
+
+
+class Interrupts:
+    """Whether the run is to end, `came`; `interrupts` makes one."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._is_attempting = False
+
+    def attempt(self, task: Callable[[], None]) -> bool:
+        """Do what may be left undone at any moment, unless the run is to end; returns whether it is done."""
+        if self.came:
+            return False
+        try:
+            self._is_attempting = True
+            task()
+            self._is_attempting = False
+        except _LeftUndoneError:
+            return False
+        finally:
+            self._is_attempting = False
+        return True
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler of the signals. A closing terminal sends several; a second Ctrl-C is somebody's wish."""
+        if self.came:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.came = True
+        with suppress(RuntimeError):  # it came in the midst of writing to the same stream
+            logger.info("Saving, then ending (Ctrl-C again to stop without saving)")
+        if self._is_attempting:
+            raise _LeftUndoneError
+
+
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question the loop asks after each step; a second Ctrl-C stops at once."""
-    received = False
+def interrupts() -> Iterator[Interrupts]:
+    """Note Ctrl-C, SIGTERM and SIGHUP while the block runs, but for those that the process ignores.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        if received:
-            raise KeyboardInterrupt
-        received = True
-        logger.info("Finishing this step, then saving (Ctrl-C again to stop without saving)")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    Outside the main thread, which alone gets signals, nothing is noted.
+    """
+    noted = Interrupts()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, noted.note)
     try:
-        yield lambda: received
+        yield noted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

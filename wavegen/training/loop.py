@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from wavegen import files
 from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE
 from wavegen.devices import choose_device, keep_freed_memory
+from wavegen.engines.rounded import precisions_of
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import bits_per_sample, precision_costs
 from wavegen.models.base import TrainingBatch
@@ -28,7 +29,7 @@ from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
 from wavegen.training.batches import Prepared
 from wavegen.training.folder import check_apart, full_disk_explained, opened
-from wavegen.training.interrupts import interrupts
+from wavegen.training.interrupts import Interrupts, interrupts
 from wavegen.training.metrics import Metrics, Update
 from wavegen.training.optimizers import learning_rate, set_learning_rate
 from wavegen.training.run import Run, set_up
@@ -66,42 +67,72 @@ def train(
             run.export()  # a kill between training.pt and the model leaves the model behind
         with (
             opened(folder, recipe, run.state.step) as log,
-            interrupts() as is_interrupted,
+            interrupts() as noted,
             bar("Training", n_steps, run.state.step) as running,
             run.feed() as batches,
         ):
-            _loop(run, batches, log, running, is_interrupted)
+            _loop(run, batches, log, running, noted)
     logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
 
 
-def _loop(
-    run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, is_interrupted: Callable[[], bool]
-) -> None:
-    """Step until the last one or Ctrl-C, with validations, saves and samples in between."""
+def _loop(run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, noted: Interrupts) -> None:
+    """Step until the last one or Ctrl-C, with validations, saves and samples in between.
+
+    Ctrl-C lets a step end, and leaves measurements and samples undone, which --resume makes up for.
+    """
     settings, folder, state = run.recipe.training, run.folder, run.state
     saved_at = time.monotonic()
-    while state.step < settings.steps and not is_interrupted():
+    if state.step and measure(run, log, noted):
+        run.save()
+    while state.step < settings.steps and not noted.came:
         step = update(run, batches)
         is_last = state.step == settings.steps
         log.add(state.step, step, is_last)
         running.update(state.step, f"{step.bits:.3f} bits per {run.unit}")
-        is_validation_due = is_last or is_due(state.step, settings.validate_every)
         is_sample_due = is_last or is_due(state.step, settings.sample_every)
-        if is_validation_due:
-            validate(run, log)
-        if is_last:
-            measure_precisions(run)
-        if is_validation_due or is_sample_due or time.monotonic() - saved_at > SAVE_EVERY_S:
+        if measure(run, log, noted) or is_sample_due or time.monotonic() - saved_at > SAVE_EVERY_S:
             run.save()
             saved_at = time.monotonic()
         if is_sample_due:
-            write_sample(run, log)
+            noted.attempt(lambda: write_sample(run, log))
     if state.step < settings.steps:
         run.save()
+        undone = [f"steps {state.step + 1} to {settings.steps}"]
+    else:
+        undone = [name for name, _ in due_measurements(run, log)]
+        if not preview.is_newest(folder, run.store):  # a kill between the last save and the last sample
+            undone += [] if noted.attempt(lambda: write_sample(run, log)) else ["the last sample"]
+    if undone:
         quoted = shlex.quote(str(folder / RECIPE_FILE)), shlex.quote(str(folder))
+        logger.info(f"Not done: {', '.join(undone)}")
         logger.info(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
-    elif not preview.is_newest(folder, run.store):  # a kill between the last save and the last sample
-        write_sample(run, log)
+
+
+def due_measurements(run: Run, log: Metrics) -> list[tuple[str, Callable[[], None]]]:
+    """What is to be measured after the present step and was not yet: its name for people, and what does it."""
+    settings, state = run.recipe.training, run.state
+    is_last = state.step == settings.steps
+    due: list[tuple[str, Callable[[], None]]] = []
+    if (is_last or is_due(state.step, settings.validate_every)) and not is_validated(run):
+        due.append((f"the validation of step {state.step}", lambda: validate(run, log)))
+    if is_last and not state.precision_costs and precisions_of(state.averaged):
+        due.append(("what the engine's precisions cost", lambda: measure_precisions(run)))
+    return due
+
+
+def measure(run: Run, log: Metrics, noted: Interrupts) -> bool:
+    """Measure what is due, or until Ctrl-C; returns whether anything was."""
+    due = due_measurements(run, log)
+    for _, task in due:
+        noted.attempt(task)
+    return bool(due)
+
+
+def is_validated(run: Run) -> bool:
+    """Whether the bits that the state holds are those of the present step, as the log has them."""
+    logged = [line for line in metrics.read_metrics(run.folder) if "validation_bits" in line]
+    mine = {"step": run.state.step, "validation_bits": round(run.state.bits.get("validation", -1.0), 5)}
+    return bool(logged) and logged[-1] == mine
 
 
 def update(run: Run, batches: Iterator[Prepared]) -> Update:

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 NOTHING = np.zeros(0, dtype=np.float32)
 NOT_TOLD = Prediction(NOTHING, NOTHING, NOTHING, NOTHING)
-COMPILE_S = 20
 STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
 MAX_AHEAD = 8  # streams and steps, together, whose older taps are multiplied at once
 _packed = OncePer()  # networks, of the weights that engines share
@@ -59,7 +58,7 @@ class NumbaEngine:
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
     `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
-    Raises: InputError for a precision that this CPU has no instructions for.
+    Raises: InputError for a precision that this CPU has no instructions for, or where numba may not compile.
     """
 
     def __init__(
@@ -70,6 +69,8 @@ class NumbaEngine:
         n_threads: int | None = None,
         is_guided: bool = False,
     ) -> None:
+        if disabled := compiled.why_disabled():
+            raise InputError(disabled)
         if missing := missing_instructions(precision):
             raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
         check_pairs(n_streams, is_guided)
@@ -149,9 +150,10 @@ class NumbaEngine:
 
     def _compile(self) -> None:
         """Have the step compiled, or fetched from the disk, by making no step."""
+        compiled.discard_damaged()
         is_new = not compiled.is_cached()
         if is_new:
-            logger.info(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
+            logger.info(f"compiling the engine for this CPU; about {compiled.COMPILE_S} s, the first time only")
         nothing = np.zeros((self.n_streams, 0))
         try:
             self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64), None)
