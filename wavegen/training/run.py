@@ -78,6 +78,18 @@ class Run:
         self.state.save(self.folder, self.recipe, self.store, getattr(self.description.head, "mean_scale", 1.0))
         self.export()
 
+    def is_model_behind(self) -> bool:
+        """Whether the model file is older than the state, such as after a kill between the two, or damaged.
+
+        It is newer where a damaged state has made the run go back.
+        """
+        if not self.state.step:
+            return False
+        try:
+            return checkpoint.load(self.folder).description.step < self.state.step
+        except InputError:
+            return True
+
     def export(self) -> None:
         """Write the model file."""
         state = self.state
