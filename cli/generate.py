@@ -23,11 +23,13 @@ def generate(
         Path | None,
         typer.Option(help="WAV file; with --n a number is added (default: NAME-SEED.wav)", show_default=False),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="how many sounds")] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, max=100_000, help="how many sounds")] = 1,
     prime: Prime = None,
     beam: Annotated[
         int | None,
-        typer.Option(min=1, help="search for a probable sound with this many candidates, instead of drawing one"),
+        typer.Option(
+            min=1, max=1024, help="search for a probable sound with this many candidates, instead of drawing one"
+        ),
     ] = None,
     plot: Plot = False,
     *,

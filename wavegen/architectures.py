@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_a
 from wavegen.errors import InputError, shortened
 
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
+MAX_WEIGHTS = 1 << 31  # of a network: 8 GiB
 
 Activation = Literal["gated", "relu"]
 Makes = Literal["sound", "frames", "images"]
@@ -397,6 +398,14 @@ class GatedArchitecture(Architecture):
             raise InputError(
                 f"a stream would have to remember {self.n_remembered:,} x {self.residual_channels:,} numbers"
             )
+        if self.n_weights > MAX_WEIGHTS:
+            raise InputError(f"a network of such sizes has {self.n_weights:,} weights, expected up to {MAX_WEIGHTS:,}")
+
+    @property
+    def n_weights(self) -> int:
+        """Numbers of all matrices, about: those that a code passes through, and those of its embedding and labels."""
+        of_labels = sum(self.labels.values()) + self.n_conditions * self.condition_channels * len(self.labels)
+        return self.multiply_adds + self.n_classes * self.residual_channels + of_labels * self.label_channels
 
     def check_tensors(self, tensors: Mapping[str, Any]) -> None:
         n_found = sum(name.endswith(".conv.weight") for name in tensors)
@@ -488,6 +497,14 @@ class WaveNetArchitecture(SequenceArchitecture):
     @property
     def n_remembered(self) -> int:
         return (self.kernel_size - 1) * self.n_blocks * 2**self.layers_per_block
+
+    @property
+    def n_weights(self) -> int:
+        if self.frames is None:
+            return super().n_weights
+        n_inputs = (1 + 2 * self.look_ahead) * self.n_features
+        n_outputs = self.n_conditions * self.condition_channels
+        return super().n_weights + self.frame_channels * (n_inputs + self.frame_channels + n_outputs)
 
     @property
     def prediction(self) -> PredictionSizes | None:

@@ -113,6 +113,7 @@ def set_up(
     Raises: InputError as `loop.train` does.
     """
     settings = recipe.training
+    recipe.check_sizes()
     saved = saved_state.read(folder, recipe) if resume else None
     if saved is None:
         check_free(folder, recipe)
@@ -130,6 +131,7 @@ def set_up(
     is_relative = issubclass(recipe.head, RelativeHead) and not recipe.model.model_dump().get("prediction_order")
     mean_scale = _mean_scale(saved, source, store, segments["train"], codec) if is_relative else 1.0
     architecture = recipe.architecture({name: len(values) for name, values in label_values.items()}, mean_scale)
+    architecture.check()  # before anything of such sizes is made
     model = build(architecture).to(device)
     description = _describe(recipe, architecture, store, codec, label_values)
     if source is not None:
