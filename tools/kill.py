@@ -82,7 +82,7 @@ class Prepare(Task):
         path, _ = corpora.prepare("folder", self.folder, SoundFormat(RATE))
         if len(store.load(path).recordings) != N_RECORDINGS:
             raise FailedError("the store lacks recordings")
-        if left := list(store.root().glob("*.partial")):
+        if left := [one for one in store.root().glob("*.partial") if any(one.iterdir())]:
             raise FailedError(f"the next preparation leaves {left[0].name}")
         shutil.rmtree(store.root())
         return f"{n_complete} store and {n_left} abandoned; the next preparation made it whole and tidy"

@@ -200,6 +200,21 @@ def test_what_a_killed_preparation_left_is_deleted_by_the_next_and_others_work_i
     assert [path.name for path in stores.iterdir()] == [prepared.name]
 
 
+def test_a_store_is_held_until_it_has_its_name(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    original = store._put_in_place
+
+    def beside_another(partial, path):
+        files.remove_abandoned(path.parent)
+        assert partial.exists()
+        assert (partial / ".lock").exists()  # a kill now, and the next one knows
+        original(partial, path)
+
+    monkeypatch.setattr(store, "_put_in_place", beside_another)
+    path, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+    assert not (path / ".lock").exists()
+
+
 def test_who_prepares_the_same_meanwhile_is_no_trouble(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone(), RATE)
     original = store._decode_all

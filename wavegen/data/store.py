@@ -146,10 +146,10 @@ def prepare(
                 **{key: value for key, value in asdict(report).items() if key != "left_out"},
             }
             (partial / "store.json").write_text(json.dumps(facts, indent=1))
-            (partial / files.LOCK_FILE).unlink(missing_ok=True)  # no part of a store
             for file in partial.iterdir():
                 files.flush_to_disk(file)
             _put_in_place(partial, path)
+            (path / files.LOCK_FILE).unlink(missing_ok=True)  # which is no part of a store
     except OSError as error:
         if files.is_disk_fault(error):
             raise InputError(f"cannot write the store {path}: {error.strerror}; nothing of it was kept") from error
