@@ -33,7 +33,7 @@ from wavegen.training import state
 
 N_RECORDINGS, RATE = 400, 8000
 STEPS = 60
-SECONDS = 1.0  # of a generated sound
+SECONDS = 6.0  # of a generated sound
 LIMIT_S = 120.0  # for a command that nobody kills
 
 
