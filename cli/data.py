@@ -64,7 +64,8 @@ def prepare(
         list[str] | None, typer.Option("--part", help="a part to fetch, see `wavegen data list`; repeat for more")
     ] = None,
     sample_rate: Annotated[
-        int | None, typer.Option(min=1, help="of sound, Hz (default: the corpus' own, of a folder 16000)")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="of sound, Hz (default: the corpus' own, of a folder 16000)"),
     ] = None,
     size: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from wavegen.generation.stream import n_samples
 from wavegen.progress import bar
 
 from .options import Model, Plot, Prime, Seconds, check_out, named_after, open_session, takes_generation_options
-from .render import render, write, write_each
+from .render import check_length, render, write_each
 
 
 @takes_generation_options
@@ -23,11 +23,13 @@ def generate(
         Path | None,
         typer.Option(help="WAV file; with --n a number is added (default: NAME-SEED.wav)", show_default=False),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="how many sounds")] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, max=100_000, help="how many sounds")] = 1,
     prime: Prime = None,
     beam: Annotated[
         int | None,
-        typer.Option(min=1, help="search for a probable sound with this many candidates, instead of drawing one"),
+        typer.Option(
+            min=1, max=1024, help="search for a probable sound with this many candidates, instead of drawing one"
+        ),
     ] = None,
     plot: Plot = False,
     *,
@@ -46,10 +48,11 @@ def generate(
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
     if n == at_once:
-        write(paths, render(session, length), rate, plot)
+        render(session, length, paths, plot)
         return
+    check_length(length, rate)
     with bar(f"Generating, {at_once} at once", n * length) as running:
-        write_each(session.make_each(n, length, running), paths, rate, plot, n)
+        write_each(session.blocks_of_each(n, length, running), paths, rate, plot, n)
 
 
 def _paths(out: Path, n: int, prime: Path | None) -> list[Path]:

@@ -1,72 +1,115 @@
-"""What commands that write sound have in common: making it with progress, and writing it."""
+"""What commands that write sound have in common: making it with progress, and writing it as it is made."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.errors import InputError
 from wavegen.generation.session import Session
 from wavegen.progress import bar
 
 from .terminal import say, show_result
 
-
-def render(session: Session, n_samples: int) -> NDArray[np.float32]:
-    """Make so many samples, or until Ctrl-C as many as there are by then: (n, T)."""
-    rate = session.description.sample_rate
-    n_made = 0
-    blocks: list[NDArray[np.float32]] = []
-    began = time.monotonic()
-    try:
-        with bar("Generating", n_samples) as running:
-            for block in session.blocks(n_samples):
-                blocks.append(block)
-                n_made += block.shape[1]
-                running.update(n_made, f"{n_made / rate:.2f} s of sound")
-    except KeyboardInterrupt:
-        if not blocks:
-            raise
-        say("Stopped; writing what there is")
-    waveforms = np.concatenate(blocks, axis=1)
-    _say_speed(f"{len(waveforms)} x {n_made / rate:.2f} s", len(waveforms) * n_made / rate, began)
-    return waveforms
+PLOTTED_S = 60.0  # of a sound that its picture shows, at most
 
 
-def write(paths: Sequence[Path], waveforms: NDArray[np.float32], rate: int, plot: bool) -> None:
-    """Write waveforms (n, T) into WAV files, with `plot` a picture beside each; prints the names."""
+def check_length(n_samples: int, rate: int) -> None:
+    """Raises: InputError for more samples than a WAV file can hold."""
     from wavegen.data import audio
 
-    for path, waveform in zip(paths, waveforms, strict=True):
-        audio.write(path, waveform, rate)
-        show_result(path)
-        if plot:
-            from wavegen import plots
+    if n_samples > audio.MAX_WAV:
+        raise InputError(
+            f"{n_samples / rate:,.0f} s are wanted; a WAV file holds at most {audio.MAX_WAV // rate:,} s at {rate} Hz"
+        )
 
-            plots.sounds(path.with_suffix(".png"), {path.name: waveform}, rate)
-            show_result(path.with_suffix(".png"))
+
+def render(session: Session, n_samples: int, paths: Sequence[Path], plot: bool) -> None:
+    """Make so many samples of every sound, or until Ctrl-C as many as there are by then, into WAV files; prints their
+    names, with `plot` also that of a picture of each.
+
+    Raises: KeyboardInterrupt if there were none.
+    """
+    rate = session.description.sample_rate
+    check_length(n_samples, rate)
+    n_made, began = 0, time.monotonic()
+    with ExitStack() as stack:  # which leaves the last one first
+        writers = [stack.enter_context(_rendering(path, rate, plot)) for path in reversed(paths)][::-1]
+        try:
+            with bar("Generating", n_samples) as running:
+                for block in session.blocks(n_samples):
+                    for write, sound in zip(writers, block, strict=True):
+                        write(sound)
+                    n_made += block.shape[1]
+                    running.update(n_made, f"{n_made / rate:.2f} s of sound")
+        except KeyboardInterrupt:
+            if not n_made:
+                raise
+            say("Stopped; writing what there is")
+        _say_speed(f"{len(paths)} x {n_made / rate:.2f} s", len(paths) * n_made / rate, began)
 
 
 def write_each(
-    made: Iterator[tuple[int, NDArray[np.float32]]], paths: Sequence[Path], rate: int, plot: bool, n_wanted: int
+    made: Iterator[tuple[int, NDArray[np.float32], bool]], paths: Sequence[Path], rate: int, plot: bool, n_wanted: int
 ) -> None:
-    """Write sounds (number, (T,)) to the paths of their numbers, each as soon as it is there; Ctrl-C keeps what is.
+    """Write blocks of sounds (number, (T,), whether it is the last) to the paths of their numbers; Ctrl-C keeps those
+    that are complete. Prints as `render`.
 
     Raises: KeyboardInterrupt if none was complete by then.
     """
     n_written, n_samples = 0, 0
     began = time.monotonic()
+    writers: dict[int, tuple[ExitStack, Callable[[NDArray[np.float32]], None]]] = {}
     try:
-        for number, waveform in made:
-            write([paths[number]], waveform[None], rate, plot)
-            n_written, n_samples = n_written + 1, n_samples + len(waveform)
+        with ExitStack() as unfinished:
+            for number, block, is_last in made:
+                if number not in writers:
+                    stack = unfinished.enter_context(ExitStack())
+                    writers[number] = stack, stack.enter_context(_rendering(paths[number], rate, plot))
+                stack, write = writers[number]
+                write(block)
+                n_samples += len(block)
+                if is_last:
+                    stack.close()
+                    del writers[number]
+                    n_written += 1
     except KeyboardInterrupt:
         if not n_written:
             raise
         say(f"Stopped; {n_written} of {n_wanted} are written")
     if n_written:
         _say_speed(f"{n_written} sounds, {n_samples / rate:.2f} s", n_samples / rate, began)
+
+
+@contextmanager
+def _rendering(path: Path, rate: int, plot: bool) -> Iterator[Callable[[NDArray[np.float32]], None]]:
+    """Yield what writes blocks (T,) to a WAV file, which appears whole at the end of the block, or not at all; then
+    draw its beginning, with `plot`, and print the names."""
+    from wavegen.data import audio
+
+    beginning: list[NDArray[np.float32]] = []
+    n_to_plot = round(PLOTTED_S * rate) if plot else 0
+
+    with audio.writing(path, rate) as write:
+
+        def add(block: NDArray[np.float32]) -> None:
+            nonlocal n_to_plot
+            write(block)
+            if n_to_plot > 0:
+                beginning.append(block[:n_to_plot])
+                n_to_plot -= len(block)
+
+        yield add
+    show_result(path)
+    if plot:
+        from wavegen import plots
+
+        title = path.name if n_to_plot >= 0 else f"{path.name}, the first {PLOTTED_S:g} s"
+        plots.sounds(path.with_suffix(".png"), {title: np.concatenate(beginning)}, rate)
+        show_result(path.with_suffix(".png"))
 
 
 def _say_speed(what: str, seconds: float, began: float) -> None:

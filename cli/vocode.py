@@ -22,7 +22,7 @@ from wavegen.paths import resolved
 from wavegen.progress import bar
 
 from .options import Model, Plot, check_out, open_session, takes_generation_options
-from .render import render, write, write_each
+from .render import render, write_each
 from .terminal import say, show_result
 
 
@@ -74,7 +74,7 @@ def vocode(
         np.save(encoded, frames)
         files.write(frames_to, encoded.getvalue())
         show_result(frames_to)
-    write([out], render(session, n_samples), session.description.sample_rate, plot)
+    render(session, n_samples, [out], plot)
 
 
 def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: Path, plot: bool) -> None:
@@ -112,7 +112,7 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
                 yield read
 
     with bar(f"Making {len(sources)} again, {at_once} at once", 0) as running:
-        made = ((numbers[index], waveform) for index, waveform in session.vocode_each(readable(), running))
+        made = ((numbers[index], waveform, True) for index, waveform in session.vocode_each(readable(), running))
         write_each(made, paths, session.description.sample_rate, plot, len(sources))
     if not numbers:
         raise InputError(f"none of the {len(sources)} files of {source} could be made again")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -195,3 +195,15 @@ def write_images(folder: Path, n: int = 12, size: tuple[int, int] = (8, 6)) -> P
         shades = random.integers(0, 60, (*size, 3)) + 190 * (number % 2)
         Image.fromarray(shades.astype(np.uint8)).save(path)
     return folder
+
+
+def joined(blocks: Iterable[tuple[int, np.ndarray, bool]]) -> dict[int, np.ndarray]:
+    """The sounds, by number, of which some blocks are that come mixed; each ends with the one that says so."""
+    made: dict[int, list[np.ndarray]] = {}
+    complete = set()
+    for number, block, is_last in blocks:
+        assert number not in complete
+        made.setdefault(number, []).append(block)
+        complete |= {number} if is_last else set()
+    assert complete == set(made)
+    return {number: np.concatenate(parts) for number, parts in made.items()}

@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import re
 from dataclasses import replace
@@ -42,7 +43,7 @@ DESCRIPTION = Description(
     step=12,
 )
 
-ONE_LAYER = {"stack.layers.0.conv.weight": np.zeros((2, 8, 4))}
+ONE_LAYER = {"stack.layers.0.conv.weight": np.zeros((2, 8, 4)), "labels.speaker.weight": np.zeros((3, 16))}
 
 
 def test_a_description_gives_the_features_back():
@@ -67,6 +68,36 @@ def test_a_model_file_gives_back_what_was_saved(tmp_path):
         assert loaded.recipe == "recipe: text\n"
         for name, array in weights.items():
             np.testing.assert_array_equal(loaded.weights[name], array)
+
+
+def test_a_flipped_bit_anywhere_in_a_model_file_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, DESCRIPTION, ONE_LAYER, "recipe: text\n")
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    random = np.random.default_rng(0)
+    damaged = [*random.choice(8 * header, 300, replace=False), *random.integers(8 * header, 8 * len(whole), 100)]
+    for bit in (*damaged, 8 * whole.index(b'format\\": 3') + 8 * 10):  # the last makes it a format without a checksum
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"model\.safetensors (is damaged|has damaged|is a|has model|describes)"):
+            checkpoint.load(path)
+    path.write_bytes(whole)
+    assert checkpoint.load(path).description == DESCRIPTION
+
+
+def test_a_file_of_before_there_were_checksums_is_read_and_one_that_has_lost_its_own_is_not(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, DESCRIPTION, ONE_LAYER, "")
+    with safe_open(path, "numpy") as file:
+        described = json.loads(file.metadata()["wavegen"])
+    del described["sha256"]
+    save_file(ONE_LAYER, path, {"wavegen": json.dumps({**described, "format": 2})})
+    assert checkpoint.load(path).description == DESCRIPTION
+    save_file(ONE_LAYER, path, {"wavegen": json.dumps(described)})
+    with pytest.raises(InputError, match=r"is damaged: its checksum .* `wavegen train --resume` write it again"):
+        checkpoint.load(path)
 
 
 def test_decoding_defaults_give_way_to_options():
@@ -155,8 +186,8 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         for section in sections:
             target = target[section]
         target[last] = value
-    loaded = checkpoint.load(model).weights if weights is None else weights
-    save_file(loaded, path, {"wavegen": json.dumps(described)})
+    del described["sha256"]
+    path.write_bytes(checkpoint.encode(described, checkpoint.load(model).weights if weights is None else weights))
     return path
 
 
@@ -184,6 +215,20 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"credit": 3}, "its credit is no text"),
         ({"about": 3}, "its about is no text"),
         ({"bits": {"test": "few"}}, "its bits are no numbers"),
+        ({"bits": {"test": True}}, "its bits are no numbers"),
+        ({"bits": {"test": math.nan}}, "its bits are no numbers by split, from -1,000,000 to 1,000,000"),
+        ({"bits": {"test": 1e308}}, "its bits are no numbers"),
+        ({"bits": {"test": 10**400}}, "its bits are no numbers"),
+        ({"precision_costs": {"int8": 10**400}}, "its precision_costs are no numbers"),
+        ({"step": 10**400}, "step is 1000000000000000000000000000000000000..., expected an integer from 0"),
+        ({"architecture.dropout": 10**400}, "dropout is 1000000000000000000000000000000000000..., expected a number"),
+        ({"decoding": {"temperature": math.inf}}, "expected numbers from 0 to 1,000,000,000"),
+        ({"decoding": {"temperature": 10**400}}, "expected numbers from 0 to 1,000,000,000"),
+        ({"label_dropout": 1e308}, "its label_dropout is 1e+308, expected a number from 0 to 1"),
+        (
+            {"labels": {"digit": ["x"] * 9}, "architecture.labels": {"digit": 9}},
+            "the label digit has 9 values, but an embedding of 0 rows",
+        ),
         ({"precision_costs": {"int8": "x"}}, "its precision_costs are no numbers"),
         (
             {"architecture.head": "logistic-mixture", "architecture.mean_scale": 0.0},
@@ -196,7 +241,7 @@ def change_metadata(model: Path, path: Path, changes: dict, weights: dict | None
         ({"label_dropout": "often"}, "its label_dropout is 'often', expected a number"),
         ({"labels": {"speaker": [1]}}, "its labels are no lists of values"),
         ({"codec": "opus"}, "unknown codec 'opus'"),
-        ({"decoding": {"temperature": -1}}, "temperature is -1"),
+        ({"decoding": {"temperature": -1}}, "expected numbers from 0"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -260,7 +305,7 @@ def test_features_that_contradict_the_network_are_refused(tmp_path, changes, wor
         ({"pre_emphasis": "much"}, "its pre_emphasis is 'much'"),
         ({"pre_emphasis": None}, "its pre_emphasis is None"),
         ({"decoding": {"voiced_temperature": "hot"}}, "expected numbers"),
-        ({"decoding": {"voiced_temperature": -1}}, "voiced_temperature is -1"),
+        ({"decoding": {"voiced_temperature": -1}}, "expected numbers from 0"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -279,8 +324,8 @@ def test_models_without_pre_emphasis_are_those_of_before(tmp_path):
     checkpoint.save(path, DESCRIPTION, ONE_LAYER, "")
     with safe_open(path, "numpy") as file:
         described = json.loads(file.metadata()["wavegen"])
-    del described["pre_emphasis"]
-    save_file(ONE_LAYER, path, {"wavegen": json.dumps(described)})
+    del described["pre_emphasis"], described["sha256"]
+    path.write_bytes(checkpoint.encode(described, ONE_LAYER))
     assert checkpoint.load(path).description == DESCRIPTION
 
 

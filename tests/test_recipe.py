@@ -1,4 +1,7 @@
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,3 +218,47 @@ def test_a_file_here_hides_no_recipe_that_ships(tmp_path, monkeypatch, caplog):
     assert recipes.find("./sine").read_text() == "mine"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert recipes.find("~/mine.yaml") == tmp_path / "mine.yaml"
+
+
+def integers_of(schema: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every integer of a JSON schema, with its name."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer" and not schema.keys() & {"const", "enum"}:
+            yield at, schema
+        for name, part in schema.items():
+            yield from integers_of(part, f"{at}.{name}")
+    elif isinstance(schema, list):
+        for number, part in enumerate(schema):
+            yield from integers_of(part, f"{at}.{number}")
+
+
+def test_every_integer_of_a_recipe_has_an_upper_bound():
+    integers = dict(integers_of(recipe.recipe_schema().model_json_schema()))
+    assert len(integers) > 40
+    assert [at for at, schema in integers.items() if not schema.keys() & {"maximum", "exclusiveMaximum"}] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.n_recordings=99999999999999999999"], "data.n_recordings is 99999999999999999999; input should be less"),
+        (["data.n_recordings=1000000", "data.seconds=100"], "make 800,000,000,000 samples to be kept in memory"),
+        (["data.sample_rate=1000000", f"data.harmonics={[1] * 1000}", "data.seconds=10"], "make 10,000,000,000"),
+        (["data.sample_rate=1000001"], "data.sample_rate is 1000001"),
+        (["training.window=1000000000"], "training.window is 1000000000; input should be less than or equal to 1"),
+        (["training.window=10000000", "training.batch_size=64"], "640,000,000 together; expected at most 67,108,864"),
+        (["training.steps=" + "9" * 20], "training.steps is 99999999999999999999"),
+        (["training.sample_seconds=1.0e+300"], "training.sample_seconds is 1e+300"),
+        (["model.residual_channels=60000", "model.gate_channels=60000"], "a network of such sizes has 72,"),
+        (["model.n_blocks=1000", "model.layers_per_block=20"], "a stream would have to remember"),
+    ],
+)  # fmt: skip
+def test_what_would_fill_the_memory_is_refused_before_anything_is_made(overrides, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        recipe.parse(TINY_RECIPE, "tiny.yaml", overrides)
+
+
+def test_images_beyond_measure_are_refused():
+    data = "data={corpus: images, source: x, size: [60000, 60000]}"
+    with pytest.raises(InputError, match=re.escape("data.size is [60000, 60000]; expected at most 16,777,216 numbers")):
+        recipe.parse(TINY_RECIPE, "tiny.yaml", [data])

@@ -15,14 +15,16 @@ a fact: what it makes, whether labels reach it, whether it lists probabilities.
 
 import importlib
 import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from wavegen.errors import InputError
+from wavegen.errors import InputError, shortened
 
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
+MAX_WEIGHTS = 1 << 31  # of a network: 8 GiB
 
 Activation = Literal["gated", "relu"]
 Makes = Literal["sound", "frames", "images"]
@@ -99,12 +101,12 @@ class Sized(NamedTuple):
             expected = "an integer" + ("" if lowest is None else f" from {lowest}")
             expected += "" if self.size.le is None else f" to {self.size.le:,}"
         else:
-            is_good = type(value) in (int, float) and math.isfinite(value) and self.size.holds(value)
+            is_good = type(value) in (int, float) and abs(value) <= sys.float_info.max and self.size.holds(value)
             words = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
             limits = [f"{words[name]} {bound:g}" for name, bound in self.size.bounds.items()]
             expected = " ".join(["a number", " and ".join(limits)]).rstrip()
         if not is_good:
-            raise InputError(f"{self.name} is {value!r}, expected {expected}")
+            raise InputError(f"{self.name} is {shortened(value)}, expected {expected}")
         self.check_odd(value)
 
     def check_odd(self, value: int, section: str = "") -> None:
@@ -326,8 +328,8 @@ class Architecture:
         if self.labels and not self.n_conditions:
             raise InputError(f"a {self.kind} takes no labels, and has {', '.join(self.labels)}")
 
-    def check_tensors(self, names: Mapping[str, Any]) -> None:
-        """Look at the names of a model file's tensors, before a network is made of them.
+    def check_tensors(self, tensors: Mapping[str, Any]) -> None:
+        """Look at a model file's tensors, before a network is made of them.
 
         Raises: InputError if they cannot be those of such a network.
         """
@@ -396,11 +398,24 @@ class GatedArchitecture(Architecture):
             raise InputError(
                 f"a stream would have to remember {self.n_remembered:,} x {self.residual_channels:,} numbers"
             )
+        if self.n_weights > MAX_WEIGHTS:
+            raise InputError(f"a network of such sizes has {self.n_weights:,} weights, expected up to {MAX_WEIGHTS:,}")
 
-    def check_tensors(self, names: Mapping[str, Any]) -> None:
-        n_found = sum(name.endswith(".conv.weight") for name in names)
+    @property
+    def n_weights(self) -> int:
+        """Numbers of all matrices, about: those that a code passes through, and those of its embedding and labels."""
+        of_labels = sum(self.labels.values()) + self.n_conditions * self.condition_channels * len(self.labels)
+        return self.multiply_adds + self.n_classes * self.residual_channels + of_labels * self.label_channels
+
+    def check_tensors(self, tensors: Mapping[str, Any]) -> None:
+        n_found = sum(name.endswith(".conv.weight") for name in tensors)
         if n_found != self.n_conditions:
             raise InputError(f"{self.n_blocks} x {self.layers_per_block} layers, but the weights of {n_found}")
+        for label, n_values in self.labels.items():
+            embedding = tensors.get(f"labels.{label}.weight")
+            n_rows = 0 if embedding is None or not embedding.ndim else embedding.shape[0]
+            if n_rows != n_values + 1:  # one for "unknown"
+                raise InputError(f"the label {label} has {n_values:,} values, but an embedding of {n_rows:,} rows")
 
     def _matrices_of_layer(self, n_taps: int) -> int:
         """Weights of a layer's convolution and of its projection."""
@@ -482,6 +497,14 @@ class WaveNetArchitecture(SequenceArchitecture):
     @property
     def n_remembered(self) -> int:
         return (self.kernel_size - 1) * self.n_blocks * 2**self.layers_per_block
+
+    @property
+    def n_weights(self) -> int:
+        if self.frames is None:
+            return super().n_weights
+        n_inputs = (1 + 2 * self.look_ahead) * self.n_features
+        n_outputs = self.n_conditions * self.condition_channels
+        return super().n_weights + self.frame_channels * (n_inputs + self.frame_channels + n_outputs)
 
     @property
     def prediction(self) -> PredictionSizes | None:

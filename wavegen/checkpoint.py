@@ -1,13 +1,17 @@
 """A model in one safetensors file: averaged weights, what they are, and the recipe that made them.
 
 Loading runs no code from the file and needs neither torch nor pydantic. The metadata of the file holds one string under
-the name `wavegen`: a JSON object with the number of the format, the fields of `Description`, and the recipe as YAML.
-(One string, because safetensors writes several in random order, and equal models should be equal files.)
+the name `wavegen`: a JSON object with the number of the format, a checksum, the fields of `Description`, and the recipe
+as YAML. (One string, because safetensors writes several in random order, and equal models should be equal files.)
+
+The checksum is the SHA-256 of that string, with zeros in place of the checksum itself, and then of every tensor in the
+order of their names: a line with name, type and shape, and the bytes. So no bit can change without being noticed.
 
 A model that speaks by itself is two in one file: a vocoder as any other, and its planner (models/planner.py), whose
 description and recipe stand under `planner` and whose tensors have names that begin so.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -22,19 +26,22 @@ from safetensors.numpy import save as serialise
 from wavegen import files, migrations
 from wavegen.architectures import Architecture, Head, PlannerArchitecture, make_architecture
 from wavegen.codec import Codec, make_codec
-from wavegen.errors import InputError
+from wavegen.errors import InputError, shortened
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import Features, make_features
 from wavegen.features.linear_prediction import Predictor
 from wavegen.features.log_mel import RANGES
 from wavegen.sampling import DECODING, Decoding
 
-MODEL_FORMAT = 2  # 1: see migrations.py
+MODEL_FORMAT = 3  # 2 had no checksum; 1: see migrations.py
+NO_CHECKSUM = "0" * 64
 MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
 OF_PLANNER = "planner."  # before the names of its tensors
 PRETRAINED = Path(__file__).parent / "pretrained"
 MAX_STEPS = 10**12
+MAX_BITS = 1e6  # of a code
+MAX_DECODING = 1e9
 SAMPLE_RATES = (1, 1_000_000)  # Hz
 
 
@@ -92,7 +99,7 @@ class Description:
             return None
         try:
             return make_features(self.sample_rate, self.features)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, OverflowError) as error:
             raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
 
     def make_predictor(self) -> Predictor | None:
@@ -148,8 +155,7 @@ def save(
     if planner is not None:
         values["planner"] = _values(planner.description, planner.recipe)
         tensors |= {OF_PLANNER + name: weight for name, weight in planner.weights.items()}
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    files.write(path, serialise(contiguous, {"wavegen": json.dumps(values)}))
+    files.write(path, encode(values, tensors))
 
 
 def _values(description: Description, recipe: str) -> dict[str, Any]:
@@ -157,6 +163,32 @@ def _values(description: Description, recipe: str) -> dict[str, Any]:
     facts = {one.name: getattr(description, one.name) for one in fields(Description) if one.name != "architecture"}
     network = {"kind": description.kind, "architecture": description.architecture.values()}
     return {**network, **facts, "recipe": recipe}
+
+
+def encode(values: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> bytes:
+    """A model file: the values of its metadata as they are, with their checksum, and the tensors."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    text = json.dumps({"sha256": NO_CHECKSUM, **values})
+    text = text.replace(NO_CHECKSUM, _checksum(text, contiguous), 1)
+    return serialise(contiguous, {"wavegen": text})
+
+
+def _checksum(text: str, weights: Mapping[str, NDArray[Any]]) -> str:
+    """The SHA-256 of the description without its checksum, and of C-contiguous tensors."""
+    digest = hashlib.sha256(text.encode())
+    for name, array in sorted(weights.items()):
+        digest.update(f"\n{name} {array.dtype.str} {list(array.shape)}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _check_sum(path: Path, text: str, stated: Any, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Raises: InputError for a file that does not hold what it was written with."""
+    if not isinstance(stated, str) or stated != _checksum(text.replace(stated, NO_CHECKSUM, 1), weights):
+        raise InputError(
+            f"{path} is damaged: its checksum is not that of its contents; copy it again, or in a run folder have "
+            "`wavegen train --resume` write it again"
+        )
 
 
 def shipped() -> dict[str, Path]:
@@ -204,11 +236,15 @@ def load(model: Path) -> Checkpoint:
     try:
         values = json.loads(metadata["wavegen"])
         number = values.pop("format")
+        if type(number) is not int or number < 1:
+            raise ValueError(f"its format is {shortened(number)}")
         if number > MODEL_FORMAT:
             raise InputError(
                 f"{path} has model format {number}; this wavegen reads up to {MODEL_FORMAT}, so install a newer one"
             )
-        if number < MODEL_FORMAT:
+        if number >= 3 or "sha256" in values:
+            _check_sum(path, metadata["wavegen"], values.pop("sha256", None), weights)
+        if number == 1:
             values, weights = migrations.description_of_format_1(values), migrations.rename_tensors(weights)
         of_planner = values.pop("planner", None)
         parts = [_stated(one) for one in (values, of_planner) if one is not None]
@@ -299,9 +335,14 @@ def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> N
             raise InputError(f"the tensor {name} holds NaN or infinity")
 
 
+def _is_number(value: Any, lowest: float, highest: float) -> bool:
+    """Whether a value of JSON is a number in a range; NaN is not, nor is an integer beyond what a float can hold."""
+    return type(value) in (int, float) and lowest <= value <= highest
+
+
 def _check_integer(name: str, value: Any, lowest: int, highest: int) -> None:
     if type(value) is not int or not lowest <= value <= highest:
-        raise InputError(f"{name} is {value!r}, expected an integer from {lowest} to {highest:,}")
+        raise InputError(f"{name} is {shortened(value)}, expected an integer from {lowest} to {highest:,}")
 
 
 def _check_labels(description: Description) -> None:
@@ -317,6 +358,7 @@ def _check_labels(description: Description) -> None:
 def _check_format(description: Description) -> None:
     """Whether the network makes what the description says: sound of a rate, or images of a shape."""
     shape, architecture = description.shape, description.architecture
+    _check_integer("sample_rate", description.sample_rate, 0, SAMPLE_RATES[1])
     if not isinstance(shape, list):
         raise InputError(f"its shape is {shape!r}, expected height, width and colours")
     if architecture.makes != "images":
@@ -334,19 +376,21 @@ def _check_texts_and_numbers(description: Description) -> None:
             raise InputError(f"its {name} is no text")
     for name, what in (("bits", "split"), ("precision_costs", "precision")):
         by_name = getattr(description, name)
-        if not isinstance(by_name, dict) or not all(isinstance(bits, int | float) for bits in by_name.values()):
-            raise InputError(f"its {name} are no numbers by {what}")
+        if not isinstance(by_name, dict) or not all(_is_number(bits, -MAX_BITS, MAX_BITS) for bits in by_name.values()):
+            raise InputError(f"its {name} are no numbers by {what}, from {-MAX_BITS:,.0f} to {MAX_BITS:,.0f}")
     decoding, dropout = description.decoding, description.label_dropout
     if not isinstance(decoding, dict) or set(decoding) - set(DECODING):
-        raise InputError(f"its decoding is {decoding}, expected {', '.join(DECODING)}")
+        raise InputError(f"its decoding is {shortened(decoding)}, expected {', '.join(DECODING)}")
     can_be_none = {one.name for one in fields(Decoding) if one.default is None}
     for name, value in decoding.items():
-        if type(value) not in (int, float) and not (value is None and name in can_be_none):
-            raise InputError(f"its decoding is {decoding}, expected numbers")
-    if type(description.pre_emphasis) not in (int, float) or not 0 <= description.pre_emphasis < 1:
-        raise InputError(f"its pre_emphasis is {description.pre_emphasis!r}, expected a number from 0 to below 1")
-    if not (dropout is None or type(dropout) in (int, float)):
-        raise InputError(f"its label_dropout is {dropout!r}, expected a number")
+        if not _is_number(value, 0, MAX_DECODING) and not (value is None and name in can_be_none):
+            raise InputError(f"its decoding is {shortened(decoding)}, expected numbers from 0 to {MAX_DECODING:,.0f}")
+    if not _is_number(description.pre_emphasis, 0, 1) or description.pre_emphasis == 1:
+        raise InputError(
+            f"its pre_emphasis is {shortened(description.pre_emphasis)}, expected a number from 0 to below 1"
+        )
+    if not (dropout is None or _is_number(dropout, 0, 1)):
+        raise InputError(f"its label_dropout is {shortened(dropout)}, expected a number from 0 to 1")
 
 
 def _check_features(description: Description) -> None:

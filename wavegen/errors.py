@@ -16,3 +16,13 @@ class InputError(ValueError):
 
 class DiskError(InputError):
     """A file that cannot be written: the disk is full, over its quota, broken or read-only."""
+
+
+def shortened(value: object) -> str:
+    """A value for a sentence; it may be an integer of thousands of digits.
+
+    >>> shortened(10**400)
+    '1000000000000000000000000000000000000...'
+    """
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

@@ -7,6 +7,7 @@ the key, and the nearest known one.
 
 import difflib
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, replace
 from functools import cache, cached_property
@@ -53,7 +54,18 @@ IMAGES_ONLY = ("validation_images",)
 OF_THE_VOCODER = ("codec", "n_classes", "pre_emphasis", "features")
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
-PositiveInt = Annotated[int, Field(gt=0)]
+# No result needs more; beyond them a slip of the pen would fill the memory before anything is said.
+MAX_STEPS = 10**12
+MAX_RATE = 1_000_000  # Hz
+MAX_SIDE = 65536  # pixels
+MAX_IMAGE = 1 << 24  # codes of an image
+MAX_WINDOW = 1 << 24  # samples
+MAX_BATCH = 65536  # windows
+MAX_FORWARD = 1 << 26  # codes of a forward pass: 512 MiB of integers
+MAX_MADE = 1 << 28  # samples of a corpus made on the fly, which is kept in memory: 2 GiB of floats
+
+Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -94,7 +106,7 @@ class AudioData(Section):
     """What every corpus of sound has in common."""
 
     corpus: str
-    sample_rate: PositiveInt = Field(description="Hz; recordings at other rates are resampled")
+    sample_rate: int = Field(gt=0, le=MAX_RATE, description="Hz; recordings at other rates are resampled")
     codec: Literal["mu-law", "linear"] = Field("mu-law", description="how samples become codes")
     n_classes: int = Field(256, ge=2, le=65536, description="number of codes; 256 is 8 bits")
     pre_emphasis: float = Field(
@@ -119,14 +131,26 @@ class SineData(AudioData):
     """A corpus made on the fly: steady tones with noise, each recording at a random phase."""
 
     corpus: Literal["sine"]
-    frequencies: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Hz; each recording takes one")
+    frequencies: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=1, max_length=100_000, description="Hz; each recording takes one"
+    )
     harmonics: list[Annotated[float, Field(ge=0)]] = Field(
-        [1.0], min_length=1, description="amplitude of the fundamental and of each harmonic above it"
+        [1.0], min_length=1, max_length=1000, description="amplitude of the fundamental and of each harmonic above it"
     )
     amplitude: float = Field(0.5, gt=0, le=1, description="peak of the tone, 1 is full scale")
     noise_db: float | None = Field(None, description="white noise relative to the tone's power, dB; null for none")
-    seconds: float = Field(2.0, gt=0, description="length of a recording")
-    n_recordings: int = Field(32, ge=3, description="number of recordings; 10 % validation, 10 % test")
+    seconds: float = Field(2.0, gt=0, le=100_000, description="length of a recording")
+    n_recordings: int = Field(32, ge=3, le=1_000_000, description="number of recordings; 10 % validation, 10 % test")
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> "SineData":
+        n_samples = self.seconds * self.sample_rate * max(self.n_recordings, len(self.harmonics))
+        if n_samples > MAX_MADE:
+            raise ValueError(
+                f"data.seconds, sample_rate and n_recordings (or harmonics) make {n_samples:,.0f} samples to be kept "
+                f"in memory; expected at most {MAX_MADE:,}"
+            )
+        return self
 
 
 class FolderData(AudioData):
@@ -185,7 +209,7 @@ class ImageData(Section):
 
     corpus: str
     source: Path | None = Field(None, description="folder or archive; null uses what `wavegen data prepare` made")
-    size: tuple[PositiveInt, PositiveInt] = Field(
+    size: tuple[Side, Side] = Field(
         description="height and width, pixels; images of other sizes are cropped around their middle and resized"
     )
     colours: Literal["grey", "rgb"] = Field("grey", description="what images are converted to")
@@ -208,7 +232,9 @@ class ImageData(Section):
         return (*self.size, 1 if self.colours == "grey" else 3)
 
     @model_validator(mode="after")
-    def _two_codes_if_binary(self) -> "ImageData":
+    def _shape_is_possible(self) -> "ImageData":
+        if math.prod(self.shape) > MAX_IMAGE:
+            raise ValueError(f"data.size is {list(self.size)}; expected at most {MAX_IMAGE:,} numbers an image")
         if self.is_binary and (self.n_classes != 2 or self.colours != "grey"):
             raise ValueError(f"data.is_binary goes with colours grey and n_classes 2, not {self.n_classes}")
         return self
@@ -218,7 +244,7 @@ class MnistData(ImageData):
     """MNIST: 60,000 handwritten digits to train on, the last 5,000 of which validate, and 10,000 to test on."""
 
     corpus: Literal["mnist"]
-    size: tuple[PositiveInt, PositiveInt] = Field((28, 28), description="height and width, pixels")
+    size: tuple[Side, Side] = Field((28, 28), description="height and width, pixels")
     labels: list[Literal["digit"]] = Field([], description="labels that condition the network")
     split: Literal["official"] = Field("official", description="as the authors split it")
 
@@ -227,7 +253,7 @@ class Cifar10Data(ImageData):
     """CIFAR-10, or any part of it in the layout train/cat/NAME.png; 5 % of those for training are validation."""
 
     corpus: Literal["cifar10"]
-    size: tuple[PositiveInt, PositiveInt] = Field((32, 32), description="height and width, pixels")
+    size: tuple[Side, Side] = Field((32, 32), description="height and width, pixels")
     colours: Literal["grey", "rgb"] = Field("rgb", description="what images are converted to")
     labels: list[Literal["object"]] = Field([], description="labels that condition the network")
     split: Literal["official"] = Field("official", description="as the authors split it")
@@ -311,17 +337,22 @@ def _key(one: Sized) -> Any:
 class Training(Section):
     """The one training loop (training/loop.py): linear warm-up, cosine decay."""
 
-    steps: PositiveInt = Field(description="updates of the weights")
-    batch_size: PositiveInt = Field(description="windows per forward pass")
-    accumulate: PositiveInt = Field(1, description="forward passes per update, for batches that exceed memory")
-    window: PositiveInt | None = Field(
+    steps: Steps = Field(description="updates of the weights")
+    batch_size: int = Field(gt=0, le=MAX_BATCH, description="windows per forward pass")
+    accumulate: int = Field(
+        1, gt=0, le=MAX_BATCH, description="forward passes per update, for batches that exceed memory"
+    )
+    window: int | None = Field(
         None,
+        gt=0,
+        le=MAX_WINDOW,
         description="samples per window, of a planner frames; must exceed the context (an image is always a window of "
         "its own)",
     )
     context: int | None = Field(
         None,
         ge=0,
+        le=MAX_WINDOW,
         description="samples (of a planner frames) at the beginning of a window, unless a recording begins there, that "
         "are seen and do not count; null for the receptive field. With less, more of each window counts, some of it "
         "predicted from less than its full past",
@@ -344,7 +375,7 @@ class Training(Section):
         "sound; helps with speakers never heard where a few fill most of the corpus",
     )
     learning_rate: float = Field(gt=0, description="peak; with warm-up before and cosine decay after")
-    warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises")
+    warm_up: int = Field(100, ge=0, le=MAX_STEPS, description="steps over which the learning rate rises")
     final_learning_rate: float = Field(0.02, ge=0, le=1, description="share of the peak left at the last step")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon",
@@ -365,6 +396,7 @@ class Training(Section):
     input_noise: float = Field(
         0,
         ge=0,
+        le=65536,
         description="standard deviation, in codes, of noise on the inputs of the network (not on the codes that it has "
         "to predict), so that it learns to go on from its own mistakes",
     )
@@ -382,13 +414,15 @@ class Training(Section):
         "speed on a processor; auto does it where there is a C++ compiler",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the initial weights and of the order of the data")
-    validate_every: PositiveInt = Field(500, description="steps between validations; each also saves")
-    validation_seconds: float = Field(60, gt=0, description="how much of the validation split is predicted each time")
-    validation_images: PositiveInt = Field(1000, description="how many images of it are looked at each time")
-    sample_every: PositiveInt | None = Field(
+    validate_every: Steps = Field(500, description="steps between validations; each also saves")
+    validation_seconds: float = Field(
+        60, gt=0, le=1e9, description="how much of the validation split is predicted each time"
+    )
+    validation_images: int = Field(1000, gt=0, le=10**9, description="how many images of it are looked at each time")
+    sample_every: Steps | None = Field(
         None, description="steps between free-running samples; null for only one at the end"
     )
-    sample_seconds: float = Field(1.0, gt=0, description="length of each")
+    sample_seconds: float = Field(1.0, gt=0, le=3600, description="length of each")
 
 
 class DecodingSection(Section):
@@ -472,6 +506,25 @@ class Recipe(Section):
         if self.training.learn_endings and getattr(self.data, "split", "") == "time":
             raise ValueError("training.learn_endings needs whole recordings, and data.split is time; leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _sizes_fit_into_memory(self) -> "Recipe":
+        if not self.is_planner:  # whose sizes follow from its vocoder, which need not be there to read a recipe
+            self.check_sizes()
+        return self
+
+    def check_sizes(self) -> None:
+        """Look at sizes before anything is made of them.
+
+        Raises: InputError for more than a training may have, and as `vocoder_model`, of a planner.
+        """
+        n_codes = self.training.batch_size * self.window
+        if n_codes > MAX_FORWARD:
+            raise InputError(
+                f"training.batch_size is {self.training.batch_size:,} with windows of {self.window:,} codes, "
+                f"{n_codes:,} together; expected at most {MAX_FORWARD:,}"
+            )
+        self.architecture({}).check()
 
     def _check_planner(self) -> None:
         """Raises: ValueError for what a planner has from its vocoder, or does not have."""

@@ -1,10 +1,12 @@
 """Whole commands, as somebody would type them: what they write, and what they say when it goes wrong."""
 
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +21,16 @@ import wavegen
 from tests.conftest import TINY_RECIPE, write_recordings
 from tests.data.test_corpora import write_librispeech
 from tools.full_disk import assert_one_sentence, run_on_full_disk
-from wavegen import checkpoint
+from wavegen import checkpoint, plots
 from wavegen.cli.main import app, main
-from wavegen.cli.render import write_each
+from wavegen.cli.render import render, write_each
 from wavegen.cli.terminal import library_on_stderr
 from wavegen.doctor import machine
 from wavegen.engines import ENGINES, n_at_once
 from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
 from wavegen.progress import bar
 
 LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from_folders: pitch}"
@@ -129,13 +133,56 @@ def test_those_at_once_are_about_equally_many_each_time(monkeypatch):
 
 def test_ctrl_c_keeps_the_sounds_that_are_complete(tmp_path, capsys):
     def made():
-        yield 1, np.zeros(80, dtype=np.float32)
+        block = np.zeros(80, dtype=np.float32)
+        yield from ((1, block, False), (0, block, False), (1, block, True))
         raise KeyboardInterrupt
 
     paths = [tmp_path / "0.wav", tmp_path / "1.wav"]
     write_each(made(), paths, 8000, False, 2)
-    assert [path.exists() for path in paths] == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["1.wav"]
+    assert soundfile.info(paths[1]).frames == 160
     assert "Stopped; 1 of 2 are written" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_there_is_of_sounds_made_side_by_side(tmp_path, tiny_run, monkeypatch, capsys):
+    session = Session(checkpoint.load(tiny_run), GenerationOptions(n=2, seed=1, engine="reference"))
+    whole = np.concatenate(list(session.blocks(600)), axis=1)
+    original = session.blocks
+
+    def interrupted(n_samples):
+        yield from itertools.islice(original(n_samples), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "blocks", interrupted)
+    paths = [tmp_path / "0.wav", tmp_path / "1.wav"]
+    render(session, 600, paths, True)
+    said = capsys.readouterr()
+    assert said.out.split() == [str(tmp_path / name) for name in ("0.wav", "0.png", "1.wav", "1.png")]
+    assert "Stopped; writing what there is" in said.err
+    for path, expected in zip(paths, whole, strict=True):
+        np.testing.assert_allclose(soundfile.read(path)[0], expected[:512], atol=1 / 32768)
+    monkeypatch.setattr(session, "blocks", lambda n: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        render(session, 600, [tmp_path / "2.wav", tmp_path / "3.wav"], False)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_sound_takes_no_memory_by_its_length(tmp_path, tiny_run, monkeypatch):
+    session = Session(checkpoint.load(tiny_run), GenerationOptions(seed=1, engine="reference"))
+    block = np.zeros((1, 1 << 14), dtype=np.float32)
+    monkeypatch.setattr(session, "blocks", lambda n: itertools.repeat(block, n >> 14))
+    monkeypatch.setattr("wavegen.cli.render.PLOTTED_S", 0.01)
+    shown = []
+    monkeypatch.setattr(plots, "sounds", lambda path, waveforms, rate: shown.append(waveforms))
+    tracemalloc.start()
+    render(session, 1 << 24, [tmp_path / "x.wav"], True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert soundfile.info(tmp_path / "x.wav").frames == 1 << 24
+    assert peak < 4 << 20  # all of it would be 64 MiB
+    assert [(list(one), len(*one.values())) for one in shown] == [(["x.wav, the first 0.01 s"], 80)]
+    with pytest.raises(InputError, match=r"536,871 s are wanted; a WAV file holds at most 268,435 s at 8000 Hz"):
+        render(session, 1 << 32, [tmp_path / "x.wav"], False)
 
 
 def test_names_go_to_a_pipe_while_a_bar_is_shown(monkeypatch, capsys):

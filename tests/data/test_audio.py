@@ -158,3 +158,17 @@ def test_a_recording_that_no_wav_file_can_hold_leaves_what_was_there(tmp_path):
         pass
     assert path.read_bytes() == b"a take"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_written_block_by_block_is_the_one_that_is_written_whole(tmp_path):
+    waveform = np.random.default_rng(0).uniform(-1.1, 1.1, 5001).astype(np.float32)
+    audio.write(tmp_path / "whole.wav", waveform, 8000)
+    with audio.writing(tmp_path / "blocks.wav", 8000) as write:
+        for block in np.array_split(waveform, 7):
+            write(block)
+        assert not (tmp_path / "blocks.wav").exists()
+    assert (tmp_path / "blocks.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+    with pytest.raises(RuntimeError), audio.writing(tmp_path / "half.wav", 8000) as write:
+        write(waveform)
+        raise RuntimeError
+    assert not list(tmp_path.glob("*half*"))

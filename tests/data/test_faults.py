@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from tools.full_disk import assert_one_sentence, run_on_full_disk
+from wavegen import files
 from wavegen.data import corpora, sources, store
 from wavegen.data.audio import SoundFormat
 from wavegen.errors import InputError
@@ -176,12 +177,54 @@ def test_damaged_and_encrypted_archives_are_one_sentence(tmp_path):
         corpora.prepare("folder", tmp_path / "locked.zip", SoundFormat(RATE))
 
 
-def test_what_a_killed_preparation_left_is_deleted_by_the_next(tmp_path):
+def test_what_a_killed_preparation_left_is_deleted_by_the_next_and_others_work_is_not(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(), RATE)
-    abandoned = tmp_path / "stores" / f"folder-16000-abc.{2**22 + 1}.partial"
-    alive = tmp_path / "stores" / f"folder-16000-abc.{os.getpid()}.partial"
-    for folder in (abandoned, alive):
-        folder.mkdir(parents=True)
-    corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
-    assert alive.exists()
+    stores = tmp_path / "stores"
+
+    def leave() -> Path:
+        abandoned = stores / "folder-16000-abc.w1234.partial"
+        abandoned.mkdir(parents=True)
+        (abandoned / ".lock").touch()
+        return abandoned
+
+    abandoned = leave()
+    with files.working_folder(stores / "folder-16000-abc") as alive:
+        prepared, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+        assert alive.exists()
     assert not abandoned.exists()
+    assert {path.name for path in prepared.iterdir()} == {
+        "samples.i16", "index.jsonl", "left_out.jsonl", "store.json"
+    }  # fmt: skip
+    abandoned = leave()
+    assert corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE)) == (prepared, None)  # it is there already
+    assert [path.name for path in stores.iterdir()] == [prepared.name]
+
+
+def test_a_store_is_held_until_it_has_its_name(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    original = store._put_in_place
+
+    def beside_another(partial, path):
+        files.remove_abandoned(path.parent)
+        assert partial.exists()
+        assert (partial / ".lock").exists()  # a kill now, and the next one knows
+        original(partial, path)
+
+    monkeypatch.setattr(store, "_put_in_place", beside_another)
+    path, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+    assert not (path / ".lock").exists()
+
+
+def test_who_prepares_the_same_meanwhile_is_no_trouble(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    original = store._decode_all
+
+    def with_another(*arguments):
+        monkeypatch.setattr(store, "_decode_all", original)
+        corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+        return original(*arguments)
+
+    monkeypatch.setattr(store, "_decode_all", with_another)
+    path, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert len(store.load(path).recordings) == 1

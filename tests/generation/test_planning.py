@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.conftest import tiny_checkpoint, tiny_speaker
+from tests.conftest import joined, tiny_checkpoint, tiny_speaker
 from wavegen.engines import make_engine
 from wavegen.errors import InputError
 from wavegen.generation.live import BLOCKSIZE, Live
@@ -99,7 +99,7 @@ def test_each_of_several_voices_is_the_one_that_it_is_alone():
     together = made(n=3)
     np.testing.assert_array_equal(together[:1], made())
     session = Session(SPEAKER, GenerationOptions(seed=1, n=2))
-    for number, sound in session.make_each(3, N):
+    for number, sound in joined(session.blocks_of_each(3, N)).items():
         np.testing.assert_allclose(sound, together[number], atol=1e-6)
 
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import joined, tiny_checkpoint
 from tests.generation.test_images import tiny_image_checkpoint
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
@@ -48,7 +48,7 @@ def test_what_a_session_makes_in_turn_does_not_disturb_what_it_makes_side_by_sid
     alone = taken(session.blocks(300), 2)
     blocks = session.blocks(300)
     first = next(blocks)
-    in_turn = dict(session.make_each(3, 300))
+    in_turn = joined(session.blocks_of_each(3, 300))
     np.testing.assert_array_equal(np.concatenate([first, next(blocks)], axis=1), alone)
     np.testing.assert_array_equal(np.stack([in_turn[0], in_turn[1]]), alone)
     playing, other = Live(session).blocks(), Live(session).blocks()

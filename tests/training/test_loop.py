@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,10 +27,11 @@ from wavegen.recipe import Recipe
 from wavegen.training import loop as training
 from wavegen.training import metrics
 from wavegen.training import run as setup
+from wavegen.training import state as saved_state
 from wavegen.training.optimizers import learning_rate
 from wavegen.training.run import set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
-from wavegen.training.state import STATE_FILE, State
+from wavegen.training.state import DAMAGED_FILE, PREVIOUS_FILE, STATE_FILE, State
 
 
 def tiny(*overrides: str) -> Recipe:
@@ -71,7 +73,8 @@ def test_training_lowers_the_loss_and_writes_a_whole_run_folder(tiny_run):
     assert [line["step"] for line in validated] == [12, 24, 30]
     assert validated[-1]["validation_bits"] < validated[0]["validation_bits"]
     assert {path.name for path in tiny_run.iterdir() if not path.name.startswith(("events.", "."))} == {
-        "model.safetensors", "training.pt", "metrics.jsonl", "recipe.yaml", "loss.png", "sample.wav", "sample.png"
+        "model.safetensors", "training.pt", "training.previous.pt", "metrics.jsonl", "recipe.yaml", "loss.png",
+        "sample.wav", "sample.png",
     }  # fmt: skip
     assert recipe.load(tiny_run / "recipe.yaml") == tiny()
     assert soundfile.info(tiny_run / "sample.wav").frames == round(0.02 * 8000)
@@ -200,7 +203,8 @@ def test_a_run_that_never_was_is_in_nobodys_way(tmp_path, monkeypatch):
 
 def test_what_a_run_would_write_over_or_learn_from_is_refused(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
-    (tmp_path / "run" / "training.pt").unlink()
+    for name in (STATE_FILE, PREVIOUS_FILE):
+        (tmp_path / "run" / name).unlink()
     for resume in (False, True):
         with pytest.raises(
             InputError, match=r"holds a model\.safetensors, which a run would write over, and no training"
@@ -251,6 +255,87 @@ def test_a_damaged_training_state_is_named(tiny_run, tmp_path):
         (tmp_path / "training.pt").write_bytes(damaged)
         with pytest.raises(InputError, match=r"training\.pt is damaged.* begin a new run in another folder"):
             training.train(tiny(), tmp_path, resume=True)
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_anywhere_in_a_training_state_is_refused(tiny_run, tmp_path):
+    whole = (tiny_run / STATE_FILE).read_bytes()
+    n_bits = 8 * len(whole)
+    random = np.random.default_rng(0)
+    for bit in (*random.integers(0, n_bits, 91), *range(n_bits - 8 * 75, n_bits, 5)):  # the end is the checksum's
+        (tmp_path / STATE_FILE).write_bytes(whole)
+        flip(tmp_path / STATE_FILE, int(bit))
+        with pytest.raises(InputError, match=r"training\.pt is damaged"):
+            saved_state.read(tmp_path, tiny())
+    (tmp_path / STATE_FILE).write_bytes(whole)
+    assert saved_state.read(tmp_path, tiny())["step"] == 30
+
+
+def test_a_state_of_before_there_were_checksums_is_held_against_those_of_its_archive(tiny_run, tmp_path):
+    state = torch.load(tiny_run / STATE_FILE, weights_only=True)
+    torch.save({**state, "format": 3}, tmp_path / STATE_FILE)
+    whole = (tmp_path / STATE_FILE).read_bytes()
+    assert saved_state.read(tmp_path, tiny())["step"] == 30
+    (tmp_path / STATE_FILE).write_bytes(whole)
+    flip(tmp_path / STATE_FILE, 8 * whole.index(state["model"]["head_out.weight"].numpy().tobytes()) + 6)
+    with pytest.raises(InputError, match=r"training\.pt is damaged"):
+        saved_state.read(tmp_path, tiny())
+    torch.save(state, tmp_path / STATE_FILE)  # it has lost its checksum
+    with pytest.raises(InputError, match=r"training\.pt is damaged"):
+        saved_state.read(tmp_path, tiny())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_run_whose_newest_state_is_damaged_goes_on_from_the_one_before_to_the_same_bits(
+    tiny_run, tmp_path, caplog, damage
+):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    path = folder / STATE_FILE
+    if damage == "flipped":
+        flip(path, 8 * 5000)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    else:
+        path.unlink()
+    previous = (folder / PREVIOUS_FILE).read_bytes()
+    with interrupted_in(2) as steps:
+        training.train(tiny(), folder, resume=True)
+        assert steps == [24, 25]
+        what = "is gone" if damage == "gone" else f"is damaged.* it is called {DAMAGED_FILE} now"
+        assert re.search(rf"training\.pt {what}.*goes on from step 24", caplog.text)
+        assert (folder / DAMAGED_FILE).exists() == (damage != "gone")
+        assert (folder / PREVIOUS_FILE).read_bytes() == previous  # and not the damaged one
+        assert checkpoint.load(folder).description.step == 26
+        training.train(tiny(), folder, resume=True)
+    assert weights_of(folder) == weights_of(tiny_run)
+
+
+def test_a_good_model_is_not_written_over_by_the_state_before_it(tiny_run, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    flip(folder / STATE_FILE, 8 * 5000)
+    monkeypatch.setattr(training, "mean_bits", lambda run, tensors: torch.tensor(math.nan, requires_grad=True))
+    with pytest.raises(InputError, match="the loss is nan"):
+        training.train(tiny(), folder, resume=True)
+    assert weights_of(folder) == weights_of(tiny_run)
+    for name in (STATE_FILE, PREVIOUS_FILE):
+        (folder / name).write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"training\.pt is damaged.* and .*training\.previous\.pt is damaged"):
+        training.train(tiny(), folder, resume=True)
+    assert weights_of(folder) == weights_of(tiny_run)
+
+
+def test_a_damaged_model_is_written_again_from_its_state(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    flip(folder / checkpoint.MODEL_FILE, 8 * 6000)
+    with pytest.raises(InputError, match="is damaged"):
+        checkpoint.load(folder)
+    training.train(tiny(), folder, resume=True)
+    assert weights_of(folder) == weights_of(tiny_run)
 
 
 @pytest.mark.exhaustive

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import struct
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known
 BAND_DB = 6  # of the histogram of levels
 MAX_OFFSET = 0.02  # of a recording's mean, beyond which the report names it
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
+
+MAX_WAV = (0xFFFFFFFF - 36) // 2  # 16-bit samples of one channel, whose bytes a WAV file can count
 
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
 
@@ -223,6 +226,19 @@ def write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> None:
     encoded = io.BytesIO()
     soundfile.write(encoded, as_int16(waveform), sample_rate, subtype="PCM_16", format="WAV")
     files.write(path, encoded.getvalue())
+
+
+@contextmanager
+def writing(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np.float32]], None]]:
+    """Yield what writes blocks (T,) to a 16-bit mono WAV file, of at most `MAX_WAV` samples together.
+
+    It appears whole at the end of the block, or not at all. It is written through Python's own file: see `files.write`.
+
+    Raises: InputError if the folder cannot be written to, DiskError if the disk is full.
+    """
+    with files.atomic(path) as partial, partial.open("wb") as file, wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, sample_rate, 0, "NONE", ""))
+        yield lambda block: sound.writeframesraw(as_int16(block).tobytes())
 
 
 @contextmanager

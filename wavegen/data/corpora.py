@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wavegen import files
 from wavegen.data import download, sources, store
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
@@ -30,6 +31,7 @@ def prepare(corpus: str, source: Path, item_format: ItemFormat) -> tuple[Path, R
     The report is None if this source was prepared before and has not changed.
     """
     source = user_path(source)
+    files.remove_abandoned(store.root())
     fingerprint = sources.fingerprint(source)
     path = store.folder_of(corpus, item_format, source, fingerprint)
     if store.read_facts(path) is not None:

@@ -12,6 +12,7 @@ Its folder's name says the corpus, its format, and (as a hash) the source and it
 Codec and windows apply when it is read, so recipes that differ in them share a store.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -132,55 +133,51 @@ def prepare(
     """
     path = folder_of(corpus, item_format, source, source_fingerprint)
     files.make_folder(path.parent)
-    _remove_abandoned()
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir()
-        report, fingerprint = _decode_all(partial, corpus, items, item_format, source, bar)
-        lines = [json.dumps({"name": name, "reason": reason}) for name, reason in report.left_out.items()]
-        (partial / "left_out.jsonl").write_text("".join(line + "\n" for line in lines))
-        facts = {
-            "format": STORE_FORMAT,
-            "corpus": corpus,
-            **item_format.facts,
-            "source": absolute(source),
-            "fingerprint": fingerprint,
-            **{key: value for key, value in asdict(report).items() if key != "left_out"},
-        }
-        (partial / "store.json").write_text(json.dumps(facts, indent=1))
-        for file in partial.iterdir():
-            files.flush_to_disk(file)
-        if read_facts(path) is None:  # else another process has just made the same
-            shutil.rmtree(path, ignore_errors=True)  # damaged, or of another version
-            partial.rename(path)
+        with files.working_folder(path) as partial:
+            report, fingerprint = _decode_all(partial, corpus, items, item_format, source, bar)
+            lines = [json.dumps({"name": name, "reason": reason}) for name, reason in report.left_out.items()]
+            (partial / "left_out.jsonl").write_text("".join(line + "\n" for line in lines))
+            facts = {
+                "format": STORE_FORMAT,
+                "corpus": corpus,
+                **item_format.facts,
+                "source": absolute(source),
+                "fingerprint": fingerprint,
+                **{key: value for key, value in asdict(report).items() if key != "left_out"},
+            }
+            (partial / "store.json").write_text(json.dumps(facts, indent=1))
+            for file in partial.iterdir():
+                files.flush_to_disk(file)
+            _put_in_place(partial, path)
+            (path / files.LOCK_FILE).unlink(missing_ok=True)  # which is no part of a store
     except OSError as error:
         if files.is_disk_fault(error):
             raise InputError(f"cannot write the store {path}: {error.strerror}; nothing of it was kept") from error
         raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for folder, facts in prepared(corpus, item_format):
         if facts["source"] == absolute(source) and folder != path:
             shutil.rmtree(folder, ignore_errors=True)
     return path, report
 
 
-def _remove_abandoned() -> None:
-    """Delete what processes that were killed while preparing have left."""
-    for partial in root().glob("*.partial"):
-        process = partial.name.split(".")[-2]
-        if process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(partial, ignore_errors=True)
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Rename a complete store to its name, unless another process has just made the same.
 
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it is somebody else's
-        return True
-    return True
+    Raises: OSError if that cannot be done.
+    """
+    while read_facts(path) is None:
+        try:
+            partial.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            if path.is_dir():  # damaged, or of another version
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        else:
+            files.flush_to_disk(path.parent)
 
 
 def prepared(corpus: str | None = None, item_format: ItemFormat | None = None) -> list[tuple[Path, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """Whether sounds that a network makes by itself stay as surprising as recordings, or drift away."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from wavegen.sampling import Decoding
 N_BINS = 8  # stretches whose means are compared
 N_STREAMS = 16  # recordings, and sounds with their labels
 
+FramesAt = Callable[[int, int], Frames[NDArray]]  # of so many samples from a multiple of the hop on
+NetworkConditionAt = Callable[[int, int], Condition]  # of n steps from the first given on
+
 
 class Drift(NamedTuple):
     """Bits per sample from the beginning of time on, one number for each of `n_bins` equal stretches.
@@ -41,35 +44,58 @@ class Drift(NamedTuple):
 @torch.inference_mode()
 def drift(
     model: Model,
-    recorded: NDArray[np.int64],
+    recorded: NDArray[np.integer],
     labels: Mapping[str, Tensor],
     decoding: Decoding,
     n_bins: int,
     seed: int = 0,
     bar: Bar | None = None,
-    frames: Frames[NDArray] | None = None,
+    frames_at: FramesAt | None = None,
 ) -> Drift:
     """How the surprise of free-running sound departs from that of recordings, both with the same labels.
 
-    Recordings may begin anywhere; both are heard from the beginning of time.
+    Recordings may begin anywhere; both are heard from the beginning of time. Of a vocoder's condition, which takes
+    kilobytes a frame, only what is needed next is held.
 
     Shapes: recorded (B, T) codes, labels (B,) embedding rows each, and of a vocoder the recordings' feature frames as
     `Framer.frames` gives them.
     """
     n_streams, length = recorded.shape
-    condition = model.condition(labels, frames_on(model.device, frames))
-    blocks, n_made = [], 0
+    condition: Condition | NetworkConditionAt | None
+    of_engine: NDArray[np.float32] | ConditionAt | None
+    if frames_at is None:
+        condition = model.condition(labels)
+        of_engine = for_engine(condition)
+    else:
+        of_network = condition = _condition_at(model, labels, frames_at)
+        of_engine = lambda first, n: _as_arrays(of_network(first, n))  # noqa: E731
+    generated, n_made = np.empty_like(recorded), 0
     engine = ReferenceEngine(model, n_streams)
-    for block in generate(engine, length, seed=seed, decoding=decoding, condition=for_engine(condition)):
-        blocks.append(block)
+    for block in generate(engine, length, seed=seed, decoding=decoding, condition=of_engine):
+        generated[:, n_made : n_made + block.shape[1]] = block
         n_made += block.shape[1]
         if bar is not None:
             bar.update(n_made)
     curves = []
-    for codes in (recorded, np.concatenate(blocks, axis=1)):
+    for codes in (recorded, generated):
         bits = surprise(model, codes, condition)
         curves.append(np.array([stretch.mean() for stretch in np.array_split(bits, n_bins)]))
     return Drift(*curves)
+
+
+def _condition_at(model: Model, labels: Mapping[str, Tensor], frames_at: FramesAt) -> NetworkConditionAt:
+    sizes = model.architecture.frames
+    assert sizes is not None  # there are frames
+    hop = sizes.hop
+
+    def at(first: int, n: int) -> Condition:
+        phase = first % hop
+        frames = frames_on(model.device, frames_at(first - phase, phase + n))
+        condition = model.condition(labels, frames)
+        assert isinstance(condition, FrameCondition)
+        return condition.part(phase, n)
+
+    return at
 
 
 def drift_from_recordings(
@@ -85,10 +111,17 @@ def drift_from_recordings(
 ) -> Drift:
     """`drift` beside the beginnings of some segments (those of `long_enough`)."""
     coder = Coder(store, codec)
-    recorded = np.stack([coder.codes(segment.start, n_samples) for segment in segments])
+    recorded = np.empty((len(segments), n_samples), dtype=np.min_scalar_type(codec.n_classes - 1))
+    for row, segment in zip(recorded, segments, strict=True):
+        row[:] = coder.codes(segment.start, n_samples)
     rows = label_rows(segments, label_values, model.device)
-    frames = None if framer is None else framer.frames([(segment, 0) for segment in segments], n_samples)
-    return drift(model, recorded, rows, decoding, N_BINS, bar=bar, frames=frames)
+    frames_at: FramesAt | None = None
+    if framer is not None:
+
+        def frames_at(first: int, n: int) -> Frames[NDArray]:
+            return framer.frames([(segment, first) for segment in segments], n)
+
+    return drift(model, recorded, rows, decoding, N_BINS, bar=bar, frames_at=frames_at)
 
 
 def long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
@@ -104,15 +137,22 @@ def long_enough(segments: Sequence[Segment], n_samples: int) -> list[Segment]:
 
 
 @torch.inference_mode()
-def surprise(model: Model, codes: NDArray[np.int64], condition: Condition | None) -> NDArray[np.float64]:
+def surprise(
+    model: Model, codes: NDArray[np.integer], condition: Condition | NetworkConditionAt | None
+) -> NDArray[np.float64]:
     """Mean -log2 p(code) over some sounds (or images), each predicted from the beginning of time.
+
+    The condition holds throughout, is that of the whole, or is asked for part by part.
 
     Shapes: codes (B, T) -> (T,).
     """
 
     def part(first: int, n: int) -> tuple[Tensor, Condition | None]:
-        now = condition.part(first, n) if isinstance(condition, FrameCondition) else condition
-        return torch.from_numpy(codes[:, first : first + n]).to(model.device), now
+        if isinstance(condition, FrameCondition):
+            now: Condition | None = condition.part(first, n)
+        else:
+            now = condition(first, n) if callable(condition) else condition
+        return torch.from_numpy(codes[:, first : first + n].astype(np.int64)).to(model.device), now
 
     chunks = bits_of_codes(model, len(codes), codes.shape[1], part)
     return np.concatenate([bits.mean(dim=0).double().cpu().numpy() for _, bits in chunks])
@@ -120,6 +160,12 @@ def surprise(model: Model, codes: NDArray[np.int64], condition: Condition | None
 
 def for_engine(condition: Condition | None) -> NDArray[np.float32] | ConditionAt | None:
     """A condition as `generate` takes it."""
+    arrays = _as_arrays(condition)
+    return arrays.part if isinstance(arrays, FrameCondition) else arrays
+
+
+def _as_arrays(condition: Condition | None) -> Any:
+    """A condition, or a part of one, as engines read it."""
     if isinstance(condition, FrameCondition):
-        return condition.map(lambda tensor: tensor.cpu().numpy()).part
+        return condition.map(lambda tensor: tensor.cpu().numpy())
     return None if condition is None else condition.cpu().numpy()

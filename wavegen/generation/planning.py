@@ -35,8 +35,7 @@ class Plan:
     """The frames of one sound of a model, as they are asked for.
 
     `engine` makes one stream of the planner. `prime` (F, n_channels) are codes of the frames of a recording that it
-    goes on from. `decoding`: of its codes. `transpose`: what every frame is put through. `keeps_all`: frames that are
-    long past are not forgotten.
+    goes on from. `decoding`: of its codes. `transpose`: what every frame is put through.
 
     Raises: InputError for a label that the model does not know.
     """
@@ -52,7 +51,6 @@ class Plan:
         labels: Mapping[str, str | None],
         prime: Codes | None = None,
         transpose: Callable[[NDArray[np.floating]], NDArray[np.floating]] = lambda frames: frames,
-        keeps_all: bool = False,
     ) -> None:
         assert model.planner is not None  # whoever calls has seen to it
         features = model.description.make_features()
@@ -60,7 +58,6 @@ class Plan:
         self._model, self._planner = model, model.planner
         self._codes = FrameCodes(features, model.planner.description.n_classes)
         self._silent, self._transpose = features.silent, transpose
-        self._n_kept = None if keeps_all else KEPT
         self._stream = Stream(
             seed=seed,
             number=number + NUMBERS,
@@ -135,7 +132,7 @@ class Plan:
 
     def _go_on(self, chunks: Sequence[NDArray[np.floating]], n_forgotten: int) -> None:
         """Have these chunks of frames, the newest that were planned."""
-        self._chunks = deque(chunks, self._n_kept)
+        self._chunks = deque(chunks, KEPT)
         self._n_forgotten = n_forgotten
         self._condition()
 
@@ -147,7 +144,7 @@ class Plan:
     def _plan(self) -> None:
         """Plan the next frames, and forget those that are long past."""
         codes = self._group.advance(CHUNK * self._codes.n_channels)[0]
-        self._n_forgotten += len(self._chunks) == self._n_kept
+        self._n_forgotten += len(self._chunks) == KEPT
         self._chunks.append(self._transpose(self._codes.decode(codes.reshape(CHUNK, -1))))
 
     def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:

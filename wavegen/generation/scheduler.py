@@ -290,10 +290,11 @@ class _Lane:
         return refused
 
 
-def generate_each(
+def generate_blocks(
     engine: Engine, pieces: Iterable[tuple[Stream, int]], *, hop: int = 1, bar: Bar | None = None
-) -> Iterator[tuple[int, Codes]]:
-    """The number and the codes (T,) of every piece, a stream and its length, each as soon as it is complete.
+) -> Iterator[tuple[int, Codes, bool]]:
+    """Blocks of every piece, a stream and its length, as they are made: its number, codes (T,), and whether they are
+    its last.
 
     The codes are those that the stream makes alone, whatever else is being made. A piece is asked for when a slot is
     free for it, which is between two blocks: a slot makes the rest of the block in which its sound ends for nothing.
@@ -304,22 +305,30 @@ def generate_each(
     scheduler = Scheduler(lambda _: engine, hop=hop, blocksize=BLOCKSIZE)
     waiting = enumerate(pieces)
     numbers: dict[Handle, int] = {}
-    made: dict[Handle, list[Codes]] = {}
     n_made, n_complete = 0, 0
     while True:
         while len(numbers) < engine.n_streams and (following := next(waiting, None)) is not None:
             number, (stream, n_samples) = following
-            handle = scheduler.submit(stream, n_samples)
-            numbers[handle], made[handle] = number, []
+            numbers[scheduler.submit(stream, n_samples)] = number
         if not numbers:
             return
         for handle, codes in scheduler.step().items():
-            n_made += len(codes)
-            made[handle].append(codes)
-        for handle in [one for one in numbers if one.has_ended]:
             if handle.error is not None:
                 raise handle.error
-            n_complete += 1
-            yield numbers.pop(handle), np.concatenate(made.pop(handle))
+            n_made, n_complete = n_made + len(codes), n_complete + handle.has_ended
+            yield numbers[handle], codes, handle.has_ended
+            if handle.has_ended:
+                del numbers[handle]
         if bar is not None:
             bar.update(n_made, f"{n_complete} complete")
+
+
+def generate_each(
+    engine: Engine, pieces: Iterable[tuple[Stream, int]], *, hop: int = 1, bar: Bar | None = None
+) -> Iterator[tuple[int, Codes]]:
+    """The number and the codes (T,) of every piece, each as soon as it is complete; otherwise as `generate_blocks`."""
+    made: dict[int, list[Codes]] = {}
+    for number, codes, is_complete in generate_blocks(engine, pieces, hop=hop, bar=bar):
+        made.setdefault(number, []).append(codes)
+        if is_complete:
+            yield number, np.concatenate(made.pop(number))

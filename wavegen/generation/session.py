@@ -30,7 +30,7 @@ from wavegen.generation.options import (
     whole_number,
 )
 from wavegen.generation.planning import Plan
-from wavegen.generation.scheduler import Scheduler, generate_each
+from wavegen.generation.scheduler import Scheduler, generate_blocks, generate_each
 from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
 from wavegen.paths import user_path
 from wavegen.progress import Bar
@@ -154,7 +154,7 @@ class StreamMaker:
             model=self._loaded,
         )
 
-    def _plan(self, number: int, keeps_all: bool = False) -> Plan:
+    def _plan(self, number: int) -> Plan:
         """What plans the frames of the sound of a number."""
         assert self._planner is not None  # whoever calls has seen to it
         assert self.temperature_frames is not None
@@ -167,7 +167,6 @@ class StreamMaker:
             labels=self.labels,
             prime=self._primed_frames,
             transpose=self._transpose,
-            keeps_all=keeps_all,
         )
 
     def condition_of(self, labels: Labels) -> NDArray[np.float32] | None:
@@ -250,12 +249,16 @@ class Session(StreamMaker):
 
     def output(self, streams: StreamGroup) -> "Output":
         """What makes sound of the codes of its streams, from the beginning of time."""
+        return Output(self.decoder(self.n_streams), self._matchers(streams.streams))
+
+    def _matchers(self, streams: Sequence[Stream | None]) -> list[Matcher]:
+        """What matches the sounds of streams to their frames; none where nothing is matched."""
         matchers: list[Matcher] = []
-        for stream in streams.streams:
+        for stream in streams:
             frames = self._frames_of(stream)
             if frames is not None and self._matched_by is not None:
                 matchers.append(Matcher(self._matched_by, frames, self._least_hz))
-        return Output(self.decoder(self.n_streams), matchers)
+        return matchers
 
     def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
         """The frames that a stream's sound is to have, behind what it continues."""
@@ -281,26 +284,27 @@ class Session(StreamMaker):
             decoder.decode(np.tile(self.prime, (n, 1)))
         return decoder
 
-    def make_each(self, n: int, n_samples: int, bar: Bar | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """n sounds of one length, however many the engine makes at once: (number, waveform (T,)) as each is complete.
+    def blocks_of_each(
+        self, n: int, n_samples: int, bar: Bar | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
+        """n sounds of one length, however many the engine makes at once, block by block: the number of a sound, a
+        waveform (T,), and whether that is its last.
 
         They are those that a session of n sounds makes side by side.
         """
-        plans: dict[int, Plan] = {}
+        outputs: dict[int, Output] = {}
 
         def pieces() -> Iterator[tuple[Stream, int]]:
             for number in range(n):
-                if self._planner is not None:
-                    plans[number] = self._plan(number, keeps_all=True)
-                    yield self._stream(number, plan=plans[number]), n_samples
-                else:
-                    yield self.stream(number), n_samples
+                stream = self.stream(number)
+                outputs[number] = Output(self.decoder(1), self._matchers([stream]))
+                yield stream, n_samples
 
-        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
-            plan = plans.pop(number, None)
-            if plan is not None and self._matched_by is not None:
-                sound = matched(self._matched_by, sound, self._behind_prime(plan), self._least_hz)
-            yield number, sound
+        for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self._hop, bar=bar):
+            sound = outputs[number].feed(codes[None])[0]
+            if is_last:
+                sound = np.concatenate([sound, outputs.pop(number).finish()[0]])
+            yield number, sound, is_last
 
     def vocode_each(
         self, sources: Iterable[tuple[NDArray[np.floating], int]], bar: Bar | None = None
@@ -316,15 +320,12 @@ class Session(StreamMaker):
                 frames_of[number] = frames
                 yield self.stream(0, frames), length
 
-        for number, sound in self._decoded(generate_each(self._engine, pieces(), hop=self._hop, bar=bar)):
-            frames = frames_of.pop(number)
+        for number, codes in generate_each(self._engine, pieces(), hop=self._hop, bar=bar):
+            frames, sound = frames_of.pop(number), self.decoder(1).decode(codes)
             yield (
                 number,
                 sound if self._matched_by is None else matched(self._matched_by, sound, frames, self._least_hz),
             )
-
-    def _decoded(self, pieces: Iterator[tuple[int, Codes]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        return ((number, self.decoder(1).decode(codes)) for number, codes in pieces)
 
 
 class Output:

@@ -1,11 +1,12 @@
 """The folder of a run: what may not be in it or written over, and what it holds while the run is open.
 
-model.safetensors   averaged weights: what is shared and played
-training.pt         everything needed to go on: raw and averaged weights, optimiser, step
-metrics.jsonl       a line per logged step
-recipe.yaml         the recipe as run, every default written out
-sample.wav, .png    the newest free-running sound (or images), beside a recording of the validation split
-loss.png            the loss curve
+model.safetensors     averaged weights: what is shared and played
+training.pt           everything needed to go on: raw and averaged weights, optimiser, step
+training.previous.pt  the same as it was saved before that, in case a disk damages the newest
+metrics.jsonl         a line per logged step
+recipe.yaml           the recipe as run, every default written out
+sample.wav, .png      the newest free-running sound (or images), beside a recording of the validation split
+loss.png              the loss curve
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from wavegen.paths import resolved, user_path
 from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
 from wavegen.training.metrics import METRICS_FILE, Metrics
-from wavegen.training.state import STATE_FILE
+from wavegen.training.state import STATE_FILE, is_saved
 
 
 def check_apart(folder: Path, source: Path | None) -> None:
@@ -33,7 +34,7 @@ def check_apart(folder: Path, source: Path | None) -> None:
 
 def check_free(folder: Path, recipe: Recipe) -> None:
     """Raises: InputError if a new run in this folder would write over something."""
-    if (folder / STATE_FILE).exists():
+    if is_saved(folder):
         raise InputError(f"{folder} already holds a run; go on with --resume, or choose another folder with --out")
     for name in (MODEL_FILE, preview.SOUND, preview.PICTURE):
         if (folder / name).exists():
@@ -60,7 +61,7 @@ def opened(folder: Path, recipe: Recipe, step: int) -> Iterator[Metrics]:
         with metrics.writing(folder, step) as log:
             yield log
     finally:
-        if is_new and not (folder / STATE_FILE).exists():
+        if is_new and not is_saved(folder):
             for written in (path, folder / METRICS_FILE):
                 written.unlink(missing_ok=True)
 
@@ -71,6 +72,5 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except DiskError as error:
-        is_saved = (folder / STATE_FILE).exists()
-        kept = "keeps its last checkpoint, from which --resume goes on" if is_saved else "holds nothing yet"
+        kept = "keeps its last checkpoint, from which --resume goes on" if is_saved(folder) else "holds nothing yet"
         raise InputError(f"{error}; {folder} {kept}") from error

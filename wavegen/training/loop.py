@@ -34,7 +34,7 @@ from wavegen.training.metrics import Metrics, Update
 from wavegen.training.optimizers import learning_rate, set_learning_rate
 from wavegen.training.run import Run, set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
-from wavegen.training.state import STATE_FILE, State
+from wavegen.training.state import State, is_saved
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ def train(
     busy = f"another process is training in {folder}; choose another folder with --out"
     with files.locked(folder, busy), full_disk_explained(folder):
         run = set_up(recipe, folder, choose_device(device), resume, start_from)
-        if run.state.step:
-            run.export()  # a kill between training.pt and the model leaves the model behind
+        if run.is_model_behind():
+            run.export()
         with (
             opened(folder, recipe, run.state.step) as log,
             interrupts() as noted,
@@ -178,9 +178,9 @@ def check_finite(run: Run, bits: float, norm: float, origins: Sequence[str]) -> 
     Raises: InputError that names the step and its batch.
     """
     if not (math.isfinite(bits) and math.isfinite(norm)):
-        is_saved = (run.folder / STATE_FILE).exists()
-        kept = f"{run.folder} keeps its last checkpoint" if is_saved else "nothing was saved yet"
-        anew = "begin a new run, --from the last one" if is_saved else "begin anew"
+        has_state = is_saved(run.folder)
+        kept = f"{run.folder} keeps its last checkpoint" if has_state else "nothing was saved yet"
+        anew = "begin a new run, --from the last one" if has_state else "begin anew"
         raise InputError(
             f"the loss is {bits} and the gradient {norm} at step {run.state.step + 1}, in the batch "
             f"{'; '.join(origins)}; {kept}; lower training.learning_rate and {anew}"

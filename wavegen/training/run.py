@@ -78,6 +78,18 @@ class Run:
         self.state.save(self.folder, self.recipe, self.store, getattr(self.description.head, "mean_scale", 1.0))
         self.export()
 
+    def is_model_behind(self) -> bool:
+        """Whether the model file is older than the state, such as after a kill between the two, or damaged.
+
+        It is newer where a damaged state has made the run go back.
+        """
+        if not self.state.step:
+            return False
+        try:
+            return checkpoint.load(self.folder).description.step < self.state.step
+        except InputError:
+            return True
+
     def export(self) -> None:
         """Write the model file."""
         state = self.state
@@ -101,6 +113,7 @@ def set_up(
     Raises: InputError as `loop.train` does.
     """
     settings = recipe.training
+    recipe.check_sizes()
     saved = saved_state.read(folder, recipe) if resume else None
     if saved is None:
         check_free(folder, recipe)
@@ -118,6 +131,7 @@ def set_up(
     is_relative = issubclass(recipe.head, RelativeHead) and not recipe.model.model_dump().get("prediction_order")
     mean_scale = _mean_scale(saved, source, store, segments["train"], codec) if is_relative else 1.0
     architecture = recipe.architecture({name: len(values) for name, values in label_values.items()}, mean_scale)
+    architecture.check()  # before anything of such sizes is made
     model = build(architecture).to(device)
     description = _describe(recipe, architecture, store, codec, label_values)
     if source is not None:
