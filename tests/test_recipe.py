@@ -113,6 +113,14 @@ def test_a_time_of_day_is_no_number(key):
         recipe.parse(TINY_RECIPE.replace("window: 200", "window: 1:00"), "tiny")
 
 
+def test_what_is_done_to_recordings_is_for_recordings():
+    folder = "data={corpus: folder, sample_rate: 8000}"
+    with pytest.raises(InputError, match=r"data\.highpass is 4000 Hz; at 8000 Hz expected less than 4000"):
+        recipe.parse(TINY_RECIPE, "tiny", [folder, "data.highpass=4000"])
+    with pytest.raises(InputError, match=r"unknown key 'data\.highpass'"):
+        recipe.parse(TINY_RECIPE, "tiny", ["data.highpass=20"])
+
+
 @pytest.mark.parametrize("override", ["training.steps", "=5", "training.steps.x=5"])
 def test_an_override_without_sense_is_refused(override):
     with pytest.raises(InputError, match="--set"):

@@ -133,7 +133,40 @@ class SineData(AudioData):
     n_recordings: int = Field(32, ge=3, description="number of recordings; 10 % validation, 10 % test")
 
 
-class FolderData(AudioData):
+class RecordedData(AudioData):
+    """What every corpus of recordings has in common: what is done to them when they are prepared (data/cleaning.py)."""
+
+    highpass: float | None = Field(
+        None,
+        ge=1,
+        description="Hz, below which recordings are filtered, so that they swing around 0; 20 keeps all that is heard; "
+        "null for none",
+    )
+    normalize: Literal["peak"] | None = Field(
+        None,
+        description="peak: every recording is brought to full scale by its largest sample, so that nothing of a float "
+        "file beyond it is clipped; null for as they are",
+    )
+    trim_silence: bool = Field(
+        False,
+        description="cut off the silence at both ends of a recording, but for 50 ms; silence is what lies 30 dB below "
+        "the recording's own loudness",
+    )
+    longest_pause: float | None = Field(
+        None, ge=0.02, description="s, to which longer silences within a recording are shortened; null for as they are"
+    )
+
+    @model_validator(mode="after")
+    def _highpass_fits_the_rate(self) -> "RecordedData":
+        if self.highpass is not None and self.highpass >= self.sample_rate / 2:
+            raise ValueError(
+                f"data.highpass is {self.highpass:g} Hz; at {self.sample_rate} Hz expected less than "
+                f"{self.sample_rate / 2:g}"
+            )
+        return self
+
+
+class FolderData(RecordedData):
     """Any folder of recordings, in every format that libsndfile reads, sub-folders included."""
 
     corpus: Literal["folder"]
@@ -147,7 +180,7 @@ class FolderData(AudioData):
     )
 
 
-class NamedData(AudioData):
+class NamedData(RecordedData):
     """What the corpora that wavegen knows by name have in common (data/named.py)."""
 
     source: Path | None = Field(None, description="folder or archive; null uses what `wavegen data prepare` made")
