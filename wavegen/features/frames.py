@@ -14,6 +14,8 @@ from wavegen.errors import InputError
 from wavegen.features.log_mel import PLAUSIBLE, SILENT, LogMel
 from wavegen.features.pitch import Pitch
 
+QUIET = -0.3  # what some band of any sound lies below (34 recordings: -0.70 or less), if it lasts
+ENOUGH_S = 0.5  # so long
 FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 
 
@@ -101,6 +103,12 @@ class Features:
                 f"{name} spans {bands.min():g} to {bands.max():g}; expected log-mel frames whose silence is {SILENT:g} "
                 "and whose loudest bands are about 1 (docs/vocoder.md)"
             )
+        seconds = 0.0 if self.log_mel is None else len(bands) * self.hop / self.log_mel.sample_rate
+        if seconds >= ENOUGH_S and bands.min() > QUIET:
+            raise InputError(
+                f"{name} spans {bands.min():g} to {bands.max():g}; of half a second of sound some bands lie below "
+                f"{QUIET:g}, where silence is {SILENT:g}: these frames seem to be on another scale, perhaps 0 to 1"
+            )
         if self.pitch is None:
             return bands
         if rest.size:
@@ -158,9 +166,18 @@ def _read_safetensors(path: Path) -> NDArray[Any]:
             names = list(file.keys())
             if len(names) != 1 and "frames" not in names:
                 raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; expected one tensor, or one `frames`")
-            array: NDArray[Any] = file.get_tensor("frames" if "frames" in names else names[0])
+            name = "frames" if "frames" in names else names[0]
+            if file.get_slice(name).get_dtype() == "BF16":  # which numpy does not have
+                return _read_bfloat16(path, name)
+            array: NDArray[Any] = file.get_tensor(name)
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read the frames {path}: {error}") from error
+    return array
+
+
+def _read_bfloat16(path: Path, name: str) -> NDArray[np.float32]:
+    with safe_open(path, framework="pt") as file:
+        array: NDArray[np.float32] = file.get_tensor(name).float().numpy()
     return array
