@@ -121,6 +121,13 @@ def test_an_empty_file_stays_empty(tmp_path, behind):
         read(wav(0, b"", behind), tmp_path)
 
 
+def test_a_recording_that_is_read_alone_is_remarked_on(tmp_path, caplog):
+    (tmp_path / "x.wav").write_bytes(wav(0))
+    with caplog.at_level("INFO"):
+        audio.read(tmp_path / "x.wav", 8000)
+    assert f"{tmp_path / 'x.wav'}: its header claims 0 bytes of sound" in caplog.text
+
+
 def test_the_report_counts_and_names_them(tmp_path):
     (tmp_path / "in").mkdir()
     for number, claimed in enumerate((0, 0x7FFFF000, len(PCM))):

@@ -91,8 +91,10 @@ def test_images_and_labels_that_do_not_match_are_refused(tmp_path):
 
 
 def test_two_corpora_below_one_folder_are_not_mixed_up(tmp_path):
-    for name in ("digits", "clothes"):
+    for name in ("digits", ".hidden"):
         write_mnist(tmp_path / name)
+    corpora.open_corpus(mnist(tmp_path))
+    write_mnist(tmp_path / "clothes")
     with pytest.raises(InputError, match="holds train-images-idx3-ubyte more than once"):
         corpora.open_corpus(mnist(tmp_path))
 

@@ -266,10 +266,13 @@ def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
     >>> read(Path("hello.wav"), sample_rate=16000).shape
     (16000,)
     """
+    facts = Facts()
     try:
-        blocks = list(decode(path, sample_rate, Facts()))
+        blocks = list(decode(path, sample_rate, facts))
     except InputError as error:
         raise InputError(f"cannot read the recording {path}: {error}") from error
+    for remark in facts.remarks.values():
+        logger.info(f"{path}: {remark}")
     return to_waveform(np.concatenate(blocks))
 
 

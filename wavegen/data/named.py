@@ -116,7 +116,7 @@ def _idx(source: Path, name: str) -> tuple[NDArray[np.uint8] | None, int]:
         what = "is no folder" if source.exists() else "is not there"
         raise InputError(f"{source} {what}; expected one with {name}.gz and its three companions")
     named = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
-    files = [path for path in named if path.is_file()]
+    files = [path for path in named if path.is_file() and not sources.is_hidden(str(path.relative_to(source)))]
     if len({path.parent for path in files}) > 1:
         raise InputError(f"{source} holds {name} more than once: {files[0]} and {files[-1]}; name the folder of one")
     return (read_idx(files[0]), files[0].stat().st_size) if files else (None, 0)
