@@ -112,12 +112,13 @@ def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
         FEATURES.read(tmp_path / name)
 
 
-def test_frames_on_a_scale_from_0_to_1_are_refused():
+def test_frames_on_a_scale_from_0_to_1_are_remarked_on(caplog):
     frames = FEATURES.frames(voice())
     np.testing.assert_array_equal(FEATURES.check(frames, "x"), frames)
-    with pytest.raises(InputError, match=r"x spans 0 to 0\.8.*on another scale, perhaps 0 to 1"):
-        FEATURES.check((frames + 1) / 2, "x")
     FEATURES.check((frames[:70] + 1) / 2, "x")  # of less than half a second nobody can tell
+    assert not caplog.text
+    FEATURES.check((frames + 1) / 2, "x")
+    assert "x spans 0 to 0.888881, and silence is -1: these frames are of a loud noise, or" in caplog.text
 
 
 def test_frames_in_bfloat16_are_read(tmp_path):

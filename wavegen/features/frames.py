@@ -1,5 +1,6 @@
 """The feature frames of a model: log-mel bands, pitch, or both side by side, taken of a sound or read from a file."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,11 @@ from wavegen.errors import InputError
 from wavegen.features.log_mel import PLAUSIBLE, SILENT, LogMel
 from wavegen.features.pitch import Pitch
 
-QUIET = -0.3  # what some band of any sound lies below (34 recordings: -0.70 or less), if it lasts
+QUIET = -0.3  # what some band of all but loud noise lies below (34 recordings: -0.70 or less), if it lasts
 ENOUGH_S = 0.5  # so long
+
+logger = logging.getLogger(__name__)
+
 FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 
 
@@ -86,6 +90,8 @@ class Features:
         """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
         make by themselves (`LogMel.invert`).
 
+        Those that seem to be on another scale are remarked on. They are not refused: a loud noise has no quiet band.
+
         Raises: InputError for another shape, or numbers that cannot be such frames.
         """
         if frames.ndim != 2 or frames.shape[1] not in (self.n_features, self.n_mels) or not frames.size:
@@ -105,9 +111,9 @@ class Features:
             )
         seconds = 0.0 if self.log_mel is None else len(bands) * self.hop / self.log_mel.sample_rate
         if seconds >= ENOUGH_S and bands.min() > QUIET:
-            raise InputError(
-                f"{name} spans {bands.min():g} to {bands.max():g}; of half a second of sound some bands lie below "
-                f"{QUIET:g}, where silence is {SILENT:g}: these frames seem to be on another scale, perhaps 0 to 1"
+            logger.warning(
+                f"{name} spans {bands.min():g} to {bands.max():g}, and silence is {SILENT:g}: "
+                "these frames are of a loud noise, or on another scale, perhaps 0 to 1"
             )
         if self.pitch is None:
             return bands
