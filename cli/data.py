@@ -1,6 +1,7 @@
 """wavegen data"""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -114,7 +115,7 @@ def _item_format(
     if isinstance(own, SoundFormat):
         if size is not None:
             raise InputError(f"--size is {size}, and these are recordings; expected --sample-rate")
-        return SoundFormat(sample_rate) if sample_rate else own
+        return replace(own, sample_rate=sample_rate) if sample_rate else own
     if sample_rate is not None:
         raise InputError(f"--sample-rate is {sample_rate}, and these are images; expected --size")
     if size is None:

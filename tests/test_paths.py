@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from wavegen.data import store
@@ -13,6 +15,15 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
         user_path("~nobody-here/x")
     monkeypatch.setenv("WAVEGEN_DATA", "~/data")
     assert store.root() == tmp_path / "data"
+
+
+def test_variables_are_read_unless_a_file_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIRDS", str(tmp_path / "birds"))
+    assert user_path("$BIRDS/x") == tmp_path / "birds" / "x"
+    assert user_path("$NOT_THERE/x") == Path("$NOT_THERE/x")
+    Path("$BIRDS").mkdir()
+    assert user_path("$BIRDS") == Path("$BIRDS")
 
 
 def test_an_empty_place_for_corpora_is_none(tmp_path, monkeypatch):

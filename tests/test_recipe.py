@@ -83,6 +83,47 @@ def test_overrides_reach_nested_values_as_yaml():
     assert loaded.credit == "me"
 
 
+NAMES = (
+    "007", "take #2", "no", "12:30", "1_000", "2024-05-01", "0x10", "1.50", "a: b", "[live]", "{x}", "- x", "*star",
+    "@home", "%d", "!new", "`", "| x", "~/birds", "$HOME/birds", "'quoted'", "# no comment",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_taken_as_it_is_whatever_yaml_would_make_of_it(name):
+    folder = "data={corpus: folder, sample_rate: 8000}"
+    changes = [folder, f"data.source={name}", f"data.labels_from_folders={name}", f"about={name}"]
+    loaded = recipe.parse(TINY_RECIPE, "tiny", changes)
+    assert (str(loaded.data.source), loaded.data.labels_from_folders, loaded.about) == (name, name, name)
+    assert recipe.parse(loaded.to_yaml(), "again") == loaded
+
+
+def test_nothing_is_null_where_there_may_be_nothing_and_structures_stay_structures():
+    folder = "data={corpus: folder, sample_rate: 8000, source: birds}"
+    for nothing in ("", "null"):
+        assert recipe.parse(TINY_RECIPE, "tiny", [folder, f"data.source={nothing}"]).data.source is None
+    loaded = recipe.parse(TINY_RECIPE, "tiny", [folder, "data.features={n_mels: 20}", "training.betas=[0.5, 0.6]"])
+    assert (loaded.data.features.n_mels, loaded.training.betas) == (20, (0.5, 0.6))
+    assert recipe.parse(TINY_RECIPE, "tiny", ["training.compile=true"]).training.compile is True
+    assert recipe.parse(TINY_RECIPE, "tiny", ["training.compile=auto"]).training.compile == "auto"
+
+
+@pytest.mark.parametrize("key", ["training.window", "data.noise_db", "training.sample_every"])
+def test_a_time_of_day_is_no_number(key):
+    with pytest.raises(InputError, match=rf"{key} is '1:00'"):
+        recipe.parse(TINY_RECIPE, "tiny", [f"{key}=1:00"])
+    with pytest.raises(InputError, match="is '1:00'"):
+        recipe.parse(TINY_RECIPE.replace("window: 200", "window: 1:00"), "tiny")
+
+
+def test_what_is_done_to_recordings_is_for_recordings():
+    folder = "data={corpus: folder, sample_rate: 8000}"
+    with pytest.raises(InputError, match=r"data\.highpass is 4000 Hz; at 8000 Hz expected less than 4000"):
+        recipe.parse(TINY_RECIPE, "tiny", [folder, "data.highpass=4000"])
+    with pytest.raises(InputError, match=r"unknown key 'data\.highpass'"):
+        recipe.parse(TINY_RECIPE, "tiny", ["data.highpass=20"])
+
+
 @pytest.mark.parametrize("override", ["training.steps", "=5", "training.steps.x=5"])
 def test_an_override_without_sense_is_refused(override):
     with pytest.raises(InputError, match="--set"):
@@ -95,8 +136,8 @@ def test_broken_yaml_is_refused_with_its_line():
     with pytest.raises(InputError, match="'steps' is given twice"):
         recipe.parse("training:\n  steps: 1\n  steps: 2\n", "x.yaml")
     for odd in ("2020-13-45", "0x_", "[" * 3000, "!!float x", "!!timestamp x"):
-        with pytest.raises(InputError, match=r"--set about holds a value that is none|--set about, line 1"):
-            recipe.parse(TINY_RECIPE, "tiny", [f"about={odd}"])
+        with pytest.raises(InputError, match=r"training\.steps( holds a value that is none|, line 1| is '2020-13-45')"):
+            recipe.parse(TINY_RECIPE, "tiny", [f"training.steps={odd}"])
     with pytest.raises(InputError, match="expected a mapping"):
         recipe.parse("just words", "x.yaml")
 

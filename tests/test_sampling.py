@@ -118,3 +118,16 @@ def test_seeds_outside_64_bits_are_refused():
 
 
 EXPECTED_UNIFORMS = [0.011546754286331562, 0.5023796042735054, 0.25382274039248487]
+
+
+@pytest.mark.parametrize(
+    ("logits", "decoding", "kept"),
+    [
+        ([2, 1, 1, 1, 0], Decoding(top_k=2), [0, 1]),
+        ([2, 1, 1, 1, 0], Decoding(top_p=0.7), [0, 1, 2]),
+        (np.log([0.5, 0.25, 0.125, 0.125]), Decoding(top_p=0.75), [0, 1]),
+    ],
+)
+def test_ties_and_exact_sums_are_cut_where_other_programs_cut_them(logits, decoding, kept):
+    (shares,) = probabilities(np.array([logits], dtype=np.float64), decoding)
+    assert np.flatnonzero(shares).tolist() == kept

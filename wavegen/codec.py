@@ -62,6 +62,10 @@ class Decoder(Protocol):
 class Linear:
     """Uniform quantisation, f(x) = x, with 2 to 65,536 classes.
 
+    With 65,536 the levels are those of 16-bit sound but for half a step, because they lie evenly about zero: samples 0
+    and 1 share code 32768, which decodes to half a step above zero and so is written as 1, and every other sample comes
+    back as it was; code 65535 is full scale, which no 16-bit sample reaches. Models are trained on these codes.
+
     Raises: InputError if n_classes lies outside that range.
     """
 

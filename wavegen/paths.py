@@ -1,4 +1,4 @@
-"""Paths as people write them: `~` that no shell has expanded, and links."""
+"""Paths as people write them: `~` and variables that no shell has expanded, and links."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,15 @@ from wavegen.errors import InputError
 
 
 def user_path(path: str | Path) -> Path:
-    """A path whose leading `~` is the home folder.
+    """A path as who wrote it means it: with `~` for the home folder, and $VARIABLES, unless a file is called so.
 
     Raises: InputError if there is no such user, or the user has no home.
     """
     try:
-        return Path(path).expanduser()
+        home = Path(path).expanduser()
     except RuntimeError as error:
         raise InputError(f"the home folder in {path} is not known; ./~ begins the name of a file here") from error
+    return home if os.path.lexists(home) else Path(os.path.expandvars(home))
 
 
 def resolved(path: Path) -> Path:

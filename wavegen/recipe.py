@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -52,6 +53,9 @@ logger = logging.getLogger(__name__)
 SOUND_ONLY = ("window", "context", "gain_db", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
 IMAGES_ONLY = ("validation_images",)
 OF_THE_VOCODER = ("codec", "n_classes", "pre_emphasis", "features")
+CHOSEN_BY = {"data": "corpus", "model": "kind"}  # the key of a section that says what others it has
+TEXT = {str, Path, type(None)}  # what a key takes that `--set` gives its text as it is
+YAML_TAG = "tag:yaml.org,2002:"
 MAX_CATEGORICAL = 4096  # classes that each have a probability of their own
 
 # No result needs more; beyond them a slip of the pen would fill the memory before anything is said.
@@ -153,7 +157,40 @@ class SineData(AudioData):
         return self
 
 
-class FolderData(AudioData):
+class RecordedData(AudioData):
+    """What every corpus of recordings has in common: what is done to them when they are prepared (data/cleaning.py)."""
+
+    highpass: float | None = Field(
+        None,
+        ge=1,
+        description="Hz, below which recordings are filtered, so that they swing around 0; 20 keeps all that is heard; "
+        "null for none",
+    )
+    normalize: Literal["peak"] | None = Field(
+        None,
+        description="peak: every recording is brought to full scale by its largest sample, so that nothing of a float "
+        "file beyond it is clipped; null for as they are",
+    )
+    trim_silence: bool = Field(
+        False,
+        description="cut off the silence at both ends of a recording, but for 50 ms; silence is what lies 30 dB below "
+        "the recording's own loudness",
+    )
+    longest_pause: float | None = Field(
+        None, ge=0.02, description="s, to which longer silences within a recording are shortened; null for as they are"
+    )
+
+    @model_validator(mode="after")
+    def _highpass_fits_the_rate(self) -> "RecordedData":
+        if self.highpass is not None and self.highpass >= self.sample_rate / 2:
+            raise ValueError(
+                f"data.highpass is {self.highpass:g} Hz; at {self.sample_rate} Hz expected less than "
+                f"{self.sample_rate / 2:g}"
+            )
+        return self
+
+
+class FolderData(RecordedData):
     """Any folder of recordings, in every format that libsndfile reads, sub-folders included."""
 
     corpus: Literal["folder"]
@@ -167,7 +204,7 @@ class FolderData(AudioData):
     )
 
 
-class NamedData(AudioData):
+class NamedData(RecordedData):
     """What the corpora that wavegen knows by name have in common (data/named.py)."""
 
     source: Path | None = Field(None, description="folder or archive; null uses what `wavegen data prepare` made")
@@ -667,7 +704,13 @@ def _recipe_schema(sections: tuple[Any, ...]) -> type[Recipe]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, where PyYAML silently keeps the last."""
+    """Safe YAML that refuses a key given twice, where PyYAML silently keeps the last, and knows no times: 1:00 is not
+    60, and 2024-05-01 no date."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        tag = super().resolve(kind, value, implicit)
+        is_time = tag == f"{YAML_TAG}timestamp" or (tag in (f"{YAML_TAG}int", f"{YAML_TAG}float") and ":" in value)
+        return f"{YAML_TAG}str" if is_time else tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -722,7 +765,11 @@ def _yaml(text: str, name: str) -> Any:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one value in the nested mapping, from KEY=VALUE with dots in KEY and YAML in VALUE."""
+    """Set one value in the nested mapping, from KEY=VALUE with dots in KEY.
+
+    VALUE is text where the key takes text, such as the name of a folder, whatever YAML would make of it, and YAML where
+    it takes anything else; "null" or nothing is null where there may be nothing.
+    """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override}: expected KEY=VALUE, such as training.steps=100")
@@ -732,8 +779,39 @@ def _override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise InputError(f"--set {key}: {section} is a value, not a section")
-    target.pop(migrations.new_recipe_key(key).rpartition(".")[2], None)  # an old name sets the key of now
-    target[last] = _yaml(value, f"--set {key}")
+    new = migrations.new_recipe_key(key)
+    target.pop(new.rpartition(".")[2], None)  # an old name sets the key of now
+    takes = _takes(values, new.split("."))
+    if not takes <= TEXT:
+        target[last] = _yaml(value, f"--set {key}")
+    elif type(None) in takes and value in ("", "null"):
+        target[last] = None
+    else:
+        target[last] = value
+
+
+def _takes(values: dict[str, Any], path: list[str]) -> set[type]:
+    """The types that a key takes where the corpus and the network are those of now; none for an unknown key."""
+    *location, key = path
+    if location and location[0] in CHOSEN_BY:
+        tag = CHOSEN_BY[location[0]]
+        location.insert(1, str(values[location[0]].get(tag)))
+    try:
+        field = _section_at(location).model_fields.get(key)
+    except KeyError:
+        return set()
+    return set() if field is None else _types(field.annotation)
+
+
+def _types(annotation: Any) -> set[type]:
+    """What an annotation allows, without the arguments of containers; the words of a choice are text."""
+    if get_origin(annotation) is Literal:
+        return {type(word) for word in get_args(annotation)}
+    if get_origin(annotation) is Annotated:
+        return _types(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_types, get_args(annotation)))
+    return {get_origin(annotation) or annotation}
 
 
 def _explain(error: ValidationError) -> str:

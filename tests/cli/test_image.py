@@ -217,7 +217,10 @@ def test_inspect_and_list_know_images(image_run):
         (["generate", "RUN"], "draws images; `wavegen image sample` is what it is for"),
         (["data", "prepare", "images", "--from", ".", "--size", "0x5"], "--size is 0x5; expected HEIGHTxWIDTH"),
         (["data", "prepare", "images", "--from", ".", "--sample-rate", "8000"], "these are images; expected --size"),
-        (["data", "prepare", "images", "--from", "."], "holds no images; expected files such as .png or .jpg"),
+        (
+            ["data", "prepare", "images", "--from", "."],
+            "holds no images that can be read; expected files such as .png or .jpg",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(image_run, tiny_run, tmp_path, monkeypatch, words, sentence):

@@ -97,6 +97,7 @@ def test_bad_recordings_are_left_out_by_name_and_the_rest_stays_whole(tmp_path):
         "loud.wav": pytest.approx(0.5, abs=0.001),
     }
     assert any(line.startswith("swings around +0.36 instead of 0") for line in report.lines())
+    assert any(line.startswith("clipped 1 samples beyond full scale, by up to 6.0 dB; d") for line in report.lines())
     last = opened.recordings[-1]
     samples = soundfile.read(tmp_path / "in" / last.name, dtype="int16")[0]
     np.testing.assert_array_equal(opened.samples[last.start :][: last.n_samples], samples)
@@ -234,12 +235,26 @@ def test_splits_by_time_leave_a_gap(tmp_path):
     assert test.start + test.n_samples == 40 * RATE
 
 
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 10.0])
+def test_one_short_recording_can_be_split_by_time(tmp_path, seconds):
+    soundfile.write(tmp_path / "x.wav", np.zeros(round(seconds * RATE)), RATE)
+    data = folder_data(tmp_path / "x.wav", split="time")
+    parts = splits.split(data, corpora.open_corpus(data)[0].recordings)
+    train, validation, test = (part[0] for part in parts.values())
+    assert train.n_samples == round(0.8 * seconds * RATE)
+    for before, after in ((train, validation), (validation, test)):
+        assert after.start - before.start - before.n_samples == pytest.approx(seconds * RATE / 20, abs=1)
+    assert validation.n_samples == pytest.approx(seconds * RATE / 20, abs=1)
+
+
 def test_too_few_recordings_to_split_are_refused(tmp_path):
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in" / "only.wav", np.zeros(40 * RATE), RATE)
     data = folder_data(tmp_path / "in")
     opened, _ = corpora.open_corpus(data)
-    with pytest.raises(InputError, match="nothing to the train and validation split of these 1 files"):
+    with pytest.raises(
+        InputError, match=r"train and validation split of 1 file; expected at least 3, or data\.split: time"
+    ):
         splits.split(data, opened.recordings)
 
 

@@ -91,8 +91,10 @@ def test_images_and_labels_that_do_not_match_are_refused(tmp_path):
 
 
 def test_two_corpora_below_one_folder_are_not_mixed_up(tmp_path):
-    for name in ("digits", "clothes"):
+    for name in ("digits", ".hidden"):
         write_mnist(tmp_path / name)
+    corpora.open_corpus(mnist(tmp_path))
+    write_mnist(tmp_path / "clothes")
     with pytest.raises(InputError, match="holds train-images-idx3-ubyte more than once"):
         corpora.open_corpus(mnist(tmp_path))
 
@@ -260,3 +262,16 @@ def test_the_real_cifar10_prepares_whole():
     assert len(segments["test"]) == 10_000
     assert 900 < len(segments["validation"]) < 1100
     assert len(splits.label_values(segments["train"])["object"]) == 10
+
+
+@pytest.mark.parametrize("full", [255, 65535, 2**31 - 1])
+def test_a_tiff_of_32_bits_keeps_its_brightness_whatever_its_program_called_white(tmp_path, full):
+    values = np.array([[0, full // 2, full, -5]], dtype=np.int32)
+    Image.fromarray(values).save(tmp_path / "x.tiff")
+    pixels = images.read(tmp_path / "x.tiff", (1, 4, 1)).ravel()
+    np.testing.assert_allclose(pixels, [0, 255 / 2, 255, 0], atol=1)
+
+
+def test_dark_images_of_16_bits_stay_dark(tmp_path):
+    Image.fromarray(np.full((4, 4), 200, dtype=np.uint16)).save(tmp_path / "x.png")
+    assert images.read(tmp_path / "x.png", (4, 4, 1)).max() == 1

@@ -2,7 +2,9 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from wavegen.errors import InputError
 from wavegen.features.frames import Features, make_features
@@ -108,3 +110,18 @@ def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match="cannot read the frames"):
         FEATURES.read(tmp_path / name)
+
+
+def test_frames_on_a_scale_from_0_to_1_are_remarked_on(caplog):
+    frames = FEATURES.frames(voice())
+    np.testing.assert_array_equal(FEATURES.check(frames, "x"), frames)
+    FEATURES.check((frames[:70] + 1) / 2, "x")  # of less than half a second nobody can tell
+    assert not caplog.text
+    FEATURES.check((frames + 1) / 2, "x")
+    assert "x spans 0 to 0.888881, and silence is -1: these frames are of a loud noise, or" in caplog.text
+
+
+def test_frames_in_bfloat16_are_read(tmp_path):
+    frames = torch.from_numpy(FEATURES.frames(voice())).bfloat16()
+    save_tensors({"frames": frames}, tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(FEATURES.read(tmp_path / "x.safetensors"), frames.float().numpy())

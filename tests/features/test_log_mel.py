@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
 from wavegen.errors import InputError
 from wavegen.features.log_mel import SILENT, LogMel
@@ -60,3 +61,13 @@ def test_frames_are_the_same_where_training_computes_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         inside = FEATURES.frames(waveform)
     np.testing.assert_array_equal(inside, FEATURES.frames(waveform))
+
+
+def test_bands_are_those_of_torchaudios_mel_spectrogram():
+    waveform = 0.3 * np.random.default_rng(0).standard_normal(4000)
+    theirs = torchaudio.transforms.MelSpectrogram(
+        8000, n_fft=256, hop_length=50, n_mels=20, power=1, mel_scale="htk", norm=None, pad_mode="constant"
+    )
+    bands = theirs(torch.from_numpy(waveform).float())[:, :80].T.numpy() * 2 / torch.hann_window(256).sum().item()
+    decibels = 20 * np.log10(np.maximum(bands, 1e-5))
+    np.testing.assert_allclose(FEATURES.frames(waveform) * 50 - 50, decibels, atol=1e-3)

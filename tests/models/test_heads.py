@@ -119,3 +119,23 @@ def test_means_depart_from_what_is_predicted_and_everything_is_in_units_of_the_g
     torch.testing.assert_close(placed[:, 2:4], torch.tensor(expected, dtype=torch.float64))
     torch.testing.assert_close(placed[:, 4:], parameters[:, 4:] + gain.log()[:, None])
     assert torch.equal(placed[:, :2], parameters[:, :2])
+
+
+WRITTEN_DOWN = {  # bits of codes, computed from the definition by another program
+    256: {
+        0: 9.463477194949, 1: 14.258873508153, 77: 5.314866068599, 128: 8.636734828104, 254: 11.135978735266,
+        255: 6.279281026351,
+    },
+    65536: {
+        0: 9.488877595205, 1: 22.316906333931, 20000: 13.331775852357, 32768: 16.653582450085, 65534: 19.188731080950,
+        65535: 6.303684011375,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_classes", [256, 65536])
+def test_the_bits_of_a_mixture_are_those_of_another_program(n_classes):
+    parameters = torch.tensor([0.3, -0.2, -0.4, 0.25, -3, -1.5], dtype=torch.float64)
+    codes = torch.tensor(list(WRITTEN_DOWN[n_classes]))
+    bits = mixture(n_classes, 2).bits(parameters.expand(len(codes), -1), codes)
+    np.testing.assert_allclose(bits, list(WRITTEN_DOWN[n_classes].values()), atol=1e-9)

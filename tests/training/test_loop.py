@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 import os
@@ -9,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import wavegen
 from tests.conftest import REPOSITORY, TINY_RECIPE, write_recordings
@@ -517,3 +520,18 @@ def test_a_validation_in_between_that_was_broken_off_is_made_up_for(tmp_path, ti
     validated = [line["step"] for line in metrics.read_metrics(tmp_path / "run") if "validation_bits" in line]
     assert validated == [12, 24, 30]
     assert weights_of(tmp_path / "run") == weights_of(tiny_run)
+
+
+def test_averages_are_those_of_pytorchs_averaged_model():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 4, dtype=torch.float64)
+    ours = SimpleNamespace(step=10**6, model=model, averaged=copy.deepcopy(model))
+    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    theirs.update_parameters(model)  # the first call copies
+    for _ in range(5):
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter))
+        training.average_weights(ours, 0.9)
+        theirs.update_parameters(model)
+    for one, other in zip(ours.averaged.parameters(), theirs.module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)

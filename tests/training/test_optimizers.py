@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+from wavegen.training import optimizers
 from wavegen.training.optimizers import RMS, Muon, orthogonalise
 
 
@@ -55,3 +56,26 @@ def test_a_state_that_was_saved_goes_on_the_same():
     second.load_state_dict(first.state_dict())
     steps(second, again, range(3, 6))
     assert torch.equal(weight, again)
+
+
+def test_one_plain_matrix_is_moved_as_by_pytorchs_own(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor)  # both would round to it
+    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda device: True)
+    torch.manual_seed(0)
+    for shape in ((6, 10), (10, 6), (8, 8)):
+        start, gradients = torch.randn(shape, dtype=torch.float64), torch.randn(5, *shape, dtype=torch.float64)
+        ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+        pairs = (
+            (ours, Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.05)),
+            (
+                theirs,
+                torch.optim.Muon(
+                    [theirs], lr=0.1, momentum=0.9, weight_decay=0.05, adjust_lr_fn="match_rms_adamw", nesterov=True
+                ),
+            ),
+        )
+        for weight, optimizer in pairs:
+            for gradient in gradients:
+                weight.grad = gradient.clone()
+                optimizer.step()
+        assert (ours - theirs).abs().max() < 1e-12

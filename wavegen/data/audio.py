@@ -4,11 +4,10 @@ import io
 import logging
 import math
 import os
-import struct
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +17,8 @@ import soxr
 from numpy.typing import NDArray
 
 from wavegen import files
+from wavegen.data.cleaning import AS_IT_IS, Cleaning
+from wavegen.data.headers import mended
 from wavegen.data.item_format import Notes, Source
 from wavegen.errors import DiskError, InputError
 
@@ -25,127 +26,190 @@ logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 1 << 36  # that a FLAC header can state; more stands for "not known"
 BAND_DB = 6  # of the histogram of levels
-MAX_OFFSET = 0.02  # of a recording's mean, beyond which the report names it
+MAX_OFFSETS = (0.02, 0.002)  # of a recording's mean, beyond which the report names it; where it exceeds its sound
+OPPOSITE = 0.01  # of the power of two channels is left in their mean, below which they are in opposite phase
+INTEGER_PEAK = 256  # that only floats on the scale of integers reach, and
+INTEGER_SHARE = 0.1  # of their samples is beyond full scale
 BLOCK = 1 << 18  # frames decoded at a time; bounds memory for recordings of any length
 
 MAX_WAV = (0xFFFFFFFF - 36) // 2  # 16-bit samples of one channel, whose bytes a WAV file can count
-
+REASONS = {  # what libsndfile says, and means
+    "SF_INFO struct incomplete": "its header gives no sample rate",
+    "File does not exist or is not a regular file (possibly a pipe?)": "it holds no sound in any format that it knows",
+}
 RATES = (1000, 1_000_000)  # Hz that a header may claim; a lower one would swell enormously when resampled
 
-# How the bytes of a number are ordered in files that begin so, and which of their chunks is the sound.
-SOUND_CHUNKS = {b"RIFF": ("<", b"data"), b"RIFX": (">", b"data"), b"FORM": (">", b"SSND")}
-
-# Names that libsndfile can read; other files in a corpus (transcripts, licences) are not recordings at all.
+# Names that libsndfile can read; other files in a corpus (transcripts, licences) are not recordings at all,
 SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".voc",
-        ".sph",
-        ".nist",
-        ".avr",
-        ".iff",
-        ".svx",
-    ]
+    ".wav .wave .bwf .bw64 .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .aif .aiff .aifc .au .snd .caf .voc .sph "  # noqa: SIM905
+    ".nist .avr .iff .svx".split()
+)
+# but for these, which it cannot read.
+UNREAD_SUFFIXES = frozenset(
+    ".m4a .m4b .mp4 .aac .wma .webm .mka .ape .wv .tta .amr .3gp .ac3 .dsf .dff .ra .spx .shn".split()  # noqa: SIM905
 )
 
 
 @dataclass
 class Facts:
-    """What was found while decoding one recording."""
+    """What was found while decoding one recording. `remarks` say by kind what is odd about it."""
 
     sample_rate: int = 0
     n_channels: int = 0
     n_samples: int = 0
     n_clipped: int = 0
+    peak: float = 0.0  # before it was clipped, full scale is 1
     sum: float = 0.0
     sum_of_squares: float = 0.0
+    remarks: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
 
 
-def decode(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[NDArray[np.int16]]:
-    """Decode a recording in blocks: channels averaged, resampled (soxr), clipped, as int16 (1.0 is 32768).
+class _InOrder(soundfile.SoundFile):
+    """A recording that is read from its beginning to its end.
 
-    16-bit mono files at the wanted rate pass through unchanged. `facts` is filled in while the blocks are taken.
-
-    Raises: InputError if libsndfile cannot read it, it is empty or cut short, or it holds NaN or infinity.
+    soundfile seeks to where it is after every block, which fails in FLAC of unknown length.
     """
-    try:
-        _check_whole(file)
-        sound = soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
-    except TypeError as error:  # soundfile's word for a name that ends in .raw
-        raise InputError("samples without a header do not tell their rate; expected a format such as WAV") from error
-    with sound:
-        facts.sample_rate, facts.n_channels = sound.samplerate, sound.channels
-        if not RATES[0] <= sound.samplerate <= RATES[1]:
-            raise InputError(f"its sample rate is {sound.samplerate} Hz; expected {RATES[0]} to {RATES[1]}")
-        resampler = None
-        if sound.samplerate != sample_rate:
-            resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
-        ended, n_frames = False, 0
-        while not ended:
-            try:
-                frames = sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)
-            except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise InputError(f"libsndfile cannot decode it ({_reason(error)})") from error
-            ended = len(frames) == 0
-            n_frames += len(frames)
-            mono = frames.mean(axis=1) if sound.channels > 1 else frames[:, 0]
-            if not np.isfinite(mono).all():
-                raise InputError("it holds NaN or infinity")
-            if resampler is not None:
-                mono = resampler.resample_chunk(mono, last=ended)
+
+    def seekable(self) -> bool:
+        return False
+
+
+def decode(
+    file: Path | IO[bytes], sample_rate: int, facts: Facts, cleaning: Cleaning = AS_IT_IS
+) -> Iterator[NDArray[np.int16]]:
+    """Decode a recording in blocks: channels averaged, resampled (soxr), cleaned, clipped, as int16 (1.0 is 32768).
+
+    16-bit mono files at the wanted rate pass through unchanged. Of two channels in opposite phase, which would cancel
+    each other, the first is taken. `facts` is filled in while the blocks are taken.
+
+    Raises: InputError if libsndfile cannot read it, it is empty or cut short, or it holds NaN or infinity, or floats
+        on the scale of integers.
+    """
+    for mono in cleaning.clean(lambda: _samples(file, sample_rate, facts), sample_rate, facts.changes):
+        with np.errstate(over="ignore"):  # infinity is clipped as well
             scaled = np.rint(mono * 32768.0)
-            block = _clipped(scaled)
-            facts.n_samples += len(block)
-            facts.sum += float(block.sum(dtype=np.float64))
-            facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
-            facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
-            if len(block):
-                yield block
-        if facts.n_samples == 0:
-            raise InputError("it holds no samples")
-        # Of other formats libsndfile's count is an estimate, or what it has read; of a streamed FLAC it is enormous.
-        if sound.format == "FLAC" and n_frames < sound.frames < MAX_FRAMES:
-            raise InputError(f"it is cut short: {n_frames:,} of {sound.frames:,} frames are there")
+        block = _clipped(scaled)
+        facts.n_samples += len(block)
+        facts.sum += float(block.sum(dtype=np.float64))
+        facts.sum_of_squares += float(np.square(block, dtype=np.float64).sum())
+        facts.n_clipped += int(np.count_nonzero((scaled < -32768) | (scaled > 32768)))
+        if len(block):
+            facts.peak = max(facts.peak, float(np.abs(mono).max()))
+            yield block
+    if facts.n_samples == 0:
+        raise InputError("it holds no samples")
+    if facts.peak > INTEGER_PEAK and facts.n_clipped > INTEGER_SHARE * facts.n_samples:
+        raise InputError(
+            f"its samples reach {facts.peak:,.0f} where full scale is 1: floats on the scale of integers; "
+            "data.normalize: peak in a recipe brings them to full scale"
+        )
+
+
+def _samples(file: Path | IO[bytes], sample_rate: int, facts: Facts) -> Iterator[NDArray[np.float32]]:
+    """A recording from its beginning on, in blocks: mono, at a rate. Raises as `decode`."""
+    facts.remarks.clear()
+    with ExitStack() as opened:
+        try:
+            whole, remark = opened.enter_context(mended(file))
+            sound = opened.enter_context(_InOrder(os.fsencode(whole) if isinstance(whole, Path) else whole))
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise InputError(f"libsndfile cannot read it ({_reason(error)})") from error
+        except TypeError as error:  # soundfile's word for a name that ends in .raw
+            raise InputError(
+                "samples without a header do not tell their rate; expected a format such as WAV"
+            ) from error
+        if remark is not None:
+            facts.remarks["of untold length"] = remark
+        yield from _resampled(sound, sample_rate, facts)
+
+
+def _resampled(sound: soundfile.SoundFile, sample_rate: int, facts: Facts) -> Iterator[NDArray[np.float32]]:
+    facts.sample_rate, facts.n_channels = sound.samplerate, sound.channels
+    if not RATES[0] <= sound.samplerate <= RATES[1]:
+        raise InputError(f"its sample rate is {sound.samplerate} Hz; expected {RATES[0]} to {RATES[1]}")
+    resampler = None
+    if sound.samplerate != sample_rate:
+        resampler = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32")
+    ended, n_frames, mix = False, 0, _Mix(facts)
+    while not ended:
+        try:
+            frames = sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise InputError(f"libsndfile cannot decode it ({_reason(error)})") from error
+        ended = len(frames) == 0
+        n_frames += len(frames)
+        mono = mix.of(frames)
+        if not np.isfinite(mono).all():
+            raise InputError("it holds NaN or infinity")
+        if resampler is not None:
+            mono = resampler.resample_chunk(mono, last=ended)
+            if not np.isfinite(mono).all():
+                raise InputError("it holds samples too large to be resampled")
+        if len(mono):
+            yield mono
+    # Of other formats libsndfile's count is an estimate, or what it has read; of a streamed FLAC it is enormous.
+    if sound.format == "FLAC" and n_frames < sound.frames < MAX_FRAMES:
+        raise InputError(f"it is cut short: {n_frames:,} of {sound.frames:,} frames are there")
+
+
+class _Mix:
+    """Brings channels together, block by block: their mean.
+
+    Where the first block that is not silent shows two channels that cancel each other, it is the first one from there
+    on.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._is_decided = facts.n_channels != 2
+        self._takes_first = facts.n_channels == 1
+
+    def of(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames (n, channels) as mono samples (n,)."""
+        mono: NDArray[np.float32] = frames[:, 0] if self._takes_first else frames.mean(axis=1)
+        if self._is_decided or not frames.any():
+            return mono
+        self._is_decided = True
+        power = np.square(frames, dtype=np.float64).mean()
+        if np.square(mono, dtype=np.float64).mean() >= OPPOSITE * power:
+            return mono
+        self._takes_first = True
+        self._facts.remarks["in opposite phase"] = (
+            "its two channels are in opposite phase and would cancel each other; the first was taken"
+        )
+        return frames[:, 0]
 
 
 @dataclass(frozen=True)
 class SoundFormat:
-    """The format (item_format.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz."""
+    """The format (item_format.py) of a corpus of recordings: mono, 16 bits, `sample_rate` in Hz, cleaned or not."""
 
     sample_rate: int
+    cleaning: Cleaning = AS_IT_IS
     file = "samples.i16"
     dtype = np.dtype("<i2")
     items = "recordings"
     unit = "sample"
     suffixes = SUFFIXES
-    changes = ("resampled", "mixed down to mono")
+    unread_suffixes = UNREAD_SUFFIXES
 
     @property
     def name(self) -> str:
-        return str(self.sample_rate)
+        return f"{self.sample_rate}{self.cleaning.name}"
 
     @property
     def title(self) -> str:
-        return f"{self.sample_rate} Hz"
+        chosen = ", ".join(f"{name} {value}" for name, value in self.cleaning.chosen.items())
+        return f"{self.sample_rate} Hz" + (f" ({chosen})" if chosen else "")
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        return "resampled", "mixed down to mono", *self.cleaning.changes
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"sample_rate": self.sample_rate}
+        return {"sample_rate": self.sample_rate, **self.cleaning.chosen}
 
     @property
     def description(self) -> dict[str, Any]:
@@ -155,12 +219,17 @@ class SoundFormat:
         """See `decode` below, and item_format.py."""
         assert not isinstance(file, np.ndarray)
         facts = Facts()
-        yield from decode(file, self.sample_rate, facts)
+        yield from decode(file, self.sample_rate, facts, self.cleaning)
         changed = (facts.sample_rate != self.sample_rate, facts.n_channels > 1)
-        notes.changes = [change for change, is_done in zip(self.changes, changed, strict=True) if is_done]
-        notes.n_values, notes.n_clipped, notes.band = facts.n_samples, facts.n_clipped, _band(facts)
-        offset = facts.sum / facts.n_samples / 32768
-        notes.offset = offset if abs(offset) > MAX_OFFSET else 0.0
+        notes.changes = [change for change, is_done in zip(self.changes, changed, strict=False) if is_done]
+        notes.changes += facts.changes
+        notes.n_values, notes.n_clipped, notes.peak, notes.band = (
+            facts.n_samples,
+            facts.n_clipped,
+            facts.peak,
+            _band(facts),
+        )
+        notes.offset, notes.remarks = _offset(facts), facts.remarks
 
     def amount(self, n_values: int) -> str:
         minutes = n_values / self.sample_rate / 60
@@ -182,6 +251,14 @@ def _band(facts: Facts) -> str:
     return f"{band} to {band + BAND_DB}"
 
 
+def _offset(facts: Facts) -> float:
+    """What a recording swings around, where that is worth a word: it is large, or larger than the sound itself."""
+    mean = facts.sum / facts.n_samples / 32768
+    power = facts.sum_of_squares / facts.n_samples / 32768**2 - mean**2
+    large, compared = MAX_OFFSETS
+    return mean if abs(mean) > large or (abs(mean) > compared and mean**2 > power) else 0.0
+
+
 def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
     """A whole recording as a waveform (T,) in [-1, 1], mono, at the given rate.
 
@@ -191,10 +268,13 @@ def read(path: Path, sample_rate: int) -> NDArray[np.float32]:
     >>> read(Path("hello.wav"), sample_rate=16000).shape
     (16000,)
     """
+    facts = Facts()
     try:
-        blocks = list(decode(path, sample_rate, Facts()))
+        blocks = list(decode(path, sample_rate, facts))
     except InputError as error:
         raise InputError(f"cannot read the recording {path}: {error}") from error
+    for remark in facts.remarks.values():
+        logger.info(f"{path}: {remark}")
     return to_waveform(np.concatenate(blocks))
 
 
@@ -268,35 +348,8 @@ def recording(path: Path, sample_rate: int, n_channels: int) -> Iterator[Callabl
         raise failure
 
 
-def _check_whole(file: Path | IO[bytes]) -> None:
-    """Find a WAV or AIFF file that ends before its samples do, which libsndfile reads without a word.
-
-    Raises: InputError with the bytes promised and found. A length that a streaming program left open (all ones) and
-        files of other formats pass.
-    """
-    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
-        try:
-            header = opened.read(12)
-            order, sound_chunk = SOUND_CHUNKS.get(header[:4], ("", b""))
-            if not order:
-                return
-            end = opened.seek(0, io.SEEK_END)
-            at = 12
-            while at + 8 <= end:
-                opened.seek(at)
-                name, size = struct.unpack(f"{order}4sI", opened.read(8))
-                if name == sound_chunk:
-                    if 0 < size < 0xFFFFFF00 and at + 8 + size > end:
-                        raise InputError(f"it is cut short: {end - at - 8:,} of {size:,} bytes of sound are there")
-                    return
-                at += 8 + size + size % 2
-        finally:
-            if not isinstance(file, Path):
-                opened.seek(0)
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
-    return "its header gives no sample rate" if reason == "SF_INFO struct incomplete" else reason
+    return REASONS.get(reason, reason)

@@ -9,6 +9,7 @@ import numpy as np
 from wavegen import files
 from wavegen.data import download, sources, store
 from wavegen.data.audio import SoundFormat
+from wavegen.data.cleaning import Cleaning
 from wavegen.data.images import ImageFormat
 from wavegen.data.item_format import ItemFormat
 from wavegen.data.named import NamedCorpus, find_corpus
@@ -16,7 +17,7 @@ from wavegen.data.store import Item, Report, Store
 from wavegen.errors import InputError
 from wavegen.paths import user_path
 from wavegen.progress import bar
-from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, SineData
+from wavegen.recipe import AudioData, FolderData, ImageData, NamedData, RecordedData, SineData
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,13 @@ def downloads(corpus: NamedCorpus) -> Path:
 
 def item_format_of(data: AudioData | ImageData) -> SoundFormat | ImageFormat:
     """What a recipe wants a corpus to be brought to."""
-    return (
-        SoundFormat(data.sample_rate)
-        if isinstance(data, AudioData)
-        else ImageFormat(*data.shape, is_binary=data.is_binary)
-    )
+    if isinstance(data, RecordedData):
+        return SoundFormat(
+            data.sample_rate, Cleaning(data.highpass, data.normalize, data.trim_silence, data.longest_pause)
+        )
+    if isinstance(data, AudioData):
+        return SoundFormat(data.sample_rate)
+    return ImageFormat(*data.shape, is_binary=data.is_binary)
 
 
 def open_corpus(data: AudioData | ImageData, may_prepare: bool = True) -> tuple[Store, Report | None]:
@@ -128,9 +131,9 @@ def _only_prepared(corpus: str, item_format: ItemFormat) -> Path:
 
 
 def _folder_items(source: Path, item_format: ItemFormat) -> Iterator[Item]:
-    for name, file, n_bytes, fault in sources.items_in(source, item_format):
+    for name, file, n_bytes, fault, passed_over in sources.items_in(source, item_format):
         labels = {"folder": name.parts[0]} if len(name.parts) > 1 else {}
-        yield Item(str(name), file, n_bytes, labels, "", fault)
+        yield Item(str(name), file, n_bytes, labels, "", fault, passed_over)
 
 
 def _sine(data: SineData) -> Store:

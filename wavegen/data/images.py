@@ -20,6 +20,7 @@ from wavegen.errors import InputError
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .tga .avif .jp2".split()  # noqa: SIM905
 )
+UNREAD_SUFFIXES = frozenset(".heic .heif .svg .jxl .psd .dng .cr2 .nef .arw .raw".split())  # noqa: SIM905
 MAX_PIXELS = 100_000_000  # that a header may claim: 300 MB of colours
 IDX_IMAGES, IDX_LABELS = 2051, 2049  # the first four bytes of an idx file of bytes, with three axes and with one
 MAX_IDX = 1 << 31  # bytes
@@ -44,6 +45,7 @@ class ImageFormat:
     items = "images"
     unit = "dimension"
     suffixes = SUFFIXES
+    unread_suffixes = UNREAD_SUFFIXES
     changes = ("resized", "converted", "turned upright", "cut to their first frame")
 
     def __post_init__(self) -> None:
@@ -109,10 +111,8 @@ class ImageFormat:
         mode = "L" if self.n_colours == 1 else "RGB"
         if image.mode == mode:
             return image
-        notes.changes.append("converted")
-        if image.mode.startswith("I"):  # 16 bits
-            deep = np.asarray(image)
-            image = Image.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
+        if "converted" not in notes.changes:
+            notes.changes.append("converted")
         return image.convert(mode)
 
 
@@ -149,9 +149,23 @@ def _open(file: Path | IO[bytes], notes: Notes) -> Image.Image:
     if getattr(image, "n_frames", 1) > 1:
         notes.changes.append("cut to their first frame")
     image.load()
+    is_wide = image.mode == "I" and image.format == "TIFF"
     if image.getexif().get(ORIENTATION, 1) != 1:
         notes.changes.append("turned upright")
-    return ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(image)
+    if not upright.mode.startswith("I"):
+        return upright
+    notes.changes.append("converted")
+    return _in_eight_bits(upright, is_wide)
+
+
+def _in_eight_bits(image: Image.Image, is_wide: bool) -> Image.Image:
+    """An image of integers with more bits. Those of 32 bits (`is_wide`) hold what their program had: brightnesses to
+    255, to 65535, or to the largest that there is."""
+    deep = np.asarray(image).astype(np.float64)
+    ranges = [255, 65535, 2**31 - 1] if is_wide else [65535]
+    full = next(full for full in ranges if full >= deep.max(initial=0) or full == ranges[-1])
+    return Image.fromarray(np.clip(np.rint(deep * (255 / full)), 0, 255).astype(np.uint8))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+HIDDEN = "hidden"  # why a file is passed over that is counted only
 Source = Path | IO[bytes] | NDArray[np.uint8]  # where an item can be read, or what has been read of it already
 
 
@@ -18,8 +19,10 @@ class Notes:
     n_values: int = 0
     changes: list[str] = field(default_factory=list)
     n_clipped: int = 0
+    peak: float = 0.0  # of a recording before it was clipped, full scale is 1
     offset: float = 0.0  # of a recording that swings around another value than 0
     band: str | None = None  # of its level, such as "-24 to -18"
+    remarks: dict[str, str] = field(default_factory=dict)  # what is odd about it: a sentence, by its kind
 
 
 class Values(Protocol):
@@ -79,6 +82,11 @@ class ItemFormat(Values, Protocol):
     @property
     def suffixes(self) -> frozenset[str]:
         """How the names of files end that may be items; others in a corpus (transcripts, licences) are passed over."""
+        ...
+
+    @property
+    def unread_suffixes(self) -> frozenset[str]:
+        """How the names of files end that are items, too, but of formats that cannot be read; the report names them."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wavegen.data import sources
 from wavegen.data.audio import SoundFormat
+from wavegen.data.cleaning import Cleaning
 from wavegen.data.download import RemoteFile
 from wavegen.data.images import ImageFormat, read_idx
 from wavegen.data.store import Item
@@ -55,18 +56,18 @@ class CorpusOfFiles(NamedCorpus):
 
     def items(self, source: Path) -> Iterator[Item]:
         has_items = False
-        for name, file, n_bytes, fault in sources.items_in(
+        for name, file, n_bytes, fault, passed_over in sources.items_in(
             source, self.item_format, lambda path: self.pattern.search(path) is not None
         ):
             # A folder inside the corpus counts with the path that leads there.
             match = self.pattern.search(f"/{resolved(source).as_posix()}/{name}" if source.is_dir() else str(name))
-            if fault is not None:
-                yield Item(str(name), file, n_bytes, {}, "", fault)
-            elif match:
+            if fault is not None or (passed_over is not None and match):
+                yield Item(str(name), file, n_bytes, {}, "", fault, passed_over)
+            elif match and passed_over is None:
                 has_items = True
                 groups = match.groupdict()
                 labels = {key: value for key, value in groups.items() if key not in NO_LABELS}
-                yield Item(str(name), file, n_bytes, labels, self.subset_of(groups), fault)
+                yield Item(str(name), file, n_bytes, labels, self.subset_of(groups))
         if not has_items:
             own = "folder" if isinstance(self.item_format, SoundFormat) else "images"
             raise InputError(
@@ -116,7 +117,7 @@ def _idx(source: Path, name: str) -> tuple[NDArray[np.uint8] | None, int]:
         what = "is no folder" if source.exists() else "is not there"
         raise InputError(f"{source} {what}; expected one with {name}.gz and its three companions")
     named = sorted(path for pattern in (name, f"{name}.gz") for path in source.rglob(pattern))
-    files = [path for path in named if path.is_file()]
+    files = [path for path in named if path.is_file() and not sources.is_hidden(str(path.relative_to(source)))]
     if len({path.parent for path in files}) > 1:
         raise InputError(f"{source} holds {name} more than once: {files[0]} and {files[-1]}; name the folder of one")
     return (read_idx(files[0]), files[0].stat().st_size) if files else (None, 0)
@@ -210,7 +211,7 @@ _CORPORA = (
         name="music",
         about="a piano duet, the Sugar Plum Fairy, strings and a whale, 4.6 minutes, CC BY and public domain (Kevin "
         "MacLeod; US Army Strings; US National Park Service)",
-        item_format=SoundFormat(16000),
+        item_format=SoundFormat(16000, Cleaning(highpass=20)),  # as in recipes/music.yaml
         home="https://github.com/librosa/data and https://incompetech.com",
         pattern=re.compile(
             r"(^|/)(?P<piece>dance-of-the-sugar-plum-fairy|gold-rush|humpback-glacier-bay|hungarian-dance-5-strings)\.(ogg|mp3)$"

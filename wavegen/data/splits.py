@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import get_args
 
 from wavegen.data.store import Recording
 from wavegen.data.windows import Segment
@@ -16,7 +17,8 @@ def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[
     """Divide the recordings into train, validation and test by the recipe's rule.
 
     No two splits share a recording (or a speaker, for rule "speaker"), but for rule "time", where they share recordings
-    with a gap of a second between them. Labels are those that the recipe uses, under its names.
+    with a gap of a second between them (a twentieth of those of ten seconds and less). Labels are those that the recipe
+    uses, under its names.
 
     Raises: InputError if a split that the rule promises stays empty.
     """
@@ -36,11 +38,23 @@ def split(data: AudioData | ImageData, recordings: Sequence[Recording]) -> dict[
     if named and not label_values(segments["train"]):
         raise InputError(f"data.labels_from_folders is {named!r}, but the files lie in no sub-folders")
     if empty:
+        files = "1 file" if len(recordings) == 1 else f"{len(recordings)} files"
         raise InputError(
-            f"data.split is {rule!r}, which leaves nothing to the {' and '.join(empty)} split of these "
-            f"{len(recordings)} files; choose another rule (`wavegen recipes fields`)"
+            f"data.split is {rule!r}, which leaves nothing to the {' and '.join(empty)} split of {files}; "
+            f"{_remedy(rule, data)}"
         )
     return segments
+
+
+def _remedy(rule: str, data: AudioData | ImageData) -> str:
+    if rule == "time":
+        return "expected recordings that are longer"
+    if rule == "recording":
+        choices = getattr(type(data).model_fields.get("split"), "annotation", None)
+        of_each = ", or data.split: time, which takes the last 20 % of each" if "time" in get_args(choices) else ""
+        return f"expected at least 3{of_each}"
+    others = ", or data.split: speaker" if rule == "official" and "labels" in type(data).model_fields else ""
+    return "expected at least 3 speakers" if rule == "speaker" else f"expected parts of both{others}"
 
 
 def _from_where_folders_differ(recordings: Sequence[Recording]) -> list[Recording]:
@@ -75,6 +89,8 @@ def _by_time(recording: Recording, name: str, data: AudioData | ImageData) -> li
     """The first 80 % of a recording train, the next 10 % validate, the last 10 % test."""
     assert isinstance(data, AudioData)  # no image has this rule
     n, gap = recording.n_samples, round(GAP_S * data.sample_rate)
+    if n <= 10 * gap:  # a tenth would be gap and nothing else
+        gap = n // 20
     first, last = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}[name]
     begin = round(first * n) + (gap if first else 0)
     end = round(last * n)

@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen import files
+from wavegen.data import cleaning
 from wavegen.data.audio import SoundFormat, as_int16
 from wavegen.data.images import ImageFormat
-from wavegen.data.item_format import ItemFormat, Notes, Source, Values
+from wavegen.data.item_format import HIDDEN, ItemFormat, Notes, Source, Values
 from wavegen.errors import InputError
 from wavegen.paths import resolved, user_path
 from wavegen.progress import Bar
@@ -48,6 +49,7 @@ class Item(NamedTuple):
     labels: Mapping[str, str]
     subset: str
     fault: str | None = None
+    passed_over: str | None = None  # why, see sources.SourceFile
 
 
 class Recording(NamedTuple):
@@ -71,22 +73,37 @@ class Report:
     n_speakers: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     clipped: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)  # of those that were clipped; full scale is 1
     offsets: dict[str, float] = field(default_factory=dict)
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)  # item_format.Notes.remarks, by name
     left_out: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
+    n_hidden: int = 0
     levels: dict[str, int] = field(default_factory=dict)
 
     def lines(self, most: int = 20) -> list[str]:
         """The report for a reader; of many faults the first few."""
         faults = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
-        faults += [f"clipped {n} samples beyond full scale: {name}" for name, n in self.clipped.items()]
+        faults += [f"passed over {name}: {reason}" for name, reason in self.passed_over.items()]
         faults += [
-            f"swings around {offset:+.2f} instead of 0, where 8-bit codes are coarse; a high-pass mends it: {name}"
+            f"clipped {n} samples beyond full scale, by up to {20 * math.log10(self.peaks[name]):.1f} dB; "
+            f"data.normalize: peak keeps them: {name}"
+            for name, n in self.clipped.items()
+        ]
+        faults += [
+            f"swings around {offset:+.2g} instead of 0, where 8-bit codes are coarse; data.highpass: 20 mends it: "
+            f"{name}"
             for name, offset in self.offsets.items()
         ]
+        faults += [f"{remark}: {name}" for name, remarks in self.remarks.items() for remark in remarks.values()]
         speakers = f" of {self.n_speakers} speakers" if self.n_speakers else ""
         tallest = max(self.levels.values(), default=1)
         more = [f"and {len(faults) - most} more"] if len(faults) > most else []
         counts = {**self.changed, "left out": len(self.left_out), "clipped": len(self.clipped)}
+        kinds = Counter(kind for remarks in self.remarks.values() for kind in remarks)
+        rare = {"around an offset": len(self.offsets), **kinds, "passed over": len(self.passed_over)}
+        rare["hidden, passed over"] = self.n_hidden
+        counts |= {what: n for what, n in rare.items() if n}
         heading = ["level (RMS, dB of full scale) and number of recordings:"] if self.levels else []
         return [
             f"{_counted(self.n_recordings, self.items + speakers, self.amount)}; "
@@ -232,7 +249,7 @@ def item_format_of(facts: Mapping[str, Any]) -> SoundFormat | ImageFormat:
     if "shape" in facts:
         height, width, n_colours = facts["shape"]
         return ImageFormat(height, width, n_colours, facts["is_binary"])
-    return SoundFormat(facts["sample_rate"])
+    return SoundFormat(facts["sample_rate"], cleaning.from_facts(facts))
 
 
 def in_memory(corpus: str, sample_rate: int, waveforms: Sequence[NDArray[np.floating]], n_kinds: int = 1) -> Store:
@@ -261,6 +278,12 @@ def _decode_all(
     speakers = set()
     with (partial / item_format.file).open("wb") as values, (partial / "index.jsonl").open("w") as index:
         for item in items:
+            if item.passed_over is not None:
+                if item.passed_over == HIDDEN:
+                    report.n_hidden += 1
+                else:
+                    report.passed_over[item.name] = item.passed_over
+                continue
             notes = Notes()
             try:
                 if item.fault is not None:
@@ -285,8 +308,11 @@ def _decode_all(
                     report.changed[change] += 1
                 if notes.n_clipped:
                     report.clipped[item.name] = notes.n_clipped
+                    report.peaks[item.name] = notes.peak
                 if notes.offset:
                     report.offsets[item.name] = notes.offset
+                if notes.remarks:
+                    report.remarks[item.name] = notes.remarks
             n_bytes += item.n_bytes
             bar.update(n_bytes, _counted(report.n_recordings, item_format.items, item_format.amount(n_values)))
     n_bad = len(report.left_out)

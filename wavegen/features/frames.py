@@ -1,5 +1,6 @@
 """The feature frames of a model: log-mel bands, pitch, or both side by side, taken of a sound or read from a file."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,11 @@ from safetensors import SafetensorError, safe_open
 from wavegen.errors import InputError
 from wavegen.features.log_mel import PLAUSIBLE, SILENT, LogMel
 from wavegen.features.pitch import Pitch
+
+QUIET = -0.3  # what some band of all but loud noise lies below (34 recordings: -0.70 or less), if it lasts
+ENOUGH_S = 0.5  # so long
+
+logger = logging.getLogger(__name__)
 
 FRAME_SUFFIXES = (".npy", ".safetensors")  # of files of frames
 
@@ -84,6 +90,8 @@ class Features:
         """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
         make by themselves (`LogMel.invert`).
 
+        Those that seem to be on another scale are remarked on. They are not refused: a loud noise has no quiet band.
+
         Raises: InputError for another shape, or numbers that cannot be such frames.
         """
         if frames.ndim != 2 or frames.shape[1] not in (self.n_features, self.n_mels) or not frames.size:
@@ -100,6 +108,12 @@ class Features:
             raise InputError(
                 f"{name} spans {bands.min():g} to {bands.max():g}; expected log-mel frames whose silence is {SILENT:g} "
                 "and whose loudest bands are about 1 (docs/vocoder.md)"
+            )
+        seconds = 0.0 if self.log_mel is None else len(bands) * self.hop / self.log_mel.sample_rate
+        if seconds >= ENOUGH_S and bands.min() > QUIET:
+            logger.warning(
+                f"{name} spans {bands.min():g} to {bands.max():g}, and silence is {SILENT:g}: "
+                "these frames are of a loud noise, or on another scale, perhaps 0 to 1"
             )
         if self.pitch is None:
             return bands
@@ -158,9 +172,18 @@ def _read_safetensors(path: Path) -> NDArray[Any]:
             names = list(file.keys())
             if len(names) != 1 and "frames" not in names:
                 raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; expected one tensor, or one `frames`")
-            array: NDArray[Any] = file.get_tensor("frames" if "frames" in names else names[0])
+            name = "frames" if "frames" in names else names[0]
+            if file.get_slice(name).get_dtype() == "BF16":  # which numpy does not have
+                return _read_bfloat16(path, name)
+            array: NDArray[Any] = file.get_tensor(name)
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read the frames {path}: {error}") from error
+    return array
+
+
+def _read_bfloat16(path: Path, name: str) -> NDArray[np.float32]:
+    with safe_open(path, framework="pt") as file:
+        array: NDArray[np.float32] = file.get_tensor(name).float().numpy()
     return array

@@ -5,6 +5,7 @@ with what its network at frame rate makes of the feature frames. Both happen her
 engine sees only the sum that it adds to the layers' pre-activations and contains no conditioning variants.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -33,26 +34,38 @@ def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[st
 
     Raises: InputError if the model has no such label or the label no such value; it names those that exist.
     """
+    spelt = {_spelt(name): value for name, value in labels.items()}
+    names = [_spelt(name) for name in known]
     for name in labels:
-        if name not in known:
-            names = f"its labels are {', '.join(known)}" if known else "it has no labels"
-            raise InputError(f"the model has no label {name!r}; {names}")
+        if _spelt(name) not in names:
+            expected = f"its labels are {', '.join(known)}" if known else "it has no labels"
+            raise InputError(f"the model has no label {name!r}; {expected}")
     indices = {}
     for name, values in known.items():
-        value = labels.get(name)
-        if value is None:
-            indices[name] = len(values)
-        elif value in values:
-            indices[name] = list(values).index(value)
-        else:
+        value = spelt.get(_spelt(name))
+        row = len(values) if value is None else _row(values, value)
+        if row is None:
             shown = ", ".join(values[:12]) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
             raise InputError(f"label {name} has no value {value!r}; it knows {shown}")
+        indices[name] = row
     return indices
 
 
 def known_labels(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[str, str | None]:
     """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
-    return {name: labels[name] if labels.get(name) in values else None for name, values in known.items()}
+    rows = {name: _row(values, labels[name]) if name in labels else None for name, values in known.items()}
+    return {name: None if row is None else known[name][row] for name, row in rows.items()}
+
+
+def _row(values: Sequence[str], value: object) -> int | None:
+    """Where a value stands among those of a label, in whichever spelling."""
+    wanted = _spelt(value)
+    return next((row for row, one in enumerate(values) if one == wanted or _spelt(one) == wanted), None)
+
+
+def _spelt(word: object) -> str:
+    """A name or a value as it is compared: a number as its digits, accents composed (Unicode's NFC)."""
+    return unicodedata.normalize("NFC", str(word))
 
 
 def decoding_for(
