@@ -38,7 +38,7 @@ FULL = {
 }  # fmt: skip
 TOLD = {
     **FULL, "N_CLASSES": 65536, "N_MIXTURES": 4, "LOG_PER_CODE": -10.4, "N_GATE": 96, "L": 14, "R": 128, "G": 128,
-    "S": 128, "A": 128, "P": 16, "ROOM": 128, "IS_FILTERED": False, "IS_GUIDED": False, "ORDER": 16, "N_PAST": 596,
+    "S": 128, "A": 128, "P": 16, "ROOM": 128, "IS_FILTERED": False, "IS_GUIDED": False, "ORDER": 16, "N_PAST": 592,
     "N_INPUTS": 96,
 }  # fmt: skip
 NETWORKS = {"full size": FULL, "vocoder": TOLD}

@@ -212,7 +212,7 @@ class PredictionSizes(NamedTuple):
     @property
     def n_past(self) -> int:
         """Past codes that have to be known, and their excitations, of which the inputs are made."""
-        return max(self.order, 2 * self.longest_period + self.lag_taps) if self.lag_taps else self.order
+        return max(self.order, 2 * self.longest_period + self.lag_taps // 2) if self.lag_taps else self.order
 
     @property
     def reach(self) -> int:
@@ -418,9 +418,10 @@ class SequenceArchitecture(GatedArchitecture):
 
     @property
     def receptive_field(self) -> int:
-        """Codes: 1 + (kernel_size - 1) * sum(dilations), and what a prediction reaches back before those."""
-        reach = 0 if self.prediction is None else self.prediction.reach
-        return 1 + (self.kernel_size - 1) * sum(self.dilations) + reach
+        """Codes: (kernel_size - 1) * sum(dilations), and before those the one code, or the past of a prediction, that
+        enters a step."""
+        entering = 1 if self.prediction is None else self.prediction.reach
+        return (self.kernel_size - 1) * sum(self.dilations) + entering
 
     @property
     def multiply_adds(self) -> int:
