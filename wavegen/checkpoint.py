@@ -291,6 +291,9 @@ def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> N
     _check_format(description)
     _check_texts_and_numbers(description)
     _check_features(description)
+    features = description.make_features()
+    n_mels, periods = (0, None) if features is None else (features.n_mels, features.periods)
+    architecture.check_prediction(description.codec, n_mels, periods)
     architecture.check_tensors(weights)
     for name, weight in weights.items():
         if weight.dtype.kind != "f":
@@ -389,25 +392,6 @@ def _check_features(description: Description) -> None:
             f"the network reads {frames.n_features} features every {frames.hop} samples, "
             f"the description says {made.n_features} every {hop}"
         )
-    _check_prediction(description, made)
-
-
-def _check_prediction(description: Description, features: Features) -> None:
-    """Whether the frames tell what the network is to be told of the next code."""
-    sizes, codec = description.architecture.prediction, description.codec
-    if sizes is None:
-        return
-    if features.log_mel is None or codec != "linear":
-        raise InputError(f"a prediction needs log-mel bands and a linear codec; there are {features.n_mels}, {codec}")
-    if sizes.lag_taps:
-        pitch = features.pitch
-        if pitch is None:
-            raise InputError(f"the network has {sizes.lag_taps} lag_taps, and the frames have no pitch")
-        if pitch.longest_period > sizes.longest_period or pitch.shortest_period <= sizes.lag_taps:
-            raise InputError(
-                f"periods are {pitch.shortest_period} to {pitch.longest_period} samples long; the network expects more "
-                f"than its {sizes.lag_taps} lag_taps and at most {sizes.longest_period}"
-            )
 
 
 def _what_it_is(path: Path) -> str:
