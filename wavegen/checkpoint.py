@@ -11,6 +11,7 @@ description and recipe stand under `planner` and whose tensors have names that b
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,10 +85,20 @@ class Description:
         return make_codec(self.codec, self.n_classes, self.pre_emphasis)
 
     def make_features(self) -> Features | None:
-        """What takes the frames that a vocoder needs, or None for a model that needs none.
+        """What takes the frames that a vocoder needs, or None for a model that needs none; the same object each time,
+        which keeps its tables.
 
         Raises: InputError for parameters that this wavegen does not know.
         """
+        return self._made_features
+
+    def make_predictor(self) -> Predictor | None:
+        """What predicts the next code of the frames, or None for a network that is told no prediction; the same object
+        each time, which keeps its tables."""
+        return self._made_predictor
+
+    @cached_property
+    def _made_features(self) -> Features | None:
         if not self.features:
             return None
         try:
@@ -95,8 +106,8 @@ class Description:
         except (TypeError, KeyError) as error:
             raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
 
-    def make_predictor(self) -> Predictor | None:
-        """What predicts the next code of the frames, or None for a network that is told no prediction."""
+    @cached_property
+    def _made_predictor(self) -> Predictor | None:
         sizes, features = self.architecture.prediction, self.make_features()
         if sizes is None or features is None or features.log_mel is None:
             return None
