@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import write_recordings
 from wavegen import recipe
+from wavegen.cli import play
 from wavegen.cli.main import app
 from wavegen.doctor import run as diagnosis
 from wavegen.errors import InputError
@@ -224,6 +225,20 @@ def test_the_doctor_looks_into_it(vocoder, monkeypatch, tmp_path):
     assert "is not prepared" in alone["data"].detail
     assert alone["network"].ok is None
     assert "gates" not in alone
+
+
+def test_what_is_played_while_it_is_made_is_what_vocode_makes(vocoder, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(play, "times_real_time", lambda blocks, rate: 0.5)
+    run("vocode", vocoder, recording, tmp_path / "whole.wav", "--seed", 3)
+    words = ("play", vocoder, "--frames", recording, "--seed", 3, "--output", "-", "--record", tmp_path / "played.wav")
+    result = run(*words)
+    whole, played = (soundfile.read(tmp_path / name, dtype="int16")[0] for name in ("whole.wav", "played.wav"))
+    np.testing.assert_array_equal(played, whole)
+    np.testing.assert_array_equal(np.frombuffer(result.stdout_bytes, "<i2"), whole)
+    assert "`wavegen vocode` renders to a file first" in result.stderr
+    begun = run(*words, "--seconds", 0.1).stdout_bytes
+    assert begun == result.stdout_bytes[: len(begun)]
+    assert len(begun) == 2 * 800
 
 
 def test_evaluate_measures_it_and_lets_it_run_free(vocoder, monkeypatch):
