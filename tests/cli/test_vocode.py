@@ -323,6 +323,13 @@ def test_a_network_that_is_told_a_prediction_describes_what_it_needs(voice):
     assert described.decoding["voiced_temperature"] == 0.6
     assert described.bits["validation"] < 16
     assert soundfile.info(voice / "sample.wav").frames == 160
+    shown = " ".join(run("models", "inspect", voice).stdout.replace("│", " ").split())
+    for words in (
+        "codec with 65536 classes, pre-emphasis 0.85",
+        "features, pitch, lowest 150",
+        "features, pitch, highest 400",
+    ):
+        assert words in shown
 
 
 def test_an_interrupted_run_with_a_prediction_resumes_to_the_same_bits(voice, tmp_path, monkeypatch):
