@@ -91,10 +91,9 @@ def inspect(model: Model) -> None:
         costs = ", ".join(f"{cost:+.4f} bits in {name}" for name, cost in description.precision_costs.items())
         table.add_row("cost of precisions", costs)
     table.add_row("default sampling", description.make_decoding().title)
-    table.add_row(
-        "format",
-        f"{_audio_or_image_format(description)}, {description.codec} codec with {description.n_classes} classes",
-    )
+    emphasis = f", pre-emphasis {description.pre_emphasis:g}" if description.pre_emphasis else ""
+    codec = f"{description.codec} codec with {description.n_classes} classes{emphasis}"
+    table.add_row("format", f"{_audio_or_image_format(description)}, {codec}")
     table.add_row("parameters", f"{checkpoint.n_parameters(loaded):,}")
     if description.shape:
         n_codes = int(np.prod(description.shape))
@@ -109,7 +108,9 @@ def inspect(model: Model) -> None:
     table.add_row("multiply-adds", per)
     for name, value in network.shown().items():
         table.add_row(name.replace("_", " "), str(value))
-    for name, value in description.features.items():
+    pitch = description.features.get("pitch") or {}
+    features = {name: value for name, value in description.features.items() if name != "pitch"}
+    for name, value in [*features.items(), *((f"pitch, {name}", value) for name, value in pitch.items())]:
         table.add_row(f"features, {name}", "half the sample rate" if value is None else str(value))
     for name, values in description.labels.items():
         table.add_row(f"label {name}", ", ".join(values))

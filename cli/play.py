@@ -157,9 +157,10 @@ def _say_whether_it_keeps_up(session: Session) -> None:
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
         unguided = ", or --guidance 1" if session.decoding.is_guided else ""
+        command = "generate" if session.frames is None else "vocode"
         say(
             "That is too slow to play without drop-outs. A smaller model would do"
-            f"{smaller}{unguided}; `wavegen generate` renders to a file first"
+            f"{smaller}{unguided}; `wavegen {command}` renders to a file first"
         )
 
 

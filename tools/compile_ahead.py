@@ -21,7 +21,7 @@ CARDS = (80, 90)
 POINTERS = {"float32": "*fp32", "float16": "*fp16", "bfloat16": "*bf16"}
 WEIGHTS = ("convolution", "projection", "skip_matrix", "hidden_matrix", "out_matrix")
 FLOATS = ("embedding", "convolution_bias", "projection_bias", "skip_bias", "hidden_bias", "out_bias", "ring", "room")
-OF_INPUT = ("input_matrix", "input_bias", "embeddings", "values", "heard", "gains", "voicing")
+OF_INPUT = ("input_matrix", "input_bias", "embeddings", "values", "companded", "gains", "voicing")
 TYPES = {
     **dict.fromkeys([*FLOATS, *OF_INPUT, "logits", "condition"], "*fp32"),
     **dict.fromkeys(["dilations", "first_rows", "newest", "codes"], "*i64"),
@@ -36,12 +36,12 @@ FULL = {
     "IS_RESIDUAL": True, "IS_CONDITIONED": True, "IS_FILTERED": True, "IS_GUIDED": True, "WANTS_LOGITS": False,
     "ORDER": 0, "N_PAST": 0, "N_INPUTS": 1,
 }  # fmt: skip
-TOLD = {
+WITH_PREDICTION = {
     **FULL, "N_CLASSES": 65536, "N_MIXTURES": 4, "LOG_PER_CODE": -10.4, "N_GATE": 96, "L": 14, "R": 128, "G": 128,
-    "S": 128, "A": 128, "P": 16, "ROOM": 128, "IS_FILTERED": False, "IS_GUIDED": False, "ORDER": 16, "N_PAST": 596,
+    "S": 128, "A": 128, "P": 16, "ROOM": 128, "IS_FILTERED": False, "IS_GUIDED": False, "ORDER": 16, "N_PAST": 592,
     "N_INPUTS": 96,
 }  # fmt: skip
-NETWORKS = {"full size": FULL, "vocoder": TOLD}
+NETWORKS = {"full size": FULL, "vocoder": WITH_PREDICTION}
 
 
 def main() -> None:

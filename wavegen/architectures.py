@@ -214,7 +214,7 @@ class PredictionSizes(NamedTuple):
     @property
     def n_past(self) -> int:
         """Past codes that have to be known, and their excitations, of which the inputs are made."""
-        return max(self.order, 2 * self.longest_period + self.lag_taps) if self.lag_taps else self.order
+        return max(self.order, 2 * self.longest_period + self.lag_taps // 2) if self.lag_taps else self.order
 
     @property
     def reach(self) -> int:
@@ -328,6 +328,13 @@ class Architecture:
         if self.labels and not self.n_conditions:
             raise InputError(f"a {self.kind} takes no labels, and has {', '.join(self.labels)}")
 
+    def check_prediction(self, codec: str, n_mels: int, periods: tuple[int, int] | None) -> None:
+        """Whether there is what `prediction` is made of: `codec` by its name, `n_mels` log-mel bands in a frame, and
+        `periods` with the samples of the shortest and the longest that the frames' pitch can have, None without pitch.
+
+        Raises: InputError for what is missing, by the keys of a recipe.
+        """
+
     def check_tensors(self, tensors: Mapping[str, Any]) -> None:
         """Look at a model file's tensors, before a network is made of them.
 
@@ -433,9 +440,10 @@ class SequenceArchitecture(GatedArchitecture):
 
     @property
     def receptive_field(self) -> int:
-        """Codes: 1 + (kernel_size - 1) * sum(dilations), and what a prediction reaches back before those."""
-        reach = 0 if self.prediction is None else self.prediction.reach
-        return 1 + (self.kernel_size - 1) * sum(self.dilations) + reach
+        """Codes: (kernel_size - 1) * sum(dilations), and before those the one code, or the past of a prediction, that
+        enters a step."""
+        entering = 1 if self.prediction is None else self.prediction.reach
+        return (self.kernel_size - 1) * sum(self.dilations) + entering
 
     @property
     def multiply_adds(self) -> int:
@@ -512,18 +520,32 @@ class WaveNetArchitecture(SequenceArchitecture):
             return None
         return PredictionSizes(self.prediction_order, self.lag_taps, self.longest_period)
 
-    def check(self) -> None:
-        super().check()
-        if self.prediction_order and not (self.n_features and isinstance(self.head, RelativeHead)):
-            raise InputError(
-                f"a prediction needs feature frames and a {LogisticMixtureHead.kind} head; "
-                f"there are {self.n_features} features and a {self.head.kind} head"
-            )
+    def check_prediction(self, codec: str, n_mels: int, periods: tuple[int, int] | None) -> None:
         if self.lag_taps and not self.prediction_order:
-            raise InputError(f"lag_taps is {self.lag_taps} without a prediction_order; expected both, or neither")
-        if self.lag_taps and self.longest_period <= self.lag_taps:
+            raise InputError(f"model.lag_taps is {self.lag_taps}, which needs model.prediction_order")
+        if not self.prediction_order:
+            return
+        if not n_mels or codec != "linear":
             raise InputError(
-                f"lag_taps is {self.lag_taps}, expected fewer than a longest_period of {self.longest_period}"
+                "model.prediction_order needs data.features with log-mel bands, and data.codec: linear; "
+                f"there are {n_mels} bands, and the codec is {codec}"
+            )
+        if not isinstance(self.head, RelativeHead):
+            raise InputError(
+                f"model.prediction_order needs model.head: {LogisticMixtureHead.kind}; it is {self.head.kind}"
+            )
+        if not self.lag_taps:
+            return
+        if periods is None:
+            raise InputError(f"model.lag_taps is {self.lag_taps}, which needs data.features.pitch; it can be {{}}")
+        shortest, longest = periods
+        if shortest <= self.lag_taps:
+            raise InputError(
+                f"model.lag_taps is {self.lag_taps}; expected fewer than the shortest period has samples, {shortest}"
+            )
+        if longest > self.longest_period:
+            raise InputError(
+                f"longest_period is {self.longest_period}; periods of the pitch have up to {longest} samples"
             )
 
     @property

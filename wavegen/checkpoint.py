@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,10 +92,20 @@ class Description:
         return make_codec(self.codec, self.n_classes, self.pre_emphasis)
 
     def make_features(self) -> Features | None:
-        """What takes the frames that a vocoder needs, or None for a model that needs none.
+        """What takes the frames that a vocoder needs, or None for a model that needs none; the same object each time,
+        which keeps its tables.
 
         Raises: InputError for parameters that this wavegen does not know.
         """
+        return self._made_features
+
+    def make_predictor(self) -> Predictor | None:
+        """What predicts the next code of the frames, or None for a network that is told no prediction; the same object
+        each time, which keeps its tables."""
+        return self._made_predictor
+
+    @cached_property
+    def _made_features(self) -> Features | None:
         if not self.features:
             return None
         try:
@@ -102,8 +113,8 @@ class Description:
         except (TypeError, KeyError, OverflowError) as error:
             raise InputError(f"the description of the features does not fit this wavegen: {error}") from error
 
-    def make_predictor(self) -> Predictor | None:
-        """What predicts the next code of the frames, or None for a network that is told no prediction."""
+    @cached_property
+    def _made_predictor(self) -> Predictor | None:
         sizes, features = self.architecture.prediction, self.make_features()
         if sizes is None or features is None or features.log_mel is None:
             return None
@@ -327,6 +338,9 @@ def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> N
     _check_format(description)
     _check_texts_and_numbers(description)
     _check_features(description)
+    features = description.make_features()
+    n_mels, periods = (0, None) if features is None else (features.n_mels, features.periods)
+    architecture.check_prediction(description.codec, n_mels, periods)
     architecture.check_tensors(weights)
     for name, weight in weights.items():
         if weight.dtype.kind != "f":
@@ -433,25 +447,6 @@ def _check_features(description: Description) -> None:
             f"the network reads {frames.n_features} features every {frames.hop} samples, "
             f"the description says {made.n_features} every {hop}"
         )
-    _check_prediction(description, made)
-
-
-def _check_prediction(description: Description, features: Features) -> None:
-    """Whether the frames tell what the network is to be told of the next code."""
-    sizes, codec = description.architecture.prediction, description.codec
-    if sizes is None:
-        return
-    if features.log_mel is None or codec != "linear":
-        raise InputError(f"a prediction needs log-mel bands and a linear codec; there are {features.n_mels}, {codec}")
-    if sizes.lag_taps:
-        pitch = features.pitch
-        if pitch is None:
-            raise InputError(f"the network has {sizes.lag_taps} lag_taps, and the frames have no pitch")
-        if pitch.longest_period > sizes.longest_period or pitch.shortest_period <= sizes.lag_taps:
-            raise InputError(
-                f"periods are {pitch.shortest_period} to {pitch.longest_period} samples long; the network expects more "
-                f"than its {sizes.lag_taps} lag_taps and at most {sizes.longest_period}"
-            )
 
 
 def _what_it_is(path: Path) -> str:

@@ -344,7 +344,7 @@ def output_devices() -> list[tuple[int, str, int, int, bool]]:
 def _there_are(sounddevice: Any) -> str:
     names = [one["name"] for one in sounddevice.query_devices() if one["max_output_channels"] > 0]
     there_are = f"there are {'; '.join(names)}" if names else "there is no sound card on this machine"
-    return f"{there_are}. `wavegen generate` writes a file instead, and --output - raw samples to a pipe"
+    return f"{there_are}. `wavegen generate` (or `vocode`) writes a file instead, and --output - raw samples to a pipe"
 
 
 def import_sounddevice() -> Any:
@@ -357,7 +357,7 @@ def import_sounddevice() -> Any:
     except OSError as error:
         raise InputError(
             "the PortAudio library is not installed; install it (Debian and Ubuntu: apt install libportaudio2, "
-            "macOS: brew install portaudio), or use `wavegen generate`, which needs no sound card"
+            "macOS: brew install portaudio), or use `wavegen generate` or `vocode`, which need no sound card"
         ) from error
     return sounddevice
 

@@ -34,8 +34,6 @@ from wavegen.architectures import (
     Architecture,
     CategoricalHead,
     Head,
-    LogisticMixtureHead,
-    RelativeHead,
     Sized,
     make_architecture,
     sized_fields,
@@ -43,7 +41,7 @@ from wavegen.architectures import (
 from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import N_LEVELS, FrameCodes
-from wavegen.features.frames import make_features
+from wavegen.features.frames import Features, make_features
 from wavegen.features.log_mel import RANGES
 from wavegen.sampling import Decoding
 
@@ -126,9 +124,12 @@ class AudioData(Section):
 
     @model_validator(mode="after")
     def _features_fit_the_rate(self) -> "AudioData":
-        if self.features is not None:
-            make_features(self.sample_rate, self.features.parameters())
+        self.make_features()
         return self
+
+    def make_features(self) -> Features | None:
+        """What takes the frames that condition the network, or None for a network that reads none."""
+        return None if self.features is None else make_features(self.sample_rate, self.features.parameters())
 
 
 class SineData(AudioData):
@@ -520,13 +521,10 @@ class Recipe(Section):
             self._check_planner()
         elif self.features and not FAMILIES[self.model.kind].reads_frames:
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
-        if isinstance(self.data, AudioData) and self.model.model_dump().get("prediction_order"):
-            self._check_prediction(self.data)
-        model = self.model.model_dump()
-        if model.get("lag_taps") and not model["prediction_order"]:
-            raise ValueError(f"model.lag_taps is {model['lag_taps']}, which needs model.prediction_order")
+        else:
+            self._check_prediction()
         voiced = self.decoding.decoding.voiced_temperature
-        if voiced is not None and not model.get("lag_taps"):
+        if voiced is not None and not self.model.model_dump().get("lag_taps"):
             raise ValueError(f"decoding.voiced_temperature is {voiced:g}, which needs model.lag_taps")
         if is_sound and self.training.window is None:
             raise ValueError("the key 'training.window' is missing")
@@ -572,23 +570,11 @@ class Recipe(Section):
             what = "training.gain_db" if self.training.gain_db else f"model.head: {self.model.head}"
             raise ValueError(f"{what} is not for a planner; leave it out")
 
-    def _check_prediction(self, data: AudioData) -> None:
-        """Raises: ValueError if there is nothing to predict from, or nothing that could depart from a prediction."""
-        if data.features is None or not data.features.n_mels or data.codec != "linear":
-            raise ValueError("model.prediction_order needs data.features with log-mel bands, and data.codec: linear")
-        if not issubclass(self.head, RelativeHead):
-            raise ValueError(f"model.prediction_order needs model.head: {LogisticMixtureHead.kind}")
-        lag_taps: int = self.model.model_dump()["lag_taps"]
-        if not lag_taps:
-            return
-        pitch = make_features(data.sample_rate, data.features.parameters()).pitch
-        if pitch is None:
-            raise ValueError(f"model.lag_taps is {lag_taps}, which needs data.features.pitch; it can be {{}}")
-        if pitch.shortest_period <= lag_taps:
-            raise ValueError(
-                f"model.lag_taps is {lag_taps}; expected fewer than the shortest period has samples, "
-                f"{pitch.shortest_period}"
-            )
+    def _check_prediction(self) -> None:
+        """Raises: ValueError if there is not what the network is to be told of the next code."""
+        features = self.data.make_features() if isinstance(self.data, AudioData) else None
+        n_mels, periods = (0, None) if features is None else (features.n_mels, features.periods)
+        self.architecture({}).check_prediction(self.data.codec, n_mels, periods)
 
     @property
     def head(self) -> type[Head]:
@@ -637,11 +623,10 @@ class Recipe(Section):
             facts.update(n_classes=N_LEVELS, n_channels=self.frame_codes.n_channels)
         elif isinstance(self.data, ImageData):
             facts.update(zip(("height", "width", "n_colours"), self.data.shape, strict=True))
-        elif self.data.features is not None:
-            features = make_features(self.data.sample_rate, self.data.features.parameters())
+        elif (features := self.data.make_features()) is not None:
             facts.update(n_features=features.n_features, hop=features.hop)
-            if features.pitch is not None:
-                facts["longest_period"] = features.pitch.longest_period
+            if features.periods is not None:
+                facts["longest_period"] = features.periods[1]
         known = {**self.model.model_dump(exclude={"kind", "head"}), **facts}
         sizes = [*sized_fields(FAMILIES[self.model.kind]), *sized_fields(self.head)]
         chosen = {one.name: known[one.name] for one in sizes if one.name in known}

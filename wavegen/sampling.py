@@ -92,7 +92,7 @@ class Decoding:
     top_p: Annotated[float | None, Size("keep the most probable codes up to this probability", gt=0, le=1)] = None
     voiced_temperature: Annotated[
         float | None,
-        Size("temperature where the frames tell of a voice, for models with data.features.pitch", ge=0, lt=np.inf),
+        Size("temperature where the frames tell of a voice, for networks with model.lag_taps", ge=0, lt=np.inf),
     ] = None
     guidance: Annotated[
         float,

@@ -338,6 +338,14 @@ MISTAKES = {
         ["evaluate", "RUN", "--listen"],
         "is no vocoder: --listen compares what a vocoder makes of recordings with these; `--free-running 4` tells",
     ),
+    "changing a sound of frames": (
+        ["play", "RUN", "--frames", "x.wav", "--osc", "9000"],
+        "--osc changes an endless sound, and what --frames tells of ends; leave out one of the two",
+    ),
+    "frames for what is no vocoder": (
+        ["play", "RUN", "--frames", "tiny.yaml", "--output", "-"],
+        "takes no frames; expected a vocoder, trained with data.features",
+    ),
     "utterances without listening": (["evaluate", "RUN", "--utterances", "3"], "--utterances counts the recordings of"),
     "an unknown corpus": (["data", "prepare", "ljspeech", "--from", "."], "unknown corpus 'ljspeech'"),
     "a window within the receptive field": (

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import write_recordings
 from wavegen import recipe
+from wavegen.cli import play
 from wavegen.cli.main import app
 from wavegen.doctor import run as diagnosis
 from wavegen.errors import InputError
@@ -226,6 +227,20 @@ def test_the_doctor_looks_into_it(vocoder, monkeypatch, tmp_path):
     assert "gates" not in alone
 
 
+def test_what_is_played_while_it_is_made_is_what_vocode_makes(vocoder, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(play, "times_real_time", lambda blocks, rate: 0.5)
+    run("vocode", vocoder, recording, tmp_path / "whole.wav", "--seed", 3)
+    words = ("play", vocoder, "--frames", recording, "--seed", 3, "--output", "-", "--record", tmp_path / "played.wav")
+    result = run(*words)
+    whole, played = (soundfile.read(tmp_path / name, dtype="int16")[0] for name in ("whole.wav", "played.wav"))
+    np.testing.assert_array_equal(played, whole)
+    np.testing.assert_array_equal(np.frombuffer(result.stdout_bytes, "<i2"), whole)
+    assert "`wavegen vocode` renders to a file first" in result.stderr
+    begun = run(*words, "--seconds", 0.1).stdout_bytes
+    assert begun == result.stdout_bytes[: len(begun)]
+    assert len(begun) == 2 * 800
+
+
 def test_evaluate_measures_it_and_lets_it_run_free(vocoder, monkeypatch):
     monkeypatch.setenv("WAVEGEN_DATA", str(vocoder.parent / "stores"))
     result = run("evaluate", vocoder, "--split", "validation", "--free-running", 0.1)
@@ -307,6 +322,13 @@ def test_a_network_that_is_told_a_prediction_describes_what_it_needs(voice):
     assert described.decoding["voiced_temperature"] == 0.6
     assert described.bits["validation"] < 16
     assert soundfile.info(voice / "sample.wav").frames == 160
+    shown = " ".join(run("models", "inspect", voice).stdout.replace("│", " ").split())
+    for words in (
+        "codec with 65536 classes, pre-emphasis 0.85",
+        "features, pitch, lowest 150",
+        "features, pitch, highest 400",
+    ):
+        assert words in shown
 
 
 def test_an_interrupted_run_with_a_prediction_resumes_to_the_same_bits(voice, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import wavegen
 from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, joined, tiny_checkpoint
 from wavegen.codec import MuLaw
 from wavegen.errors import InputError
+from wavegen.features.log_mel import LogMel
 from wavegen.features.matching import Matcher
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
@@ -123,6 +125,20 @@ def frames_of(checkpoint, hertz: float = 1200, n: int = 60) -> np.ndarray:
 def vocoder_session(frames: np.ndarray | None, **options) -> Session:
     wish = GenerationOptions(**{"seed": 1, "engine": "reference", "frames": frames, **options})
     return Session(vocoder(), wish, frames_follow=frames is None)
+
+
+def test_the_tables_of_frames_are_made_once_for_all_sounds(monkeypatch):
+    frames, made, original = frames_of(vocoder()), [], LogMel.filters.func
+
+    def filters(log_mel):
+        made.append(log_mel)
+        return original(log_mel)
+
+    counted = cached_property(filters)
+    counted.__set_name__(LogMel, "filters")
+    monkeypatch.setattr(LogMel, "filters", counted)
+    assert len(dict(vocoder_session(None, n=2).vocode_each([(frames, 100)] * 3))) == 3
+    assert len(made) == 1
 
 
 def test_blocks_that_are_matched_are_what_sounds_made_in_turn_are():

@@ -13,6 +13,8 @@ from wavegen.data import store
 from wavegen.errors import InputError
 from wavegen.playback import import_sounddevice
 
+TO_EVALUATE = "how near a vocoder comes to recordings: pip install 'wavegen[evaluate]'"
+
 
 class Finding(NamedTuple):
     """One line of the report. `ok` is None where nothing is wrong but something optional is missing."""
@@ -32,7 +34,7 @@ def examine() -> list[Finding]:
         Finding("sound files", True, f"libsndfile {soundfile.__libsndfile_version__}"),
         *_sound_card(),
         *_corpora(),
-        _optional("auraloss", "how near a vocoder comes to recordings: pip install 'wavegen[evaluate]'"),
+        *(_optional(package, TO_EVALUATE) for package in ("auraloss", "pesq", "pystoi")),
         _optional("tensorboard", "training curves in a browser: pip install 'wavegen[tensorboard]'"),
     ]
 

@@ -57,6 +57,11 @@ class Features:
         """Samples that a frame sees behind the one that it is around."""
         return max(part.reach for part in (self.log_mel, self.pitch) if part is not None)
 
+    @property
+    def periods(self) -> tuple[int, int] | None:
+        """Samples of the shortest and of the longest period that the pitch can have; None without pitch."""
+        return None if self.pitch is None else (self.pitch.shortest_period, self.pitch.longest_period)
+
     @cached_property
     def silent(self) -> NDArray[np.float32]:
         """A frame of silence, (n_features,)."""

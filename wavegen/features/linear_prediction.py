@@ -28,7 +28,7 @@ from wavegen.features.pitch import Pitch
 
 SHIFT = 13  # binary places of the coefficients
 LARGEST = 1 << (SHIFT + 4)  # of a coefficient: 16
-MU = 255  # of the logarithm by which the network hears amplitudes
+MU = 255  # of the logarithm by which amplitudes are companded before a network sees them
 N_LEVELS = 256  # that it tells apart in an embedding
 N_EMBEDDED = 4  # amplitudes that are embedded beside its linear layer
 NOISE, LEAST_NOISE = 1e-4, 1e-9  # of the power, and at least, that is added as white noise: every filter is stable
@@ -128,7 +128,8 @@ def levinson(autocorrelation: NDArray[np.float64]) -> tuple[NDArray[np.float64],
 
 
 class Companding(NamedTuple):
-    """How a network hears whole numbers from -(n_classes - 1) to n_classes - 1, each at its place in a table.
+    """What whole numbers from -(n_classes - 1) to n_classes - 1 are at the input of a network, each at its place in a
+    table.
 
     `values`: sign(x) ln(1 + 255 |x|) / ln 256 with x = 2 d / (n_classes - 1), on an axis of which codes span -1 to 1.
     `levels`: the same in 256 levels from 0, of which 128 is silence, for an embedding.

@@ -67,11 +67,11 @@ class PredictionInput(nn.Module):
         predicted = ((whole + (1 << (SHIFT - 1))) >> SHIFT).clamp(-self.silence, self.n_classes - 1 - self.silence)
         e = torch.cat([past.excitations, codes - self.silence - predicted], dim=1)
 
-        heard_d, heard_e, heard_p = self._values(d), self._values(e), self._values(predicted)
+        companded_d, companded_e, companded_p = self._values(d), self._values(e), self._values(predicted)
         steps = torch.arange(n_steps, device=codes.device)[:, None] + n_past
         back = torch.arange(1, order + 1, device=codes.device)
         recent = (steps - back).expand(n_streams, -1, -1)
-        inputs = [_at(heard_e, recent), _at(heard_d, recent), heard_p[..., None]]
+        inputs = [_at(companded_e, recent), _at(companded_d, recent), companded_p[..., None]]
         one_ago = torch.zeros_like(predicted)
         if lag_taps:
             is_voiced = periods > 0
@@ -79,7 +79,7 @@ class PredictionInput(nn.Module):
             for n_periods, reach in ((1, lag_taps), (2, lag_taps // 2)):
                 around = torch.arange(-reach, reach + 1, device=codes.device)
                 at = steps - (n_periods * lag)[..., None] + around
-                inputs += [_at(heard, at) * is_voiced[..., None] for heard in (heard_e, heard_d)]
+                inputs += [_at(companded, at) * is_voiced[..., None] for companded in (companded_e, companded_d)]
             one_ago = d.gather(1, steps[:, 0] - lag) * is_voiced
         with torch.autocast(codes.device.type, enabled=False):
             x = self.linear(torch.cat(inputs, dim=-1).to(self.linear.weight.dtype))

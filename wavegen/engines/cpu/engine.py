@@ -32,7 +32,7 @@ from wavegen.sampling import Decoding, Decodings
 logger = logging.getLogger(__name__)
 
 NOTHING = np.zeros(0, dtype=np.float32)
-NOT_TOLD = Prediction(NOTHING, NOTHING, NOTHING, NOTHING)
+NO_PREDICTION = Prediction(NOTHING, NOTHING, NOTHING, NOTHING)
 STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
 MAX_AHEAD = 8  # streams and steps, together, whose older taps are multiplied at once
 _packed = OncePer()  # networks, of the weights that engines share
@@ -47,7 +47,7 @@ class Snapshot(NamedTuple):
     ring_scales: NDArray[np.float32]  # (rows, B)
     previous: NDArray[np.int64]  # (B,)
     past: NDArray[np.int32]  # (B, 4 N), as in the memory
-    heard: NDArray[np.float32]  # (B, 4 N)
+    companded: NDArray[np.float32]  # (B, 4 N)
     clock: int
 
 
@@ -129,8 +129,8 @@ class NumbaEngine:
         return logits
 
     def snapshot(self) -> Snapshot:
-        (ring, scales), (past, heard), memory = self._rings(), self._pasts(), self._memory
-        copies = (ring.copy(), scales.copy(), memory.previous.copy(), past.copy(), heard.copy())
+        (ring, scales), (past, companded), memory = self._rings(), self._pasts(), self._memory
+        copies = (ring.copy(), scales.copy(), memory.previous.copy(), past.copy(), companded.copy())
         return Snapshot(*copies, int(memory.clock[0]))
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
@@ -175,7 +175,7 @@ class NumbaEngine:
     def _pasts(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Views (B, 4 N) of what a network with a prediction remembers, empty for others."""
         memory, n = self._memory, self.n_streams
-        return memory.past.reshape(n, -1), memory.heard.reshape(n, -1)
+        return memory.past.reshape(n, -1), memory.companded.reshape(n, -1)
 
     def _run(
         self,
@@ -196,7 +196,9 @@ class NumbaEngine:
             logits.size != codes.size * self._network.n_parameters or logits.dtype != np.float32
         ):
             raise InputError(f"room for logits is {logits.shape} of {logits.dtype}; expected float32 for every code")
-        told = NOT_TOLD if frames is None or sizes is None or frames.prediction is None else frames.prediction
+        prediction = (
+            NO_PREDICTION if frames is None or sizes is None or frames.prediction is None else frames.prediction
+        )
         call = kernel.Call(
             n=n,
             uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
@@ -207,10 +209,10 @@ class NumbaEngine:
             hop=1 if frames is None else frames.hop,
             phase=0 if frames is None else frames.phase,
             condition=values,
-            coefficients=np.ascontiguousarray(told.coefficients, dtype=np.int32),
-            gains=np.ascontiguousarray(told.gains, dtype=np.float32),
-            periods=np.ascontiguousarray(told.periods, dtype=np.int32),
-            voicing=np.ascontiguousarray(told.voicing, dtype=np.float32),
+            coefficients=np.ascontiguousarray(prediction.coefficients, dtype=np.int32),
+            gains=np.ascontiguousarray(prediction.gains, dtype=np.float32),
+            periods=np.ascontiguousarray(prediction.periods, dtype=np.int32),
+            voicing=np.ascontiguousarray(prediction.voicing, dtype=np.float32),
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
@@ -314,7 +316,7 @@ def pack_network(weights: StackWeights, precision: Precision, group: int) -> ker
 
 
 def _pack_prediction(weights: PredictionWeights | None, n_classes: int, group: int) -> kernel.PredictionInput:
-    """In float32 always: past codes are heard as exactly as they are known."""
+    """In float32 always, or in float16 where that is the same: past codes enter as exactly as they are known."""
     lanes = simd.LANES
 
     def packed(matrix: NDArray[np.float32]) -> Matrices:
@@ -323,13 +325,11 @@ def _pack_prediction(weights: PredictionWeights | None, n_classes: int, group: i
 
     if weights is None:
         nothing = packed(np.zeros((lanes, lanes), dtype=np.float32))
-        return kernel.PredictionInput(0, 0, 0, 0, nothing, NOTHING, NOTHING, NOTHING, np.zeros(0, dtype=np.uint8))
-    order, lag_taps, longest_period = weights.sizes
+        return kernel.PredictionInput(0, 0, 0, nothing, NOTHING, NOTHING, NOTHING, np.zeros(0, dtype=np.uint8))
     values, levels = companding(n_classes)
     return kernel.PredictionInput(
-        order=order,
-        lag_taps=lag_taps,
-        longest_period=longest_period,
+        order=weights.sizes.order,
+        lag_taps=weights.sizes.lag_taps,
         n_past=weights.sizes.n_past,
         linear=packed(weights.linear),
         linear_bias=align_to_cache_line(pad(weights.linear_bias, lanes, 0)),
@@ -359,7 +359,7 @@ def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n
         ring_scales=numbers(n_rows),
         previous=np.full(n_streams, -1, dtype=np.int64),
         past=np.zeros(n_streams * 4 * n_past, dtype=np.int32),
-        heard=np.zeros(n_streams * 4 * n_past, dtype=np.float32),
+        companded=np.zeros(n_streams * 4 * n_past, dtype=np.float32),
         clock=np.zeros(1, dtype=np.int64),
         n_streams=n_streams,
         x=numbers(R),

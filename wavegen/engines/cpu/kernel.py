@@ -48,12 +48,11 @@ class PredictionInput(NamedTuple):
 
     order: int
     lag_taps: int
-    longest_period: int
     n_past: int  # N past codes that are remembered
     linear: Matrices  # 1, float32 whatever the precision of the network
     linear_bias: Array  # (R)
     embeddings: Array  # (4 * N_LEVELS * R)
-    values: Array  # (2 * n_classes - 1) how it hears a number d, at d + n_classes - 1 (linear_prediction.companding)
+    values: Array  # (2 * n_classes - 1) a number d companded, at d + n_classes - 1 (linear_prediction.companding)
     levels: NDArray[np.uint8]  # (2 * n_classes - 1)
 
 
@@ -99,7 +98,7 @@ class Memory(NamedTuple):
     # (B * 2 * 2 N) excitations, and behind them codes less silence: the number of step t at t % N and N further on, so
     # that any N of them lie one after the other
     past: NDArray[np.int32]
-    heard: Array  # (B * 2 * 2 N) the same as the network hears it
+    companded: Array  # (B * 2 * 2 N) the same, companded
     clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
     n_streams: int  # B
     x: Array  # (B * R) the residual stream
@@ -187,7 +186,7 @@ def embed_past(
     own, R, n_in = net.prediction, net.newest_tap.n_rows, net.prediction.linear.n_rows
     silence, zero, one = net.n_classes // 2, np.int64(0), np.int64(1)
     coefficients, periods = pointer(call.coefficients, np.int32, 0), pointer(call.periods, np.int32, 0)
-    past, heard = pointer(memory.past, np.int32, 0), pointer(memory.heard, np.float32, 0)
+    past, companded = pointer(memory.past, np.int32, 0), pointer(memory.companded, np.float32, 0)
     values, inputs = pointer(own.values, np.float32, 0), pointer(memory.inputs, np.float32, 0)
     bias, x = pointer(own.linear_bias, np.float32, 0), pointer(memory.x, np.float32, 0)
     frame, within = (call.phase + step) // call.hop, (call.phase + step) % call.hop
@@ -198,8 +197,8 @@ def embed_past(
         predicted = predict(coefficients, at * own.order, own.order, past, d_now)
         predicted = min(max(predicted, -silence), net.n_classes - 1 - silence)
         write(pointer(memory.predicted, np.int64, 0), b, predicted)
-        to = copy_newest(heard, e_now, own.order, inputs, b * n_in)
-        to = copy_newest(heard, d_now, own.order, inputs, to)
+        to = copy_newest(companded, e_now, own.order, inputs, b * n_in)
+        to = copy_newest(companded, d_now, own.order, inputs, to)
         write(inputs, to, read(values, predicted + net.n_classes - 1))
         to += 1
         one_ago = np.int64(0)
@@ -207,8 +206,8 @@ def embed_past(
             period = np.int64(read(periods, at * call.hop + within))
             for n_periods in range(1, 3):
                 reach = own.lag_taps // n_periods
-                to = copy_around(heard, e_now, n_periods * period, reach, inputs, to)
-                to = copy_around(heard, d_now, n_periods * period, reach, inputs, to)
+                to = copy_around(companded, e_now, n_periods * period, reach, inputs, to)
+                to = copy_around(companded, d_now, n_periods * period, reach, inputs, to)
             if period > 0:
                 one_ago = np.int64(read(past, d_now - period))
         first_row = embedding_row(net, 0, np.int64(read(past, e_now - 1)))
@@ -450,14 +449,14 @@ def remember(net: Network, memory: Memory, now: int, first: int, last: int) -> N
     values = pointer(net.prediction.values, np.float32, 0)
     for b in range(first, last):
         past = pointer(memory.past, np.int32, 4 * b * N + now % N)
-        heard = pointer(memory.heard, np.float32, 4 * b * N + now % N)
+        companded = pointer(memory.companded, np.float32, 4 * b * N + now % N)
         d = read(pointer(memory.previous, np.int64, 0), b) - silence
         e = d - read(pointer(memory.predicted, np.int64, 0), b)
         for index in range(2):
             write(past, index * N, np.int32(e))
             write(past, (2 + index) * N, np.int32(d))
-            write(heard, index * N, read(values, e + middle))
-            write(heard, (2 + index) * N, read(values, d + middle))
+            write(companded, index * N, read(values, e + middle))
+            write(companded, (2 + index) * N, read(values, d + middle))
 
 
 @njit

@@ -98,9 +98,9 @@ class CudaGraphEngine(ReferenceEngine):
         if moved.prediction is None:
             return values
         frame, within = divmod(moved.phase, moved.hop)
-        told = moved.prediction.map(lambda array: array[:, frame : frame + 1])
-        told = told._replace(periods=told.periods[..., within : within + 1])
-        return FrameCondition(values, hop=1, prediction=told)
+        prediction = moved.prediction.map(lambda array: array[:, frame : frame + 1])
+        prediction = prediction._replace(periods=prediction.periods[..., within : within + 1])
+        return FrameCondition(values, hop=1, prediction=prediction)
 
     def _recorded(self) -> Step:
         before = self.snapshot()

@@ -40,7 +40,7 @@ class PredictionInput(NamedTuple):
     matrix: Tensor  # (N_INPUTS, R)
     bias: Tensor  # (R,)
     embeddings: Tensor  # (4, N_LEVELS, R)
-    values: Tensor  # (2 * n_classes - 1,) how it hears a number d, at d + n_classes - 1 (linear_prediction.companding)
+    values: Tensor  # (2 * n_classes - 1,) a number d companded, at d + n_classes - 1 (linear_prediction.companding)
     levels: Tensor  # (2 * n_classes - 1,)
     kinds: Tensor  # (N_INPUTS,) what each input is a number of (triton_kernel.py), from how long ago: so many
     periods: Tensor  # (N_INPUTS,) periods
@@ -72,7 +72,7 @@ class Snapshot(NamedTuple):
     ring: Tensor  # (rows, B, R)
     previous: Tensor  # (B,)
     past: Tensor  # (B, 4 * n_past), as in cpu/kernel.py
-    heard: Tensor  # (B, 4 * n_past)
+    companded: Tensor  # (B, 4 * n_past)
     clock: int
 
 
@@ -104,14 +104,14 @@ class TritonEngine:
         self._sizes = None if weights.prediction is None else weights.prediction.sizes
         n_past = 0 if self._sizes is None else self._sizes.n_past
         self._past = torch.zeros((n_streams, 4 * n_past), dtype=torch.int32, device=self._device)
-        self._heard = torch.zeros((n_streams, 4 * n_past), device=self._device)
+        self._companded = torch.zeros((n_streams, 4 * n_past), device=self._device)
         self._room = torch.zeros((n_streams, max(S, A)), device=self._device)
         self._clock = 0
 
     @property
     def n_bytes(self) -> int:
         """What weights and state take on the card."""
-        state = (self._ring, self._previous, self._past, self._heard)
+        state = (self._ring, self._previous, self._past, self._companded)
         return sum(tensor.nbytes for tensor in (*self._tensors(), *state, self._room))
 
     def start(self, streams: Sequence[int] | None = None) -> None:
@@ -119,7 +119,7 @@ class TritonEngine:
         self._ring[:, chosen] = 0
         self._previous[chosen] = -1
         self._past[chosen] = 0
-        self._heard[chosen] = 0
+        self._companded[chosen] = 0
 
     def advance(
         self,
@@ -141,15 +141,15 @@ class TritonEngine:
         return self._run(np.zeros(codes.shape), [Decoding()] * self.n_streams, codes, condition, True)
 
     def snapshot(self) -> Snapshot:
-        past, heard = self._past.clone(), self._heard.clone()
-        return Snapshot(self._ring.clone(), self._previous.clone(), past, heard, self._clock)
+        past, companded = self._past.clone(), self._companded.clone()
+        return Snapshot(self._ring.clone(), self._previous.clone(), past, companded, self._clock)
 
     def restore(self, state: Snapshot, streams: Sequence[int] | None = None) -> None:
         chosen = list(range(self.n_streams) if streams is None else streams)
         self._ring.copy_(state.ring[:, chosen])
         self._previous.copy_(state.previous[chosen])
         self._past.copy_(state.past[chosen])
-        self._heard.copy_(state.heard[chosen])
+        self._companded.copy_(state.companded[chosen])
         self._clock = state.clock
 
     def read_weights(self, n: int) -> float:
@@ -185,8 +185,8 @@ class TritonEngine:
             raise InputError(f"condition has layers and channels {frames.values.shape[2:]}; expected {expected}")
         values = None if frames is None else self._move(frames.values.astype(np.float32))
         on_device = self._move(codes)
-        told = None if frames is None or self._sizes is None else frames.prediction
-        predictions = [on_device] * len(Prediction._fields) if told is None else self._move_prediction(told)
+        prediction = None if frames is None or self._sizes is None else frames.prediction
+        predictions = [on_device] * len(Prediction._fields) if prediction is None else self._move_prediction(prediction)
         logits = torch.empty((self.n_streams, n if wants_logits else 0, n_parameters), device=self._device)
         is_filtered = any(one.top_k is not None or one.top_p is not None for one in decoding)
         if n:
@@ -195,7 +195,7 @@ class TritonEngine:
                 self._ring,
                 self._previous,
                 self._past,
-                self._heard,
+                self._companded,
                 self._room,
                 self._move(uniforms),
                 on_device,
@@ -238,10 +238,10 @@ class TritonEngine:
         codes[:] = on_device.cpu().numpy()
         return logits.cpu().numpy()
 
-    def _move_prediction(self, told: Prediction[NDArray]) -> list[Tensor]:
+    def _move_prediction(self, prediction: Prediction[NDArray]) -> list[Tensor]:
         """The arrays of a prediction as the kernel reads them."""
         kinds = Prediction(np.int32, np.float32, np.int32, np.float32)
-        return [self._move(array.astype(kind)) for array, kind in zip(told, kinds, strict=True)]
+        return [self._move(array.astype(kind)) for array, kind in zip(prediction, kinds, strict=True)]
 
     def _move(self, array: NDArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -37,7 +37,7 @@ STEEPEST = tl.constexpr(1e30)  # largest 1 / temperature, so that it stays finit
 def run(
     embedding, convolution, convolution_bias, projection, projection_bias, skip_matrix, skip_bias, hidden_matrix,
     hidden_bias, out_matrix, out_bias, dilations, first_rows, input_matrix, input_bias, embeddings, values, levels,
-    input_kinds, input_periods, input_steps, ring, newest, past, heard, room, uniforms, codes, logits, decodings,
+    input_kinds, input_periods, input_steps, ring, newest, past, companded, room, uniforms, codes, logits, decodings,
     condition, coefficients, gains, periods, voicing, n_frames, hop, phase, clock, n, B,
     N_CLASSES: tl.constexpr, N_MIXTURES: tl.constexpr, LOG_PER_CODE: tl.constexpr, N_GATE: tl.constexpr,
     L: tl.constexpr, K: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, A: tl.constexpr,
@@ -65,13 +65,13 @@ def run(
         now = clock + step
         position = phase + step
         frame = tl.minimum(position // hop, n_frames - 1)
-        told = b * n_frames + frame
+        stream_frame = b * n_frames + frame
         if ORDER > 0:
             e_now = 4 * b * N_PAST + N_PAST + now % N_PAST  # what was k steps ago lies k before it
             d_now = e_now + 2 * N_PAST
-            predicted = _predict(coefficients + told * ORDER, past + d_now, is_stream, ORDER)
+            predicted = _predict(coefficients + stream_frame * ORDER, past + d_now, is_stream, ORDER)
             predicted = tl.minimum(tl.maximum(predicted, -SILENCE), N_CLASSES - 1 - SILENCE)
-            period = tl.load(periods + told * hop + position % hop, mask=is_stream, other=0)
+            period = tl.load(periods + stream_frame * hop + position % hop, mask=is_stream, other=0)
             x = tl.zeros((TILE, R), tl.float32) + tl.load(input_bias + r)[None, :]
             newest_e = tl.load(past + e_now - 1, mask=is_stream, other=0)
             newest_d = tl.load(past + d_now - 1, mask=is_stream, other=0)
@@ -80,16 +80,16 @@ def run(
             x += _embedded(embeddings + N_LEVELS * R, levels, one_ago, N_CLASSES, R)
             x += _embedded(embeddings + 2 * N_LEVELS * R, levels, predicted, N_CLASSES, R)
             x += _embedded(embeddings + 3 * N_LEVELS * R, levels, newest_d, N_CLASSES, R)
-            predicted_heard = tl.load(values + predicted + N_CLASSES - 1)
+            companded_prediction = tl.load(values + predicted + N_CLASSES - 1)
             for begin in range(0, N_INPUTS, BLOCK):
                 column = begin + tl.arange(0, BLOCK)
                 kind, n_periods = tl.load(input_kinds + column)[None, :], tl.load(input_periods + column)[None, :]
                 ago = tl.load(input_steps + column)[None, :] + n_periods * period[:, None]
                 is_past = (kind == EXCITATION) | (kind == CODE)
                 is_known = is_stream_2d & is_past & ((n_periods == 0) | (period > 0)[:, None])
-                row = heard + tl.where(kind == EXCITATION, e_now[:, None], d_now[:, None])
+                row = companded + tl.where(kind == EXCITATION, e_now[:, None], d_now[:, None])
                 taken = tl.load(row - ago, mask=is_known, other=0.0)
-                taken = tl.where(kind == PREDICTED, predicted_heard[:, None], taken)
+                taken = tl.where(kind == PREDICTED, companded_prediction[:, None], taken)
                 x = _product(taken, input_matrix + column[:, None] * R + r[None, :], x)
         else:
             x = tl.load(embedding + previous[:, None] * R + r[None, :], mask=(previous >= 0)[:, None], other=0.0)
@@ -149,10 +149,10 @@ def run(
             step_temperature = temperature
             if ORDER > 0:
                 value = (predicted + SILENCE).to(tl.float32) * (2.0 / (N_CLASSES - 1)) - 1.0
-                gain = tl.load(gains + 2 * told, mask=is_stream, other=1.0)
+                gain = tl.load(gains + 2 * stream_frame, mask=is_stream, other=1.0)
                 means = means * gain[:, None] + value[:, None]
-                scales += tl.load(gains + 2 * told + 1, mask=is_stream, other=0.0)[:, None]
-                voice = tl.load(voicing + told, mask=is_stream, other=0.0).to(tl.float64)
+                scales += tl.load(gains + 2 * stream_frame + 1, mask=is_stream, other=0.0)[:, None]
+                voice = tl.load(voicing + stream_frame, mask=is_stream, other=0.0).to(tl.float64)
                 of_voice = temperature + (voiced_temperature - temperature) * voice
                 step_temperature = tl.where(voiced_temperature == voiced_temperature, of_voice, temperature)  # not NaN
             else:
@@ -177,8 +177,8 @@ def run(
         tl.store(codes + b * n + step, previous, mask=is_stream)
         if ORDER > 0:
             d = previous - SILENCE
-            _remember(past, heard, values, e_now - N_PAST, d - predicted, is_stream, N_CLASSES, N_PAST)
-            _remember(past, heard, values, d_now - N_PAST, d, is_stream, N_CLASSES, N_PAST)
+            _remember(past, companded, values, e_now - N_PAST, d - predicted, is_stream, N_CLASSES, N_PAST)
+            _remember(past, companded, values, d_now - N_PAST, d, is_stream, N_CLASSES, N_PAST)
         tl.debug_barrier()  # what this step has stored is loaded by other threads in later ones
     tl.store(newest + b, previous, mask=is_stream)
 
@@ -201,12 +201,12 @@ def _embedded(table, levels, numbers, N_CLASSES: tl.constexpr, R: tl.constexpr):
 
 
 @triton.jit
-def _remember(past, heard, values, at, numbers, is_stream, N_CLASSES: tl.constexpr, N_PAST: tl.constexpr):
-    """Put numbers (TILE,) into the past, and as the network hears them, at a place and N_PAST further on."""
+def _remember(past, companded, values, at, numbers, is_stream, N_CLASSES: tl.constexpr, N_PAST: tl.constexpr):
+    """Put numbers (TILE,) into the past, and companded, at a place and N_PAST further on."""
     value = tl.load(values + numbers + N_CLASSES - 1, mask=is_stream, other=0.0)
     for again in tl.static_range(2):
         tl.store(past + at + again * N_PAST, numbers.to(tl.int32), mask=is_stream)
-        tl.store(heard + at + again * N_PAST, value, mask=is_stream)
+        tl.store(companded + at + again * N_PAST, value, mask=is_stream)
 
 
 @triton.jit(do_not_specialize=["n_chunks", "n"])
