@@ -77,15 +77,22 @@ def _bench_generation(
     where = "cpu" if device == "auto" else choose_device(device).type
     timed = subjects.sound_model(model, size)
     n_streams, n_rounds = streams or generation.STREAMS[where], rounds or generation.ROUNDS[where]
+    parts = {"speeds": timed} if timed.planner is None else {"speeds": timed, "of_the_planner": timed.planner}
     say(f"Timing on {PLACES[where]}; kernels that are new here are compiled first")
-    with bar("Timing", n_rounds * len(n_streams)) as running:
-        speeds = generation.time_generation(timed, n_streams, n_rounds, running, where)
+    speeds = {}
+    for name, part in parts.items():
+        with bar("Timing", n_rounds * len(n_streams)) as running:
+            speeds[name] = generation.time_generation(part, n_streams, n_rounds, running, where)
     if as_json:
-        _print_json(machine=generation.machine(where), speeds=[speed._asdict() for speed in speeds])
+        each = {name: [speed._asdict() for speed in part] for name, part in speeds.items()}
+        _print_json(machine=generation.machine(where), **each)
         return
-    multiply_adds = timed.description.architecture.multiply_adds
-    title = f"{model or size + ' size'}, {multiply_adds:,} multiply-adds a sample, {PLACES[where]}"
-    show_result(_generation_table(speeds, title, where))
+    for name, part in parts.items():
+        whose = "the planner of " if part is timed.planner else ""
+        unit = "code of its frames" if part is timed.planner else "sample"
+        multiply_adds = part.description.architecture.multiply_adds
+        title = f"{whose}{model or size + ' size'}, {multiply_adds:,} multiply-adds a {unit}, {PLACES[where]}"
+        show_result(_generation_table(speeds[name], title, where))
     show_result(generation.machine(where))
 
 

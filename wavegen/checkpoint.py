@@ -88,6 +88,13 @@ class Description:
         """What the network says of the next code."""
         return self.architecture.head
 
+    @property
+    def code_rate(self) -> float:
+        """Codes of a second of sound: samples, or what a planner makes of frames."""
+        if self.architecture.makes != "frames":
+            return self.sample_rate
+        return self.architecture.unit * self.sample_rate / float(self.features["hop"])
+
     def make_codec(self) -> Codec:
         return make_codec(self.codec, self.n_classes, self.pre_emphasis)
 

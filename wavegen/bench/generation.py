@@ -83,7 +83,7 @@ def time_generation(
                     name=one.name,
                     n_streams=n,
                     samples_per_s=1 / needed,
-                    times_real_time=1 / needed / model.description.sample_rate,
+                    times_real_time=1 / needed / model.description.code_rate,
                     gmac_per_s=multiply_adds / needed / 1e9,
                     us_per_sample=1e6 * needed,
                     us_at_least=None if at_least is None else 1e6 * at_least / n,
