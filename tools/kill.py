@@ -32,7 +32,7 @@ from wavegen.data.audio import SoundFormat
 from wavegen.training import state
 
 N_RECORDINGS, RATE = 400, 8000
-STEPS = 60
+STEPS = 30
 SECONDS = 6.0  # of a generated sound
 LIMIT_S = 120.0  # for a command that nobody kills
 
