@@ -389,6 +389,19 @@ def test_a_log_is_read_up_to_what_is_none(tmp_path, line):
     assert metrics.read_metrics(tmp_path) == [{"step": 1, "bits": 2.0}]
 
 
+def test_what_a_prediction_looks_back_at_comes_before_the_window_and_its_layers_context_within(tmp_path):
+    told = ("data.features={n_mels: 8, hop: 40, n_fft: 256, pitch: {}}", "data.codec=linear", "model.lag_taps=3")
+    told += ("model.head=logistic-mixture", "model.prediction_order=4", "training.start_share=0.3")
+    run = set_up(tiny(*told), tmp_path / "run", torch.device("cpu"))
+    batch, network = run.windows.batch(0, 16), run.state.model.architecture
+    assert network.prediction.reach <= batch.lead_in < network.prediction.reach + 40
+    of_layers = sum(network.dilations)
+    first_counted = batch.counted.argmax(axis=1) - batch.lead_in
+    is_start = [origin.endswith("from sample 0") for origin in batch.origins]
+    assert set(is_start) == {True, False}
+    np.testing.assert_array_equal(first_counted, np.where(is_start, 0, of_layers))
+
+
 def test_the_context_of_a_window_counts_for_nothing(tmp_path):
     run = set_up(tiny(), tmp_path / "run", torch.device("cpu"))
     batch = run.windows.batch(0, 4)
