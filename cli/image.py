@@ -20,7 +20,7 @@ from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
-from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_generation_options
+from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_image_options
 from .terminal import Table, console, say, show_result
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MOST = 1000  # images at once
 
 
 @app.command("sample")
-@takes_generation_options
+@takes_image_options
 def sample(
     model: Model = Path("mnist"),
     n: Annotated[int, typer.Option("--n", min=1, max=MOST, help="how many images")] = 16,
@@ -62,7 +62,7 @@ def sample(
 
 
 @app.command("complete")
-@takes_generation_options
+@takes_image_options
 def complete(
     model: Model,
     image: Annotated[Path, typer.Argument(help="the image to complete", metavar="IMAGE")],

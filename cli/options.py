@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ Model = Annotated[
         help="a run folder, a .safetensors file, or the name of a model that ships", metavar="MODEL", show_default=False
     ),
 ]
+OF_FRAMES = ("voiced_temperature", "temperature_frames", "transpose")  # options that mean nothing for images
 MAX_SECONDS = 1e6  # keeps "inf" out
 Seconds = Annotated[float, typer.Option(min=0.001, max=MAX_SECONDS, help="length of the sound, s")]
 Prime = Annotated[Path | None, typer.Option(help="a recording to continue; the sound starts where the recording ends")]
@@ -38,16 +39,16 @@ Settings = Annotated[
 ]
 
 
-def takes_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+def takes_generation_options(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
     """Let a command take the options of `_generation_options` on its line, and get them as one value, `options`.
 
-    One that the command declares by itself is not among them.
+    One that the command declares by itself is not among them, nor those that it goes `without`.
     """
     own = inspect.signature(command).parameters
     shared = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(_generation_options).parameters.items()
-        if name not in own
+        if name not in own and name not in without
     ]
 
     @functools.wraps(command)
@@ -59,6 +60,11 @@ def takes_generation_options(command: Callable[..., None]) -> Callable[..., None
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_options
+
+
+def takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that draws images."""
+    return takes_generation_options(command, OF_FRAMES)
 
 
 def _generation_options(
