@@ -37,7 +37,7 @@ FULL = {
     "ORDER": 0, "N_PAST": 0, "N_INPUTS": 1,
 }  # fmt: skip
 WITH_PREDICTION = {
-    **FULL, "N_CLASSES": 65536, "N_MIXTURES": 4, "LOG_PER_CODE": -10.4, "N_GATE": 96, "L": 14, "R": 128, "G": 128,
+    **FULL, "N_CLASSES": 65536, "N_MIXTURES": 4, "LOG_PER_CODE": -10.4, "N_GATE": 64, "L": 14, "R": 64, "G": 64,
     "S": 128, "A": 128, "P": 16, "ROOM": 128, "IS_FILTERED": False, "IS_GUIDED": False, "ORDER": 16, "N_PAST": 592,
     "N_INPUTS": 96,
 }  # fmt: skip

@@ -125,3 +125,15 @@ def test_frames_in_bfloat16_are_read(tmp_path):
     frames = torch.from_numpy(FEATURES.frames(voice())).bfloat16()
     save_tensors({"frames": frames}, tmp_path / "x.safetensors")
     np.testing.assert_array_equal(FEATURES.read(tmp_path / "x.safetensors"), frames.float().numpy())
+
+
+def test_smoothed_frames_are_means_of_neighbours_but_for_the_voicing():
+    features = make_features(8000, {"n_mels": 3, "hop": 80, "n_fft": 256, "pitch": {}})
+    frames = np.zeros((5, 7), dtype=np.float32)
+    frames[:, 0] = [0, 0, 4, 0, 0]
+    frames[:, 3] = [0, 1, 3, 0, 0]  # the pitch
+    frames[:, 4] = [-1, 1, 1, -1, -1]
+    smooth = features.smoothed(frames, np.array([0.25, 0.5, 0.25]))
+    np.testing.assert_allclose(smooth[:, 0], [1, 2, 1])
+    np.testing.assert_allclose(smooth[:, 3], [(0.5 * 1 + 0.25 * 3) / 0.75, (0.25 * 1 + 0.5 * 3) / 0.75, 0], rtol=1e-6)
+    np.testing.assert_array_equal(smooth[:, 4], frames[1:4, 4])

@@ -91,6 +91,29 @@ class Features:
         bands, rest = frames[..., : self.n_mels], frames[..., self.n_mels :]
         return np.concatenate([bands, self.pitch.transposed(rest, semitones)], axis=-1)
 
+    def smoothed(self, frames: NDArray[np.float32], weights: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Each frame as a weighted mean of itself and its neighbours; the voicing stays, and pitch is a mean of voiced
+        frames only.
+
+        Shapes: frames (F, n_features), weights (2 n + 1,) whose sum is 1 -> (F - 2 n, n_features).
+        """
+        n = len(frames) - len(weights) + 1
+
+        def mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
+            total: NDArray[np.floating] = sum(weight * values[tap : tap + n] for tap, weight in enumerate(weights))
+            return total
+
+        side = len(weights) // 2
+        result = mean(frames.astype(np.float64))
+        if self.pitch is not None:
+            f0, voicing = self.n_mels, self.n_mels + 1
+            is_voiced = frames[:, voicing] > 0
+            own = is_voiced[side : side + n]
+            shares = np.where(own, mean(is_voiced.astype(np.float64)), 1.0)
+            result[:, f0] = np.where(own, mean(np.where(is_voiced, frames[:, f0], 0.0)) / shares, 0.0)
+            result[:, voicing] = frames[side : side + n, voicing]
+        return result.astype(np.float32)
+
     def check(self, frames: NDArray[Any], name: str) -> NDArray[np.float32]:
         """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
         make by themselves (`LogMel.invert`).

@@ -1,7 +1,9 @@
 """Frames that are planned while their sound is made: what a vocoder with a planner (models/planner.py) is made under.
 
-The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. Its codes are a stream like
-any other (stream.py): the same seed and number, labels, decoding and engines, and it may continue a recording.
+The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. What it draws is smoothed
+over time: frames of a recording overlap, so they never jump; what is drawn does a little, and that is heard. Its codes
+are a stream like any other (stream.py): the same seed and number, labels, decoding and engines, and it may continue a
+recording.
 """
 
 from collections import deque
@@ -19,6 +21,8 @@ from wavegen.generation.stream import Changed, Changes, Codes, ConditionAt, Snap
 from wavegen.sampling import Decoding
 
 CHUNK = 4  # frames that are planned at a time: 50 ms
+SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16  # of planned frames over time; those of recordings overlap, and are smooth
+AHEAD = len(SMOOTHING) // 2  # frames that are drawn before one is smoothed
 KEPT = 1 << 12  # chunks of which the newest are kept: 3 minutes
 NUMBERS = 1 << 63  # added to the number of a sound for that of its plan, so that the two draw by different numbers
 
@@ -29,6 +33,7 @@ class PlanSnapshot(NamedTuple):
     codes: Snapshot
     chunks: list[NDArray[np.floating]]
     n_forgotten: int
+    drawn: NDArray[np.floating]
 
 
 class Plan:
@@ -57,7 +62,7 @@ class Plan:
         assert features is not None  # it has a planner
         self._model, self._planner = model, model.planner
         self._codes = FrameCodes(features, model.planner.description.n_classes)
-        self._silent, self._transpose = features.silent, transpose
+        self._features, self._silent, self._transpose = features, features.silent, transpose
         self._stream = Stream(
             seed=seed,
             number=number + NUMBERS,
@@ -119,21 +124,21 @@ class Plan:
             self._condition()
 
     def snapshot(self) -> PlanSnapshot:
-        return PlanSnapshot(self._group.snapshot(), list(self._chunks), self._n_forgotten)
+        return PlanSnapshot(self._group.snapshot(), list(self._chunks), self._n_forgotten, self._drawn)
 
     def restore(self, snapshot: PlanSnapshot) -> None:
         """Go back to where it was; seed, decoding and labels stay."""
         self._group.restore(snapshot.codes)
-        self._go_on(snapshot.chunks, snapshot.n_forgotten)
+        self._go_on(snapshot.chunks, snapshot.n_forgotten, snapshot.drawn)
 
     def _begin(self) -> None:
         """Have no frames but those of what it continues."""
-        self._go_on([], 0)
+        self._go_on([], 0, self._primed[-2 * AHEAD :])
 
-    def _go_on(self, chunks: Sequence[NDArray[np.floating]], n_forgotten: int) -> None:
-        """Have these chunks of frames, the newest that were planned."""
+    def _go_on(self, chunks: Sequence[NDArray[np.floating]], n_forgotten: int, drawn: NDArray[np.floating]) -> None:
+        """Have these chunks of frames, the newest that were planned, and those that were drawn last, unsmoothed."""
         self._chunks = deque(chunks, KEPT)
-        self._n_forgotten = n_forgotten
+        self._n_forgotten, self._drawn = n_forgotten, drawn
         self._condition()
 
     def _condition(self) -> None:
@@ -143,9 +148,15 @@ class Plan:
 
     def _plan(self) -> None:
         """Plan the next frames, and forget those that are long past."""
-        codes = self._group.advance(CHUNK * self._codes.n_channels)[0]
+        is_first = not self._chunks and not self._n_forgotten
+        n = CHUNK + (AHEAD if is_first else 0)
+        codes = self._group.advance(n * self._codes.n_channels)[0]
+        drawn = np.concatenate([self._drawn, self._transpose(self._codes.decode(codes.reshape(n, -1)))])
+        n_missing = CHUNK + 2 * AHEAD - len(drawn)  # of the beginning, before which the first frame is held
+        drawn = np.concatenate([drawn[:1]] * n_missing + [drawn])
         self._n_forgotten += len(self._chunks) == KEPT
-        self._chunks.append(self._transpose(self._codes.decode(codes.reshape(CHUNK, -1))))
+        self._chunks.append(self._features.smoothed(drawn, SMOOTHING))
+        self._drawn = drawn[-2 * AHEAD :]
 
     def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:
         """What the planner is made under: the channel that comes next, and labels it knows."""
