@@ -30,11 +30,15 @@ def list_models() -> None:
         wavegen models list
     """
     table = Table(
-        "model", "what comes out", "trained on", "labels", "bits per sample, or dimension", title="Models that ship"
+        "model",
+        "what comes out",
+        "trained on",
+        "labels",
+        "bits per sample, code of a frame, or dimension",
+        title="Models that ship",
     )
     for name, path in checkpoint.shipped().items():
-        loaded = checkpoint.load(path)
-        description = loaded.description
+        description = checkpoint.load(path).trained.description
         table.add_row(
             name,
             description.about,
@@ -114,9 +118,31 @@ def inspect(model: Model) -> None:
         table.add_row(f"features, {name}", "half the sample rate" if value is None else str(value))
     for name, values in description.labels.items():
         table.add_row(f"label {name}", ", ".join(values))
+    if loaded.planner is not None:
+        for title, value in _rows_of_planner(loaded.planner.description):
+            table.add_row(f"planner, {title}", value)
     if description.credit:
         table.add_row("credit", description.credit)
     show_result(table)
+
+
+def _rows_of_planner(description: Description) -> list[tuple[str, str]]:
+    """What `inspect` shows of what plans the frames of a model."""
+    network, rate = description.architecture, description.code_rate
+    n_frames = -(-network.receptive_field // network.unit)
+    return [
+        ("what comes out", description.about),
+        ("trained", f"{description.step:,} steps on {description.corpus}"),
+        ("bits per code of a frame", ", ".join(f"{bits:.3f} ({split})" for split, bits in description.bits.items())),
+        ("default sampling", description.make_decoding().title),
+        ("receptive field", f"{n_frames} frames, {network.receptive_field / rate:.2f} s"),
+        (
+            "multiply-adds",
+            f"{network.multiply_adds:,} a code, {network.multiply_adds * rate / 1e9:.2f} G a second of sound",
+        ),
+        *((name.replace("_", " "), str(value)) for name, value in network.shown().items()),
+        *((f"label {name}", ", ".join(values)) for name, values in description.labels.items()),
+    ]
 
 
 def _audio_or_image_format(description: Description) -> str:
