@@ -205,9 +205,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments, and of who is killed")
+    known = {kind.name: kind for kind in (Prepare, Generate, Export, Train)}
+    parser.add_argument("--task", action="append", choices=known, help="only this one; repeat for more")
     options = parser.parse_args()
     moments = random.Random(options.seed)
-    tasks = (Prepare, Generate, Export, Train)
+    tasks = [known[name] for name in options.task or known]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["WAVEGEN_DATA"] = str(folder / "stores")
