@@ -1,6 +1,7 @@
 """A folder with everything a disk can hold: the good is prepared, the bad is named with its reason."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -213,6 +214,21 @@ def test_a_store_is_held_until_it_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_put_in_place", beside_another)
     path, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
     assert not (path / ".lock").exists()
+
+
+def test_a_store_that_another_process_completes_at_the_last_moment_stays(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    path, _ = corpora.prepare("folder", tmp_path / "a.wav", SoundFormat(RATE))
+    theirs = path.stat().st_ino
+    mine = shutil.copytree(path, path.with_name("mine.partial"))
+    original = store.read_facts
+
+    def not_yet(path: Path) -> None:
+        monkeypatch.setattr(store, "read_facts", original)
+
+    monkeypatch.setattr(store, "read_facts", not_yet)
+    store._put_in_place(mine, path)
+    assert path.stat().st_ino == theirs
 
 
 def test_who_prepares_the_same_meanwhile_is_no_trouble(tmp_path, monkeypatch):
