@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ from wavegen.features.pitch import Pitch
 
 if TYPE_CHECKING:
     from wavegen.models.wavenet import WaveNet
+
+if hasattr(signal, "SIGHUP"):  # which nohup has everybody ignore, and tests send
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"

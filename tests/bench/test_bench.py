@@ -85,7 +85,7 @@ def test_the_network_of_a_vocoders_recipe_is_timed_with_frames(monkeypatch):
     architecture = model.description.architecture
     assert architecture.prediction is not None
     frames = subjects.frames_for(architecture, 2, 450)
-    assert frames.values.shape == (2, 3, 14, 192)
+    assert frames.values.shape == (2, 3, 14, 128)
     assert frames.n_steps >= 450
     each = generation.cpu_contestants(tiny_checkpoint(**PREDICTION), 2)
     assert [one.name for one in each] == ["numba, float32", "reference"]

@@ -89,9 +89,7 @@ def test_guided_sounds_are_the_same_alone_side_by_side_and_in_turn():
     assert (alone != unguided).any()
 
 
-@pytest.mark.parametrize(
-    "frames", [np.full((5, 4), np.nan), np.zeros((5, 4), dtype=int), np.zeros((5, 3)), [[1.0] * 3]]
-)
+@pytest.mark.parametrize("frames", [np.full((5, 4), np.nan), np.zeros((5, 4), dtype=int), np.zeros((5, 3))])
 def test_frames_that_cannot_be_are_refused(frames):
     with pytest.raises(InputError, match="the array"):
         Session(tiny_checkpoint(n_features=4, hop=5, frame_channels=6, look_ahead=2), GenerationOptions(frames=frames))
