@@ -23,7 +23,9 @@ from wavegen.features.pitch import Pitch
 if TYPE_CHECKING:
     from wavegen.models.wavenet import WaveNet
 
-if hasattr(signal, "SIGHUP"):  # which nohup has everybody ignore, and tests send
+# Signals that tests send: a shell has what it puts into the background ignore SIGINT, and nohup SIGHUP.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REPOSITORY = Path(__file__).parent.parent
