@@ -68,7 +68,7 @@ class Scheduler:
     Raises: InputError for a blocksize below 1.
 
     >>> import wavegen
-    >>> model = wavegen.load("speech")
+    >>> model = wavegen.load("music")
     >>> scheduler = model.scheduler(n_streams=2)
     >>> endless = scheduler.submit(model.new_stream(seed=1))
     >>> short = scheduler.submit(model.new_stream(seed=2, temperature=0.95), n_samples=300)

@@ -450,7 +450,7 @@ class LoadedModel:
         It is endless if `seconds` is None. The keywords are the fields of `GenerationOptions`.
 
         >>> import wavegen
-        >>> blocks = wavegen.load("speech").stream(blocksize=256, seed=1)
+        >>> blocks = wavegen.load("music").stream(blocksize=256, seed=1)
         >>> next(blocks).shape
         (256,)
         """

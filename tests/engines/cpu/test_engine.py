@@ -32,7 +32,7 @@ def draws(n_streams: int, n: int):
 
 def test_a_trained_model_makes_the_codes_of_the_reference():
     """30,000 samples; where the codes differ, the draw lies within float error of the boundary between them."""
-    loaded = checkpoint.load(Path("speech"))
+    loaded = checkpoint.load(Path("music"))
     n = 30_000
     u = draws(1, n)
     codes = NumbaEngine(stack_weights(loaded), 1).advance(u, Decoding())[0]
