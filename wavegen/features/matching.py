@@ -31,9 +31,9 @@ LEAST_OVERLAP = 0.05  # of squared windows, by which what is not covered yet is 
 
 
 def matched(
-    log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating] | FramesAt, least_hz: float = 0
+    log_mel: LogMel, sound: NDArray[np.floating], frames: NDArray[np.floating], least_hz: float = 0
 ) -> NDArray[np.float32]:
-    """A whole sound (T,), matched to frames as `Matcher` takes them."""
+    """A whole sound (T,), matched to frames (F, n_mels or more)."""
     matcher = Matcher(log_mel, frames, least_hz)
     return np.concatenate([matcher.feed(sound), matcher.finish()])
 
@@ -63,9 +63,11 @@ class Matcher:
         self._filters = log_mel.filters * np.float32(2 / window.sum()) @ self._join  # (n_bins, n bands)
         self._n_fed = self._n_given = 0
         # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
-        # `_first` on; and the sum of those that are, with that of their squared windows, from the same place on.
+        # `_first` on, with the magnitudes that their bands are to have; and the sum of those that are, with that of
+        # their squared windows, from the same place on.
         self._waiting: NDArray[np.floating] = np.zeros(self._length // 2, dtype=np.float32)
         self._frames: NDArray[np.floating] = np.zeros((0, self._length), dtype=np.float32)
+        self._targets: NDArray[np.floating] = np.zeros((0, self._join.shape[1]), dtype=np.float32)
         self._first = 0
         self._settled: NDArray[np.floating] = np.zeros((2, self._length), dtype=np.float32)
         self._n_to_skip = self._length // 2  # before the beginning of the sound
@@ -103,10 +105,11 @@ class Matcher:
         self._waiting = np.concatenate([self._waiting, sound.astype(np.float32)])
         parts = []
         while len(self._waiting) >= self._length:
-            newest = self._first + len(self._frames)
+            target = self._target(self._first + len(self._frames))
+            self._targets = np.concatenate([self._targets, target])
             spectrum = np.fft.rfft(self._waiting[: self._length] * self._window)[None]
             self._waiting = self._waiting[self._hop :]
-            made = np.fft.irfft(self._scaled(spectrum, newest), self._length) * self._window
+            made = np.fft.irfft(self._scaled(spectrum, target), self._length) * self._window
             self._frames = np.concatenate([self._frames, made])
             self._refine()
             if len(self._frames) > N_AHEAD:
@@ -127,7 +130,7 @@ class Matcher:
                 together[place * self._hop :][: self._length] += frame
             together /= np.maximum(sums[1], LEAST_OVERLAP)
             spectra = np.fft.rfft(together[places] * self._window)
-            self._frames = np.fft.irfft(self._scaled(spectra, self._first), self._length) * self._window
+            self._frames = np.fft.irfft(self._scaled(spectra, self._targets), self._length) * self._window
 
     def _settle(self) -> NDArray[np.floating]:
         """Settle the oldest frame; returns the samples that no later one reaches."""
@@ -136,13 +139,14 @@ class Matcher:
         done = self._settled[0, : self._hop] / np.maximum(self._settled[1, : self._hop], LEAST_OVERLAP)
         nothing = np.zeros((2, self._hop), dtype=np.float32)
         self._settled = np.concatenate([self._settled[:, self._hop :], nothing], axis=1)
-        self._frames = self._frames[1:]
+        self._frames, self._targets = self._frames[1:], self._targets[1:]
         self._first += 1
         return done
 
-    def _scaled(self, spectra: NDArray[np.complexfloating], first: int) -> NDArray[np.complexfloating]:
-        """Spectra (n, n_bins) of frames from number `first` on, with the bands of their targets."""
-        targets = self._targets(first, first + len(spectra)) + np.float32(QUIETEST)
+    def _scaled(
+        self, spectra: NDArray[np.complexfloating], targets: NDArray[np.floating]
+    ) -> NDArray[np.complexfloating]:
+        """Spectra (n, n_bins) with the bands of their targets, (n, n bands) or fewer: what has none stays."""
         n = len(targets)
         magnitudes = np.abs(spectra[:n])
         gains = np.ones_like(magnitudes)
@@ -151,11 +155,11 @@ class Matcher:
             gains = np.clip(gains * (of_bands @ self._to_bins), 1 / MAX_GAIN, MAX_GAIN)
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
 
-    def _targets(self, first: int, end: int) -> NDArray[np.floating]:
-        """The magnitudes of the bands of some frames, (n, n bands)."""
-        bands = self._frames_at(first, end)[:, : self._n_mels]
+    def _target(self, number: int) -> NDArray[np.floating]:
+        """The magnitudes of the bands of a frame, (1, n bands), or (0, n bands) beyond the last."""
+        bands = self._frames_at(number, number + 1)[:, : self._n_mels]
         magnitudes: NDArray[np.floating] = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))
-        return magnitudes.astype(np.float32) @ self._join
+        return magnitudes.astype(np.float32) @ self._join + np.float32(QUIETEST)
 
     @cached_property
     def _to_bins(self) -> NDArray[np.floating]:

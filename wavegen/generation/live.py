@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 from wavegen.generation.session import Session
-from wavegen.generation.stream import Codes, Snapshot
+from wavegen.generation.stream import Changes, Codes, Snapshot
 from wavegen.sampling import DECODING, Decoding, probabilities
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
@@ -165,9 +165,10 @@ class Live:
     def _make(self, controls: Controls) -> NDArray[np.float32]:
         """The next block (BLOCKSIZE, streams)."""
         began = time.perf_counter()
-        self._streams.change(decoding=controls.decoding, seed=controls.seed)
+        changes: Changes = {"decoding": controls.decoding, "seed": controls.seed}
         if controls.temperature_frames is not None:
-            self._streams.change(temperature_frames=controls.temperature_frames)
+            changes["temperature_frames"] = controls.temperature_frames
+        self._streams.change(**changes)
         n_made = 0
         while self._ready.shape[1] < BLOCKSIZE:  # what is matched to frames comes later, and a hop at a time
             self._ready = np.concatenate([self._ready, self._output.feed(self._codes())], axis=1)

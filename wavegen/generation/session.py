@@ -266,10 +266,6 @@ class Session(StreamMaker):
         plan = None if stream is None else stream.plan
         if not isinstance(plan, Plan):
             return self.frames
-        return self._behind_prime(plan)
-
-    def _behind_prime(self, plan: Plan) -> FramesAt:
-        """The frames of a plan, counted from the end of what it continues."""
         n_primed = 0 if self.prime is None else len(self.prime) // self._hop
         return lambda begin, end: plan.frames(n_primed + begin, n_primed + end)
 
