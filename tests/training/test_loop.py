@@ -182,6 +182,29 @@ def test_where_compiling_fails_auto_says_so_and_true_stops(tmp_path, monkeypatch
         training.train(tiny("training.steps=2", "training.compile=true"), tmp_path / "true")
 
 
+def test_compiled_code_that_was_kept_and_is_damaged_is_made_anew(tmp_path, monkeypatch, caplog):
+    class InductorError(Exception):
+        inner_exception = ImportError("invalid ELF header")
+
+    attempts = []
+
+    def damaged_once(function):
+        def compiled(*arguments):
+            attempts.append(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
+            if len(attempts) == 1:
+                raise InductorError
+            return function(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", damaged_once)
+    monkeypatch.setattr(setup, "has_compiler", lambda device: True)
+    training.train(tiny("training.steps=2", "training.compile=auto"), tmp_path)
+    assert attempts[1] != attempts[0]  # a folder of its own
+    assert "kept is damaged (InductorError), so it compiles anew" in caplog.text
+    assert "uncompiled" not in caplog.text
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_and_batch_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     original = training.mean_bits
 

@@ -285,23 +285,40 @@ def _announce(run: Run) -> None:
 
 
 def _compiled_loss(run: Run) -> Loss:
-    """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so.
+    """Fuse the loss and its gradient, and try both on a batch; if that fails, "auto" goes without and says so. Compiled
+    code that was kept and does not load, as an interrupted compilation leaves it, is passed over and made anew.
 
     Raises: InputError if it fails and the recipe insists.
     """
-    settings, model = run.recipe.training, run.state.model
     logger.info("Compiling (usually about a minute; longer on a busy machine)")
-    loss: Loss = torch.compile(run.loss)
-    tensors = to_tensors(run.windows.batch(0, settings.batch_size), run.device)
+    try:
+        try:
+            return _tried(torch.compile(run.loss), run)
+        except Exception as error:  # torch documents none; see below
+            if not isinstance(getattr(error, "inner_exception", error), ImportError | OSError | EOFError):
+                raise
+            logger.warning(f"Code that torch.compile kept is damaged ({type(error).__name__}), so it compiles anew")
+        from torch._inductor.utils import fresh_cache
+
+        torch._dynamo.reset()
+        with fresh_cache():
+            return _tried(torch.compile(run.loss), run)
+    except Exception as error:  # torch documents none; its code generator fails on some shapes in its own ways
+        sentence = f"torch.compile fails on this network ({type(error).__name__})"
+        if run.recipe.training.compile is True:
+            raise InputError(f"{sentence}; set training.compile to false") from error
+        logger.warning(f"{sentence}, so it trains uncompiled")
+        return run.loss
+
+
+def _tried(loss: Loss, run: Run) -> Loss:
+    """A loss whose value and gradient have been taken once."""
+    model = run.state.model
+    tensors = to_tensors(run.windows.batch(0, run.recipe.training.batch_size), run.device)
     try:
         with run.autocast():
             value = loss(model, tensors)
         value.backward()
-    except Exception as error:  # torch documents none; its code generator fails on some shapes in its own ways
-        sentence = f"torch.compile fails on this network ({type(error).__name__})"
-        if settings.compile is True:
-            raise InputError(f"{sentence}; set training.compile to false") from error
-        logger.warning(f"{sentence}, so it trains uncompiled")
-        loss = run.loss
-    model.zero_grad()
+    finally:
+        model.zero_grad()
     return loss
