@@ -344,6 +344,7 @@ def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> N
         raise InputError(f"the codec has n_classes {description.n_classes}, the network {architecture.n_classes}")
     _check_format(description)
     _check_texts_and_numbers(description)
+    description.make_codec()
     _check_features(description)
     features = description.make_features()
     n_mels, periods = (0, None) if features is None else (features.n_mels, features.periods)
