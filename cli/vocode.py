@@ -108,7 +108,7 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
         )
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
-    at_once = n_at_once(options.engine_options, len(sources))
+    at_once = n_at_once(loaded, options.engine_options, len(sources))
     session = open_session(model, replace(options, n=at_once), loaded, frames_follow=True)
     numbers = []  # of the sources that could be read, in the order in which they are begun
 
