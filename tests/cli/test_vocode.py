@@ -237,6 +237,19 @@ def test_labels_and_frames_together_make_the_sound(vocoder, recording):
     assert not np.array_equal(high, low)
 
 
+def test_frames_on_another_scale_are_remarked_on_once_and_those_of_a_recording_never(vocoder, tmp_path, caplog):
+    model = wavegen.load(vocoder)
+    np.save(tmp_path / "x.npy", np.zeros((110, 8), dtype=np.float32))
+    model.vocode(tmp_path / "x.npy", seed=0, engine="reference")
+    assert [message.partition(" spans ")[0] for message in caplog.messages] == [str(tmp_path / "x.npy")]
+    model.vocode(np.zeros((110, 8), dtype=np.float32), seed=0, engine="reference")
+    assert caplog.messages[1:] == [caplog.messages[0].replace(str(tmp_path / "x.npy"), "the array")]
+    noise = np.random.default_rng(0).uniform(-1, 1, 4400)
+    assert model.frames_of(noise)[0].min() > -0.3
+    model.vocode(noise, seed=0, engine="reference")
+    assert len(caplog.messages) == 2
+
+
 def test_beyond_the_frames_a_sound_goes_on_in_silence(vocoder):
     model = wavegen.load(vocoder)
     made = [model.generate(0.05, frames=np.zeros((3, 8)), seed=0).samples]

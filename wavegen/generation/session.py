@@ -428,7 +428,7 @@ class LoadedModel:
                 "(F, n_features) as a numpy array"
             )
         if isinstance(source, np.ndarray) and source.ndim == 2:
-            frames: NDArray[np.floating] = features.check(source, "the array")
+            frames: NDArray[np.floating] = features.check_foreign(source, "the array")
         elif not isinstance(source, np.ndarray) and user_path(source).suffix.lower() in FRAME_SUFFIXES:
             frames = features.read(user_path(source))
         else:
