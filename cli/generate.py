@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from wavegen import checkpoint
 from wavegen.engines import n_at_once
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.stream import n_samples
@@ -43,8 +44,9 @@ def generate(
         wavegen generate runs/speech --prime hello.wav --seconds 3 --out continued.wav
     """
     paths = _paths(out or named_after(model, options, ".wav"), n, prime)
-    at_once = n if beam else n_at_once(options.engine_options, n)
-    session = open_session(model, replace(options, prime=prime, beam=beam, n=at_once))
+    loaded = checkpoint.load(model)
+    at_once = n if beam else n_at_once(loaded, options.engine_options, n)
+    session = open_session(model, replace(options, prime=prime, beam=beam, n=at_once), loaded)
     rate = session.description.sample_rate
     length = n_samples(seconds, rate)
     if n == at_once:

@@ -10,10 +10,11 @@ import wavegen
 from wavegen.errors import InputError
 
 from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train, vocode
+from .help import make_plain
 from .home import expand_home
 from .signals import ending_as_ctrl_c
 from .streams import lead_nowhere, make_lasting
-from .terminal import library_on_stderr, say, show_result
+from .terminal import has_terminal, library_on_stderr, say, show_result, show_text
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer brings, or of the one beside it
 
@@ -81,8 +82,9 @@ def _run(words: list[str]) -> int:
     typer's own way of running it is not taken: it has words of its own for an EOFError and for a pipe without a reader.
     """
     command = typer.main.get_command(app)
+    settings = {} if has_terminal() else make_plain(command)
     try:
-        with command.make_context("wavegen", words) as context:
+        with command.make_context("wavegen", words, **settings) as context:
             command.invoke(context)
         _flush()
     except typer.Exit as end:
@@ -117,6 +119,7 @@ def _flush() -> None:
 def _say_usage(error: Exception) -> None:
     """Say what is wrong with the words of the line; a command without any has shown its help instead."""
     if type(error).__name__ == "NoArgsIsHelpError":
+        show_text(error.format_message())  # type: ignore[attr-defined]
         return
     context, message = getattr(error, "ctx", None), " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if context is None:

@@ -13,7 +13,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
-from wavegen.paths import resolved
+from wavegen.paths import is_same, resolved
 from wavegen.sampling import fresh_seed
 
 from .terminal import say
@@ -163,7 +163,7 @@ def check_out(option: str, suffix: str, path: Path, *inputs: Path | None) -> Pat
     Raises: InputError if its name ends otherwise, it is a folder, lies in one that cannot be written to, or is one of
         the files that are read (`inputs`).
     """
-    if any(one is not None and resolved(path) == resolved(one) for one in inputs):
+    if any(one is not None and is_same(path, one) for one in inputs):
         raise InputError(f"{option} is {path}, which is also what is read; expected another name, which keeps it")
     if path.suffix.lower() != suffix or path.is_dir():
         raise InputError(f"{option} is {path}; expected the name of a {suffix} file")

@@ -53,13 +53,17 @@ class Table(rich.table.Table):
         return lines
 
 
+def has_terminal() -> bool:
+    """Whether results are shown on a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def show_result(*results: object) -> None:
     """Results on stdout: tables, and whatever else as a line of text each."""
-    has_terminal = sys.stdout is not None and sys.stdout.isatty()
     for result in results:
         if not isinstance(result, Table):
             print(printable(result))
-        elif has_terminal:
+        elif has_terminal():
             Console(highlight=False, markup=False, emoji=False).print(result)
         else:
             print("\n".join(result.lines()))

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
-from wavegen.paths import resolved
+from wavegen.paths import folded, is_same, is_within, one_on_disk, resolved
 from wavegen.progress import bar
 
 from .options import Model, Plot, check_out, open_session, takes_generation_options
@@ -91,13 +92,23 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
     for path, n in Counter(paths).items():
         if n > 1:
             raise InputError(f"{n} files of {source} would all be made again as {path}; rename all but one")
-    originals = {resolved(one) for one in sources}
+    folders = {folder for path in paths for folder in path.parents}
+    originals: dict[str, list[Path]] = {}
+    for one in sources:
+        originals.setdefault(folded(resolved(one)), []).append(one)
     for path in paths:
-        if resolved(path) in originals:
+        if path in folders or path.is_dir():
+            raise InputError(f"{path} would be a sound, and is the name of a folder; rename one of the two")
+        if any(is_same(path, one) for one in originals.get(folded(resolved(path)), [])):
             raise InputError(f"{path} is to be made again, and would be written over; choose another folder for OUT")
+    if twins := one_on_disk(out, paths):
+        raise InputError(
+            f"{twins[0]} and {twins[1]} would be one file: this disk does not tell upper from lower case, or forms of "
+            f"Unicode; rename what one of them is made of in {source}, or choose OUT on another disk"
+        )
     loaded = checkpoint.load(model)
     reader = LoadedModel(loaded)
-    at_once = n_at_once(options.engine_options, len(sources))
+    at_once = n_at_once(loaded, options.engine_options, len(sources))
     session = open_session(model, replace(options, n=at_once), loaded, frames_follow=True)
     numbers = []  # of the sources that could be read, in the order in which they are begun
 
@@ -125,15 +136,16 @@ def _sources(folder: Path, out: Path) -> list[Path]:
 
     Raises: InputError if there are none.
     """
-    suffixes, elsewhere = (*SUFFIXES, *FRAME_SUFFIXES), resolved(out)
-    is_within = resolved(folder) in elsewhere.parents
+    suffixes = (*SUFFIXES, *FRAME_SUFFIXES)
+    has_out = is_within(out, folder) and not is_same(out, folder)
+    is_in_out = cache(lambda below: has_out and is_within(below, out))  # asked once for each folder
     sources = [
         one
         for one in sorted(folder.rglob("*"))
         if not any(part.startswith(".") for part in one.relative_to(folder).parts)
         and one.suffix.lower() in suffixes
         and one.is_file()
-        and not (is_within and elsewhere in resolved(one).parents)
+        and not is_in_out(resolved(one).parent)
     ]
     if not sources:
         raise InputError(f"{folder} holds neither recordings nor frames; expected files such as .wav or .npy")

@@ -147,6 +147,32 @@ def test_foreign_and_damaged_files_are_named_for_what_they_are(tmp_path):
             checkpoint.load(path)
 
 
+def test_a_codec_that_cannot_be_is_refused_when_a_model_is_read(tmp_path):
+    checkpoint.save(tmp_path / "good.safetensors", DESCRIPTION, ONE_LAYER, "")
+    for codec, pre_emphasis, words in (("mp3", 0, "unknown codec 'mp3'"), ("levels", 0.5, "levels are no sound")):
+        changes = {"codec": codec, "pre_emphasis": pre_emphasis}
+        changed = change_metadata(tmp_path / "good.safetensors", tmp_path / "x.safetensors", changes)
+        with pytest.raises(InputError, match=f"describes what cannot be: .*{words}"):
+            checkpoint.load(changed)
+
+
+def test_where_a_name_means_two_things_it_is_said_which_one_is_taken(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", "wavegen")
+    ships = checkpoint.shipped()["speech"]
+    assert checkpoint.find(Path("speech")) == ships
+    assert not caplog.text
+    Path("speech").mkdir()  # such as one of recordings
+    assert checkpoint.find(Path("speech")) == ships
+    assert caplog.messages[-1] == "speech is the model that ships with wavegen; the folder of this name holds no run"
+    Path("speech/model.safetensors").touch()
+    assert checkpoint.find(Path("speech")) == Path("speech/model.safetensors")
+    assert caplog.messages[-1] == "speech is the run here, and not the model of this name that ships with wavegen"
+    Path("digits").touch()
+    assert checkpoint.find(Path("digits")) == Path("digits")
+    assert caplog.messages[-1] == "digits is the file here, and not the model of this name that ships with wavegen"
+
+
 NO_CODEC = json.dumps({"format": 2, "kind": "wavenet", "architecture": {}, "recipe": ""})
 
 

@@ -214,6 +214,12 @@ def test_what_leaves_full_scale_by_pre_emphasis_and_back_is_clipped():
     assert sound[-1] == 1
 
 
+def test_levels_are_refused_a_pre_emphasis():
+    assert make_codec("levels", 16).n_classes == 16
+    with pytest.raises(InputError, match=r"pre_emphasis is 0\.85, and levels are no sound; expected 0"):
+        make_codec("levels", 16, 0.85)
+
+
 @pytest.mark.parametrize("coefficient", [-0.1, 1.0, 1.5, math.nan, math.inf])
 def test_a_coefficient_outside_its_range_is_refused_by_name(coefficient):
     with pytest.raises(InputError, match=f"pre_emphasis is {coefficient}; expected a number from 0 to below 1"):

@@ -304,6 +304,11 @@ class Architecture:
         """Numbers that the network gives for each code."""
         return self.head.n_parameters(self.n_classes)
 
+    @property
+    def n_numbers_of_stream(self) -> int:
+        """Numbers that an engine keeps for each stream, about: of what conditions a row, or a code, and of the next."""
+        return self.row_length * self.n_conditions * self.condition_channels + self.n_parameters_of_head
+
     def values(self) -> dict[str, Any]:
         """Everything as in a model file, where the sizes of the head stand beside those of the network."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("head", "labels")}
@@ -398,6 +403,10 @@ class GatedArchitecture(Architecture):
     def n_remembered(self) -> int:
         """Steps that the queues of one stream hold at most, with `residual_channels` numbers each."""
         raise NotImplementedError
+
+    @property
+    def n_numbers_of_stream(self) -> int:
+        return super().n_numbers_of_stream + self.n_remembered * self.residual_channels
 
     def check(self) -> None:
         super().check()

@@ -13,6 +13,7 @@ description and recipe stand under `planner` and whose tensors have names that b
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
@@ -33,6 +34,8 @@ from wavegen.features.frames import Features, make_features
 from wavegen.features.linear_prediction import Predictor
 from wavegen.features.log_mel import RANGES
 from wavegen.sampling import DECODING, Decoding
+
+logger = logging.getLogger(__name__)
 
 MODEL_FORMAT = 3  # 2 had no checksum; 1: see migrations.py
 NO_CHECKSUM = "0" * 64
@@ -217,12 +220,20 @@ def shipped() -> dict[str, Path]:
 def find(model: Path) -> Path:
     """The model file that a path means: the file itself, the one in a run folder, or one that ships with wavegen.
 
+    A file or a run that is called like a model that ships means itself, and a folder without a run the model that
+    ships; either is said.
+
     Raises: InputError if there is none; it names those that ship.
     """
     by_name = shipped()
     is_there = model.is_file() or any((model / name).exists() for name in (MODEL_FILE, RECIPE_FILE))
-    if str(model) in by_name and not is_there:  # a folder without a run, such as one of data, hides no model
-        return by_name[str(model)]
+    if str(model) in by_name:
+        if not is_there:
+            if model.is_dir():
+                logger.info(f"{model} is the model that ships with wavegen; the folder of this name holds no run")
+            return by_name[str(model)]
+        what = "file" if model.is_file() else "run"
+        logger.info(f"{model} is the {what} here, and not the model of this name that ships with wavegen")
     path = model / MODEL_FILE if model.is_dir() else model
     if not path.is_file():
         if model.is_dir():
@@ -344,6 +355,7 @@ def validate(description: Description, weights: Mapping[str, NDArray[Any]]) -> N
         raise InputError(f"the codec has n_classes {description.n_classes}, the network {architecture.n_classes}")
     _check_format(description)
     _check_texts_and_numbers(description)
+    description.make_codec()
     _check_features(description)
     features = description.make_features()
     n_mels, periods = (0, None) if features is None else (features.n_mels, features.periods)

@@ -268,12 +268,16 @@ def coarse_and_offset(n_classes: int, n_coarse: int = 256) -> tuple[NDArray[np.i
 def make_codec(kind: str, n_classes: int, pre_emphasis: float = 0.0) -> Codec:
     """The codec that a recipe or a model file names.
 
-    Raises: InputError if no codec has that name, or the pre-emphasis lies outside [0, 1).
+    Raises: InputError if no codec has that name, the pre-emphasis lies outside [0, 1), or levels are to have one.
     """
     if kind not in CODECS:
         raise InputError(f"unknown codec {kind!r}; expected one of {', '.join(CODECS)}")
     codec = CODECS[kind](n_classes)
-    return PreEmphasised(codec, pre_emphasis) if pre_emphasis and not isinstance(codec, Levels) else codec
+    if not pre_emphasis:
+        return codec
+    if isinstance(codec, Levels):
+        raise InputError(f"pre_emphasis is {pre_emphasis}, and {kind} are no sound; expected 0")
+    return PreEmphasised(codec, pre_emphasis)
 
 
 def _quantise(y: NDArray[np.float64], n_classes: int) -> NDArray[np.int64]:

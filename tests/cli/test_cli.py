@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 import wavegen
-from tests.conftest import TINY_RECIPE, write_recordings
+from tests.conftest import TINY_RECIPE, tiny_checkpoint, write_recordings
 from tests.data.test_corpora import write_librispeech
 from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint, plots
@@ -128,7 +128,8 @@ def test_more_sounds_than_the_engine_makes_at_once_are_made_in_turn(tiny_run, tm
 
 def test_those_at_once_are_about_equally_many_each_time(monkeypatch):
     monkeypatch.setitem(ENGINES, "reference", ENGINES["reference"]._replace(n_at_once=lambda: 16))
-    assert [n_at_once(EngineOptions("reference"), n) for n in (0, 1, 16, 17, 100)] == [1, 1, 16, 9, 15]
+    model = tiny_checkpoint()
+    assert [n_at_once(model, EngineOptions("reference"), n) for n in (0, 1, 16, 17, 100)] == [1, 1, 16, 9, 15]
 
 
 def test_ctrl_c_keeps_the_sounds_that_are_complete(tmp_path, capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY, TINY_RECIPE, tiny_checkpoint, write_recordings
@@ -158,6 +159,39 @@ def test_tables_of_commands_are_plain_in_a_pipe(line):
     assert not re.search("[─-╿]|\x1b", shown)  # box drawing
     assert max(map(len, shown.splitlines())) > 80
     assert not any(row.endswith(" ") or "\t" in row for row in shown.splitlines())
+
+
+def shown_by(line: str, monkeypatch, capsys) -> str:
+    """What a command prints on stdout."""
+    monkeypatch.setattr(sys, "argv", ["wavegen", *line.split()])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["", "--help", "generate -h", "data", "data prepare --help", "image sample --help"])
+def test_help_is_plain_in_a_pipe(line, monkeypatch, capsys):
+    shown = shown_by(line, monkeypatch, capsys)
+    assert shown.startswith("Usage: wavegen")
+    assert not re.search("[─-╿]|\x1b|\b", shown)  # box drawing
+    texts = {words.strip() for words in shown.splitlines()}
+    commands = typer.main.get_command(app)
+    for word in [word for word in line.split() if not word.startswith("-")]:
+        commands = commands.commands[word]
+    for one in [*commands.params, *getattr(commands, "commands", {}).values()]:
+        sentence = " ".join((one.help or "").split("\n\n")[0].split())
+        assert any(sentence in text for text in texts), sentence
+    for example in re.findall(r"(?m)^ +(wavegen .*)$", commands.help or ""):
+        assert example in texts
+
+
+def test_help_is_drawn_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "has_terminal", lambda: True)
+    monkeypatch.setattr("wavegen.cli.main.has_terminal", lambda: True)
+    for line in ("", "--help"):
+        shown = shown_by(line, monkeypatch, capsys)
+        assert shown.count("─ Commands ─") == 1
+        assert shown.count("Usage: ") == 1
 
 
 def test_cells_that_are_not_texts_are_shown():

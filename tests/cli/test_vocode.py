@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import write_recordings
-from wavegen import recipe
+from wavegen import paths, recipe
 from wavegen.cli import play
 from wavegen.cli.main import app
 from wavegen.doctor import run as diagnosis
@@ -141,6 +141,48 @@ def test_a_folder_that_makes_no_sense_is_refused(vocoder, recording, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.wav", "in"]
 
 
+NFC, NFD = "M\u00fcller.wav", "Mu\u0308ller.wav"
+
+
+@pytest.mark.parametrize(("one", "other"), [("A.flac", "a.wav"), ("Owl/1.wav", "owl/1.wav"), (NFC, NFD)])
+def test_names_that_are_one_on_the_disk_are_refused_before_anything_is_made(
+    vocoder, recording, tmp_path, monkeypatch, one, other
+):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in (one, other):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(recording.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(paths, "are_one_name", lambda folder, one, other: paths.folded(one) == paths.folded(other))
+        with pytest.raises(InputError, match="would be one file: this disk does not tell upper from lower case"):
+            run("vocode", vocoder, source, out, "--engine", "reference")
+    assert not out.exists()
+    result = run("vocode", vocoder, source, out, "--engine", "reference")
+    assert len(result.stdout.splitlines()) == len([path for path in out.rglob("*") if path.is_file()]) == 2
+
+
+def test_recordings_are_kept_where_the_disk_takes_their_names_for_those_of_what_is_made(vocoder, recording, tmp_path):
+    """Hard links stand for what such a disk finds under the other name."""
+    for folder in ("In", "in"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "In" / "a.wav").write_bytes(recording.read_bytes())
+    os.link(tmp_path / "In" / "a.wav", tmp_path / "in" / "a.wav")
+    with pytest.raises(InputError, match=r"in/a\.wav is to be made again, and would be written over"):
+        run("vocode", vocoder, tmp_path / "In", tmp_path / "in")
+    with pytest.raises(InputError, match=r"OUT is .*in/a\.wav, which is also what is read; expected another name"):
+        run("vocode", vocoder, tmp_path / "In" / "a.wav", tmp_path / "in" / "a.wav")
+
+
+def test_a_sound_that_would_have_the_name_of_a_folder_is_refused(vocoder, recording, tmp_path):
+    source = tmp_path / "in"
+    (source / "a.wav").mkdir(parents=True)
+    for name in ("a.flac", "a.wav/1.wav"):
+        (source / name).write_bytes(recording.read_bytes())
+    with pytest.raises(InputError, match=r"out/a\.wav would be a sound, and is the name of a folder"):
+        run("vocode", vocoder, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_was_made_within_a_folder_is_not_made_again(vocoder, recording, tmp_path):
     sound, rate = soundfile.read(recording)
     soundfile.write(tmp_path / "a.wav", sound[:70], rate)
@@ -193,6 +235,19 @@ def test_labels_and_frames_together_make_the_sound(vocoder, recording):
     assert model.labels == {"height": ["high", "low"]}
     high, low = (model.vocode(recording, seed=0, labels={"height": value}).samples for value in ("high", "low"))
     assert not np.array_equal(high, low)
+
+
+def test_frames_on_another_scale_are_remarked_on_once_and_those_of_a_recording_never(vocoder, tmp_path, caplog):
+    model = wavegen.load(vocoder)
+    np.save(tmp_path / "x.npy", np.zeros((110, 8), dtype=np.float32))
+    model.vocode(tmp_path / "x.npy", seed=0, engine="reference")
+    assert [message.partition(" spans ")[0] for message in caplog.messages] == [str(tmp_path / "x.npy")]
+    model.vocode(np.zeros((110, 8), dtype=np.float32), seed=0, engine="reference")
+    assert caplog.messages[1:] == [caplog.messages[0].replace(str(tmp_path / "x.npy"), "the array")]
+    noise = np.random.default_rng(0).uniform(-1, 1, 4400)
+    assert model.frames_of(noise)[0].min() > -0.3
+    model.vocode(noise, seed=0, engine="reference")
+    assert len(caplog.messages) == 2
 
 
 def test_beyond_the_frames_a_sound_goes_on_in_silence(vocoder):

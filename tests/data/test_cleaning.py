@@ -114,6 +114,8 @@ def test_a_recording_is_brought_to_full_scale_by_its_peak(tmp_path, peak):
 def test_floats_on_the_scale_of_integers_are_named(tmp_path):
     with pytest.raises(InputError, match=r"samples reach 32,767 where full scale is 1.*data\.normalize: peak"):
         cleaned(sine(300, 1, 32767), tmp_path)
+    with pytest.raises(InputError, match=r"samples reach 3\.0\d+e\+38 where full scale is 1"):
+        cleaned(np.tile([3e38, -1e38], 50), tmp_path)
     click = sine(300, 1)
     click[100] = 1e30
     assert cleaned(click, tmp_path)[1].n_clipped == 1

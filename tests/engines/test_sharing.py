@@ -124,4 +124,4 @@ def test_an_engine_refuses_what_it_cannot_do(options, words):
 
 
 def test_an_engine_says_how_many_sounds_suit_it():
-    assert most_at_once(EngineOptions("reference")) == 256
+    assert most_at_once(tiny_checkpoint(), EngineOptions("reference")) == 256

@@ -114,10 +114,10 @@ def test_files_that_hold_no_frames_are_refused(tmp_path, name, content):
 
 def test_frames_on_a_scale_from_0_to_1_are_remarked_on(caplog):
     frames = FEATURES.frames(voice())
-    np.testing.assert_array_equal(FEATURES.check(frames, "x"), frames)
-    FEATURES.check((frames[:70] + 1) / 2, "x")  # of less than half a second nobody can tell
+    np.testing.assert_array_equal(FEATURES.check_foreign(frames, "x"), frames)
+    FEATURES.check_foreign((frames[:70] + 1) / 2, "x")  # of less than half a second nobody can tell
     assert not caplog.text
-    FEATURES.check((frames + 1) / 2, "x")
+    FEATURES.check_foreign((frames + 1) / 2, "x")
     assert "x spans 0 to 0.888881, and silence is -1: these frames are of a loud noise, or" in caplog.text
 
 

@@ -18,6 +18,7 @@ from wavegen.engines.base import Engine
 from wavegen.engines.cpu import simd
 from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
+from wavegen.engines.memory import check_memory
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -33,6 +34,7 @@ ROUND_S = {"cpu": 0.002, "cuda": 0.1}
 STREAMS = {"cpu": (1, 8), "cuda": (1, 16, 256, 2048)}  # what is timed unless somebody says otherwise
 ROUNDS = {"cpu": 100, "cuda": 10}
 K = TypeVar("K", bound=Hashable)
+MOST_CONTESTANTS = 8  # engines of each number of streams that are in memory at once, on a CPU
 QUICKEST = 0.1  # the share of the rounds whose slowest counts: what others take from a shared machine only ever adds
 
 
@@ -63,8 +65,9 @@ def time_generation(
 ) -> list[Speed]:
     """Time a model, on one core or on a GPU, for several numbers of streams; fastest first within each.
 
-    Raises: InputError for device "cuda" without a GPU.
+    Raises: InputError for device "cuda" without a GPU, or more streams than there is memory for.
     """
+    check_memory(model, sum(n_streams), MOST_CONTESTANTS if device == "cpu" else 1, device)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from wavegen.bench.generation import interleave
+from wavegen.bench.generation import MOST_CONTESTANTS, interleave
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
+from wavegen.engines.memory import check_memory
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
 from wavegen.models.build import from_checkpoint
@@ -34,7 +35,11 @@ def time_images(model: Checkpoint, n_images: Sequence[int], rounds: int, bar: Ba
     """Time a PixelCNN, one core, for several numbers of images at once; fastest first within each.
 
     The naive way, which takes minutes, is timed for one code and multiplied by their number.
+
+    Raises: InputError for more images than there is memory for.
     """
+    for n in n_images:
+        check_memory(model, n, MOST_CONTESTANTS)
     n_codes = int(np.prod(model.description.shape))
     speeds = []
     n_threads = torch.get_num_threads()

@@ -101,7 +101,7 @@ def decode(
         raise InputError("it holds no samples")
     if facts.peak > INTEGER_PEAK and facts.n_clipped > INTEGER_SHARE * facts.n_samples:
         raise InputError(
-            f"its samples reach {facts.peak:,.0f} where full scale is 1: floats on the scale of integers; "
+            f"its samples reach {facts.peak:,.10g} where full scale is 1: floats on the scale of integers; "
             "data.normalize: peak in a recipe brings them to full scale"
         )
 

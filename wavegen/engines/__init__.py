@@ -16,6 +16,7 @@ from wavegen.engines.base import Engine, VerticalStack, n_cores
 from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu.packing import MAX_COST, Precision
 from wavegen.engines.guided import GuidedEngine
+from wavegen.engines.memory import check_memory, n_in_memory
 from wavegen.engines.options import EngineOptions
 from wavegen.engines.weights import why_not
 from wavegen.errors import InputError
@@ -133,21 +134,27 @@ ENGINES = {
 }
 
 
-def most_at_once(options: EngineOptions) -> int:
-    """How many sounds an engine is to make at once, at most.
+def most_at_once(checkpoint: Checkpoint, options: EngineOptions) -> int:
+    """How many sounds of a model an engine is to make at once, at most; guided ones find memory too.
 
     Raises: as `make_engine`.
     """
-    return ENGINES[_name(options)].n_at_once()
+    name = _name(options, checkpoint)
+    return min(ENGINES[name].n_at_once(), n_in_memory(checkpoint, 2, _device(name, options)))
 
 
-def n_at_once(options: EngineOptions, n_sounds: int) -> int:
+def n_at_once(checkpoint: Checkpoint, options: EngineOptions, n_sounds: int) -> int:
     """How many of some sounds an engine is to make at once: about equally many each time.
 
     Raises: as `make_engine`.
     """
-    n_times = max(1, math.ceil(n_sounds / most_at_once(options)))
+    n_times = max(1, math.ceil(n_sounds / most_at_once(checkpoint, options)))
     return max(1, math.ceil(n_sounds / n_times))
+
+
+def _device(name: str, options: EngineOptions) -> str:
+    """Where an engine has its memory."""
+    return "cuda" if "cuda" in (options.device, ENGINES[name].devices[0]) else "cpu"
 
 
 def make_engine(
@@ -161,7 +168,8 @@ def make_engine(
     One that `is_guided` heeds a decoding's guidance; it takes twice the work, and conditions for two streams each
     (guided.py).
 
-    Raises: InputError for an unknown name or device, or what the engine cannot do: a device, a precision, threads.
+    Raises: InputError for an unknown name or device, what the engine cannot do (a device, a precision, threads), or
+        more streams than there is memory for.
     """
     options = options or EngineOptions()
     name = _name(options, checkpoint)
@@ -179,6 +187,7 @@ def make_engine(
         raise InputError(f"the engine {name} does not choose its threads, and n_threads is {options.n_threads}")
     if options.n_threads is not None and options.n_threads < 1:
         raise InputError(f"n_threads is {options.n_threads}; expected 1 or more")
+    check_memory(checkpoint, n_streams, 2 if is_guided else 1, _device(name, options))
     chosen, engine = maker.make(checkpoint, 2 * n_streams if is_guided else n_streams, options, is_guided)
     return f"{name} in {chosen}", GuidedEngine(engine) if is_guided else engine
 

@@ -215,7 +215,7 @@ def resynthesise(
 ) -> list[NDArray[np.float32]]:
     """What a vocoder makes of the frames of recordings, free running, by its own decoding: waveforms (T,) as long."""
     options = GenerationOptions(seed=seed, device=device)
-    n = n_at_once(options.engine_options, len(recorded))
+    n = n_at_once(model, options.engine_options, len(recorded))
     reader, session = LoadedModel(model), Session(model, replace(options, n=n), frames_follow=True)
     made = dict(session.vocode_each((reader.frames_of(waveform) for waveform in recorded), bar))
     return [made[number] for number in range(len(recorded))]

@@ -118,8 +118,6 @@ class Features:
         """Frames as float32, (F, n_features). Those with the bands alone are given the pitch of the sound that they
         make by themselves (`LogMel.invert`).
 
-        Those that seem to be on another scale are remarked on. They are not refused: a loud noise has no quiet band.
-
         Raises: InputError for another shape, or numbers that cannot be such frames.
         """
         if frames.ndim != 2 or frames.shape[1] not in (self.n_features, self.n_mels) or not frames.size:
@@ -137,12 +135,6 @@ class Features:
                 f"{name} spans {bands.min():g} to {bands.max():g}; expected log-mel frames whose silence is {SILENT:g} "
                 "and whose loudest bands are about 1 (docs/vocoder.md)"
             )
-        seconds = 0.0 if self.log_mel is None else len(bands) * self.hop / self.log_mel.sample_rate
-        if seconds >= ENOUGH_S and bands.min() > QUIET:
-            logger.warning(
-                f"{name} spans {bands.min():g} to {bands.max():g}, and silence is {SILENT:g}: "
-                "these frames are of a loud noise, or on another scale, perhaps 0 to 1"
-            )
         if self.pitch is None:
             return bands
         if rest.size:
@@ -151,6 +143,21 @@ class Features:
         sound = self.log_mel.invert(bands[None], len(bands) * self.hop)[0]
         return np.concatenate([bands, self.pitch.frames(sound)], axis=1)
 
+    def check_foreign(self, frames: NDArray[Any], name: str) -> NDArray[np.float32]:
+        """`check` of frames that somebody else made. Those that seem to be on another scale are remarked on.
+
+        They are not refused: a loud noise has no quiet band.
+        """
+        checked = self.check(frames, name)
+        bands = checked[:, : self.n_mels]
+        seconds = 0.0 if self.log_mel is None else len(bands) * self.hop / self.log_mel.sample_rate
+        if seconds >= ENOUGH_S and bands.min() > QUIET:
+            logger.warning(
+                f"{name} spans {bands.min():g} to {bands.max():g}, and silence is {SILENT:g}: "
+                "these frames are of a loud noise, or on another scale, perhaps 0 to 1"
+            )
+        return checked
+
     def read(self, path: Path) -> NDArray[np.float32]:
         """Frames from a file, (F, n_features): an array in .npy, or the only tensor, or the one named `frames`, of a
         .safetensors file.
@@ -158,7 +165,7 @@ class Features:
         Raises: InputError if it cannot be read, and as `check`.
         """
         frames = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
-        return self.check(frames, str(path))
+        return self.check_foreign(frames, str(path))
 
     @property
     def _any(self) -> LogMel | Pitch:

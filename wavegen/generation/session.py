@@ -12,6 +12,7 @@ from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.codec import Codec, Decoder
 from wavegen.engines import make_engine, most_at_once, n_at_once
+from wavegen.engines.memory import check_memory
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import FRAME_SUFFIXES
@@ -411,7 +412,7 @@ class LoadedModel:
         """
         all_options = make_options(options)
         if "n" not in options:
-            all_options = replace(all_options, n=n_at_once(all_options.engine_options, len(sources)))
+            all_options = replace(all_options, n=n_at_once(self._loaded, all_options.engine_options, len(sources)))
         session = Session(self._loaded, all_options, frames_follow=True)
         for number, samples in session.vocode_each(self.frames_of(source) for source in sources):
             yield number, Sound(samples, self.sample_rate)
@@ -427,7 +428,7 @@ class LoadedModel:
                 "(F, n_features) as a numpy array"
             )
         if isinstance(source, np.ndarray) and source.ndim == 2:
-            frames: NDArray[np.floating] = features.check(source, "the array")
+            frames: NDArray[np.floating] = features.check_foreign(source, "the array")
         elif not isinstance(source, np.ndarray) and user_path(source).suffix.lower() in FRAME_SUFFIXES:
             frames = features.read(user_path(source))
         else:
@@ -467,7 +468,9 @@ class LoadedModel:
         (2, 28, 28, 1)
         """
         drawing = make_options(options, ImageKeywords)
-        session = ImageSession(self._loaded, [drawing.labels or {}] * whole_number("n", n), drawing)
+        n = whole_number("n", n)
+        check_memory(self._loaded, n)
+        session = ImageSession(self._loaded, [drawing.labels or {}] * n, drawing)
         return session.pixels(np.stack(list(session.rows()), axis=1))
 
     def session(self, **options: Unpack[GenerationKeywords]) -> Session:
@@ -496,7 +499,7 @@ class LoadedModel:
         if description.shape:
             raise InputError(f"{self._loaded.path} draws images; expected a model of sound")
         engine = make_options(options, EngineKeywords).engine_options
-        n = most_at_once(engine) if n_streams is None else whole_number("n_streams", n_streams)
+        n = most_at_once(self._loaded, engine) if n_streams is None else whole_number("n_streams", n_streams)
         if n < 1:
             raise InputError(f"{n} streams are wanted; expected 1 or more")
         scheduler = Scheduler(

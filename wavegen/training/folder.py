@@ -16,7 +16,7 @@ from pathlib import Path
 from wavegen import files
 from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE
 from wavegen.errors import DiskError, InputError
-from wavegen.paths import resolved, user_path
+from wavegen.paths import is_within, user_path
 from wavegen.recipe import Recipe
 from wavegen.training import metrics, preview
 from wavegen.training.metrics import METRICS_FILE, Metrics
@@ -25,7 +25,7 @@ from wavegen.training.state import STATE_FILE, is_saved
 
 def check_apart(folder: Path, source: Path | None) -> None:
     """Raises: InputError if a run would write its sounds to where its recordings are read from."""
-    if source is not None and resolved(folder).is_relative_to(resolved(user_path(source))):
+    if source is not None and is_within(folder, user_path(source)):
         raise InputError(
             f"the run folder {folder} lies in data.source, {source}, and what it writes would join the corpus; choose "
             "a folder outside with --out"
