@@ -99,7 +99,10 @@ class FrameFeatures(Section):
     f_min: float = Field(0, ge=0, description="Hz, where the lowest band begins")
     f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
     break_frequency: float = Field(
-        MEL_BREAK_HZ, ge=100, le=100_000, description="Hz up to which bands are about equally wide; 700 for the mel scale"
+        MEL_BREAK_HZ,
+        ge=100,
+        le=100_000,
+        description="Hz up to which bands are about equally wide; 700 for the mel scale",
     )
     pitch: PitchFeatures | None = Field(None, description="the pitch as well; see below; null for none")
 

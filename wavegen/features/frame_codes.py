@@ -4,11 +4,11 @@ A frame becomes some codes, its channels, in an order from the whole to the deta
 
     loudness | pitch, 0 where there is no voice | strength | cepstrum: c[0], c[1], ... of the log-mel bands
 
-or the cepstrum alone where the features have no pitch. The cepstrum is the orthonormal discrete cosine transform (DCT-II)
-of the bands, as in mel-frequency cepstral coefficients (S. Davis and P. Mermelstein, IEEE Trans. ASSP 28, 1980): c[0]
-is their mean, c[1] how much the low ones exceed the high ones, and each later one a finer ripple. Each channel is one
-of some levels, evenly spaced; with `N_LEVELS` those of the loudness and of the mean of the bands are 0.8 dB apart, of
-the pitch a quarter of a semitone.
+or the cepstrum alone where the features have no pitch. The cepstrum is the orthonormal discrete cosine transform
+(DCT-II) of the bands, as in mel-frequency cepstral coefficients (S. Davis and P. Mermelstein, IEEE Trans. ASSP 28,
+1980): c[0] is their mean, c[1] how much the low ones exceed the high ones, and each later one a finer ripple. Each
+channel is one of some levels, evenly spaced; with `N_LEVELS` those of the loudness and of the mean of the bands are
+0.8 dB apart, of the pitch a quarter of a semitone.
 """
 
 from dataclasses import dataclass
@@ -44,6 +44,12 @@ class FrameCodes:
     def n_channels(self) -> int:
         """Codes of a frame."""
         return self.features.n_mels + (0 if self.features.pitch is None else 3)
+
+    @property
+    def is_detail(self) -> list[bool]:
+        """Of each channel, whether it tells of the sound's colour, and not how loud or how high it is."""
+        of_cepstrum = [False] + [True] * (self.features.n_mels - 1)
+        return of_cepstrum if self.features.pitch is None else [False, False, True, *of_cepstrum]
 
     def encode(self, frames: NDArray[np.floating]) -> NDArray[np.uint8]:
         """The nearest levels. Shapes: frames (..., n_features) -> codes (..., n_channels)."""
