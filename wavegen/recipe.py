@@ -42,7 +42,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import N_LEVELS, FrameCodes
 from wavegen.features.frames import Features, make_features
-from wavegen.features.log_mel import RANGES
+from wavegen.features.log_mel import MEL_BREAK_HZ, RANGES
 from wavegen.sampling import Decoding
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ MAX_MADE = 1 << 28  # samples of a corpus made on the fly, which is kept in memo
 
 Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
 Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+Speed = Annotated[float, Field(ge=0.5, le=2)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -97,11 +98,18 @@ class FrameFeatures(Section):
     )
     f_min: float = Field(0, ge=0, description="Hz, where the lowest band begins")
     f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
+    break_frequency: float = Field(
+        MEL_BREAK_HZ,
+        ge=100,
+        le=100_000,
+        description="Hz up to which bands are about equally wide; 700 for the mel scale",
+    )
     pitch: PitchFeatures | None = Field(None, description="the pitch as well; see below; null for none")
 
     def parameters(self) -> dict[str, Any]:
-        """As a model file holds them: without the pitch where there is none."""
-        return {name: value for name, value in self.model_dump().items() if (name, value) != ("pitch", None)}
+        """As a model file holds them: without the pitch where there is none, nor what is as in the mel scale."""
+        left_out = [("pitch", None), ("break_frequency", MEL_BREAK_HZ)]
+        return {name: value for name, value in self.model_dump().items() if (name, value) not in left_out}
 
 
 class AudioData(Section):
@@ -430,6 +438,12 @@ class Training(Section):
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of windows whose labels are hidden")
     gain_db: float = Field(
         0, ge=0, le=60, description="dB by which each window is made louder or softer at most, with its frames"
+    )
+    speeds: list[Speed] = Field(
+        [],
+        max_length=16,
+        description="of a planner: how many times as fast the recordings are heard as well, by voices without a label: "
+        "0.9 is slower, lower, and of a larger head; against overfitting",
     )
     input_noise: float = Field(
         0,

@@ -1,11 +1,13 @@
 """The frames of a corpus as codes (features/frame_codes.py), taken once and kept on disk: what a planner trains on."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import soxr
 
 from wavegen import files
 from wavegen.data import store as stores
@@ -15,7 +17,7 @@ from wavegen.data.windows import Segment
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.progress import bar
 
-VERSION = 1  # of what frames and codes are: others are not read
+VERSION = 3  # of what frames and codes are: others are not read
 
 
 @dataclass(frozen=True)
@@ -53,36 +55,49 @@ class FrameFormat:
 
 
 def frames_of(
-    store: Store, segments: Mapping[str, Sequence[Segment]], codes: FrameCodes
+    store: Store, segments: Mapping[str, Sequence[Segment]], codes: FrameCodes, speeds: Sequence[float] = ()
 ) -> tuple[Store, dict[str, list[Segment]]]:
     """The store and the segments of the splits of a corpus of sound, as codes of frames.
 
     The frames of a segment are those of its sound alone, with silence around it, so that no split hears of another.
+    What is trained on is heard at other `speeds` as well, by voices that are none of the labels' (T. Ko and others,
+    "Audio augmentation for speech recognition", Interspeech 2015).
 
     Raises: InputError if they cannot be written.
     """
     assert isinstance(store.item_format, SoundFormat)  # a recipe for images has no frames
     features = codes.features
-    every = [segment for part in segments.values() for segment in part]
-    lengths = [features.n_frames(segment.n_samples) * codes.n_channels for segment in every]
+    every = [(name, segment, 1.0) for name, part in segments.items() for segment in part]
+    for speed in speeds:
+        every += [("train", _at_speed(segment, speed), speed) for segment in segments["train"]]
+    lengths = [features.n_frames(_length(segment, speed)) * codes.n_channels for _, segment, speed in every]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    stretches = [(segment.start, segment.n_samples) for segment in every]
+    stretches = [(segment.start, segment.n_samples, speed) for _, segment, speed in every]
     digest = hashlib.sha256(f"{VERSION} {store.fingerprint} {codes} {stretches}".encode()).hexdigest()[:16]
     path = stores.root() / "frames" / f"{digest}.u8"
     if not path.exists() or path.stat().st_size != starts[-1]:
         with files.atomic(path) as partial, partial.open("wb") as file, bar("Taking the frames", len(every)) as running:
-            for number, segment in enumerate(every, start=1):
+            for number, (_, segment, speed) in enumerate(every, start=1):
                 waveform = store.samples[segment.start : segment.start + segment.n_samples] / 32768
+                if speed != 1:
+                    waveform = soxr.resample(waveform, speed, 1)[: _length(segment, speed)]
                 file.write(codes.encode(features.frames(waveform)).tobytes())
                 running.update(number)
     samples = np.memmap(path, dtype=np.uint8, mode="r", shape=(int(starts[-1]),))
-    taken = [
-        segment._replace(start=int(start), n_samples=length)
-        for segment, start, length in zip(every, starts, lengths, strict=False)
-    ]
+    by_split: dict[str, list[Segment]] = {name: [] for name in segments}
+    for (name, segment, _), start, length in zip(every, starts, lengths, strict=False):
+        by_split[name].append(segment._replace(start=int(start), n_samples=length))
+    taken = [segment for part in by_split.values() for segment in part]
     recordings = [Recording(one.name, one.start, one.n_samples, one.labels, "") for one in taken]
     item_format = FrameFormat(store.item_format, features.hop, codes.n_channels)
-    by_split, rest = {}, iter(taken)
-    for name, part in segments.items():
-        by_split[name] = [next(rest) for _ in part]
     return Store(store.corpus, item_format, samples, recordings, digest), by_split
+
+
+def _length(segment: Segment, speed: float) -> int:
+    """Samples of a segment at a speed."""
+    return math.floor(segment.n_samples / speed)
+
+
+def _at_speed(segment: Segment, speed: float) -> Segment:
+    """Whose voice nobody has."""
+    return segment._replace(name=f"{segment.name} at {speed:g}", labels={}, group=f"{segment.group} at {speed:g}")

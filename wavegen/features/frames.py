@@ -1,6 +1,7 @@
 """The feature frames of a model: log-mel bands, pitch, or both side by side, taken of a sound or read from a file."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,26 +92,29 @@ class Features:
         bands, rest = frames[..., : self.n_mels], frames[..., self.n_mels :]
         return np.concatenate([bands, self.pitch.transposed(rest, semitones)], axis=-1)
 
-    def smoothed(self, frames: NDArray[np.float32], weights: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Each frame as a weighted mean of itself and its neighbours; the voicing stays, and pitch is a mean of voiced
-        frames only.
+    def smoothed(self, frames: NDArray[np.float32], order: int, pitch_order: int) -> NDArray[np.float32]:
+        """Each frame as a mean of itself and its neighbours with binomial weights, `order` + 1 of them, and its pitch
+        with `pitch_order` + 1; the voicing stays, and pitch is a mean of voiced frames only.
 
-        Shapes: frames (F, n_features), weights (2 n + 1,) whose sum is 1 -> (F - 2 n, n_features).
+        Shapes: frames (F, n_features) -> (F - n, n_features), where n is the larger order; both are even.
         """
-        n = len(frames) - len(weights) + 1
+        side = max(order, pitch_order) // 2
+        n = len(frames) - 2 * side
 
-        def mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
-            total: NDArray[np.floating] = sum(weight * values[tap : tap + n] for tap, weight in enumerate(weights))
+        def mean(values: NDArray[np.floating], order: int) -> NDArray[np.floating]:
+            weights = [math.comb(order, tap) / 2**order for tap in range(order + 1)]
+            first = side - order // 2
+            total: NDArray[np.floating] = sum(weight * values[first + tap :][:n] for tap, weight in enumerate(weights))
             return total
 
-        side = len(weights) // 2
-        result = mean(frames.astype(np.float64))
+        result = mean(frames.astype(np.float64), order)
         if self.pitch is not None:
             f0, voicing = self.n_mels, self.n_mels + 1
             is_voiced = frames[:, voicing] > 0
             own = is_voiced[side : side + n]
-            shares = np.where(own, mean(is_voiced.astype(np.float64)), 1.0)
-            result[:, f0] = np.where(own, mean(np.where(is_voiced, frames[:, f0], 0.0)) / shares, 0.0)
+            shares = np.where(own, mean(is_voiced.astype(np.float64), pitch_order), 1.0)
+            pitch = mean(np.where(is_voiced, frames[:, f0], 0.0), pitch_order) / shares
+            result[:, f0] = np.where(own, pitch, 0.0)
             result[:, voicing] = frames[side : side + n, voicing]
         return result.astype(np.float32)
 

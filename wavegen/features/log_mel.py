@@ -2,9 +2,10 @@
 
     frame i = (log10 max(M |STFT of n_fft samples around sample i * hop|, 1e-5) + 2.5) / 2.5
 
-with a Hann window and the STFT scaled so that a sine at full scale has magnitude 1; M are the triangular filters of
-`torchaudio.functional.melscale_fbanks` (HTK's mel scale, filters of height 1). Silence is -1, that sine about 1. A
-sound of T samples has ceil(T / hop) frames, and so F frames make F * hop samples.
+with a Hann window and the STFT scaled so that a sine at full scale has magnitude 1; M are triangular filters of height
+1, evenly spaced on the scale log(1 + f / break_frequency): with 700 Hz the mel scale as HTK and
+`torchaudio.functional.melscale_fbanks` have it. Silence is -1, that sine about 1. A sound of T samples has
+ceil(T / hop) frames, and so F frames make F * hop samples.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from wavegen.errors import InputError
 
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
+MEL_BREAK_HZ = 700.0  # of the mel scale
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
 RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}  # of bands, samples and samples
 
@@ -39,6 +41,7 @@ class LogMel:
     n_fft: int = 1024
     f_min: float = 0.0
     f_max: float | None = None
+    break_frequency: float = MEL_BREAK_HZ
 
     def __post_init__(self) -> None:
         half = self.sample_rate / 2
@@ -49,11 +52,8 @@ class LogMel:
                 f"features span {self.f_min:g} to {self._highest:g} Hz; expected a rise, up to half the sample rate, "
                 f"{half:g} Hz, at most"
             )
-        low, high = (2595 * np.log10(1 + frequency / 700) for frequency in (self.f_min, self._highest))
-        mels = np.linspace(low, high, self.n_mels + 2)
-        edges = 700 * (10 ** (mels / 2595) - 1)
-        bins = np.linspace(0, half, self.n_fft // 2 + 1)
-        empty = np.searchsorted(bins, edges[2:], "left") <= np.searchsorted(bins, edges[:-2], "right")
+        edges = self._edges
+        empty = np.searchsorted(self._bins, edges[2:], "left") <= np.searchsorted(self._bins, edges[:-2], "right")
         if empty.any():
             raise InputError(
                 f"features.n_mels is {self.n_mels}, of which {empty.sum()} bands are narrower than a bin of the STFT; "
@@ -113,11 +113,8 @@ class LogMel:
         silence = np.full_like(frames[:, :1], SILENT)
         padded = np.concatenate([frames, silence], axis=1).astype(np.float32)  # one frame is around the end
         magnitudes = 10 ** (2.5 * (torch.from_numpy(padded).transpose(1, 2) - 1)) * (window.sum() / 2)
-        n_bins = self.n_fft // 2 + 1
-        to_bins = audio.transforms.InverseMelScale(
-            n_bins, self.n_mels, self.sample_rate, self.f_min, self._highest, driver="gelsd"
-        )
-        spectra = to_bins(magnitudes)
+        to_bands = torch.from_numpy(self.filters.T)  # (n_mels, n_bins)
+        spectra = torch.linalg.lstsq(to_bands[None], magnitudes, driver="gelsd").solution.relu()
         length = frames.shape[1] * self.hop
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of the first phases
@@ -130,12 +127,21 @@ class LogMel:
     @cached_property
     def filters(self) -> NDArray[np.float32]:
         """How much of each bin of the STFT a band takes, (n_fft // 2 + 1, n_mels)."""
-        filters: NDArray[np.float32] = (
-            _torchaudio()
-            .functional.melscale_fbanks(self.n_fft // 2 + 1, self.f_min, self._highest, self.n_mels, self.sample_rate)
-            .numpy()
-        )
-        return filters
+        edges, bins = self._edges, self._bins[:, None]
+        rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+        falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+        return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+    @property
+    def _edges(self) -> NDArray[np.float64]:
+        """Hz where bands begin, are highest and end, (n_mels + 2,): each begins in the middle of the one before."""
+        low, high = (np.log1p(frequency / self.break_frequency) for frequency in (self.f_min, self._highest))
+        return self.break_frequency * np.expm1(np.linspace(low, high, self.n_mels + 2))
+
+    @property
+    def _bins(self) -> NDArray[np.float64]:
+        """Hz of each bin of the STFT, (n_fft // 2 + 1,)."""
+        return np.linspace(0, self.sample_rate / 2, self.n_fft // 2 + 1)
 
     @property
     def _highest(self) -> float:

@@ -1,13 +1,16 @@
 """Frames that are planned while their sound is made: what a vocoder with a planner (models/planner.py) is made under.
 
-The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. What it draws is smoothed
-over time: frames of a recording overlap, so they never jump; what is drawn does a little, and that is heard. Its codes
-are a stream like any other (stream.py): the same seed and number, labels, decoding and engines, and it may continue a
-recording.
+The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. Its temperature is that of
+the detail of a frame: drawn less widely than learnt, loudness falls, from frame to frame, until there is silence. What
+it draws is smoothed over time: frames of a recording overlap, so they never jump; what is drawn does, and is rough.
+Its codes are a stream like any other (stream.py): the same seed and number, labels, decoding and engines, and it may
+continue a recording.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +24,9 @@ from wavegen.generation.stream import Changed, Changes, Codes, ConditionAt, Snap
 from wavegen.sampling import Decoding
 
 CHUNK = 4  # frames that are planned at a time: 50 ms
-SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16  # of planned frames over time; those of recordings overlap, and are smooth
-AHEAD = len(SMOOTHING) // 2  # frames that are drawn before one is smoothed
+SMOOTHING = 8  # order, of planned frames over time; those of recordings overlap, and are smooth
+PITCH_SMOOTHING = 32  # of their pitch: a voice that trembles is rough
+AHEAD = PITCH_SMOOTHING // 2  # frames that are drawn before one is smoothed
 KEPT = 1 << 12  # chunks of which the newest are kept: 3 minutes
 NUMBERS = 1 << 63  # added to the number of a sound for that of its plan, so that the two draw by different numbers
 
@@ -150,13 +154,22 @@ class Plan:
         """Plan the next frames, and forget those that are long past."""
         is_first = not self._chunks and not self._n_forgotten
         n = CHUNK + (AHEAD if is_first else 0)
-        codes = self._group.advance(n * self._codes.n_channels)[0]
-        drawn = np.concatenate([self._drawn, self._transpose(self._codes.decode(codes.reshape(n, -1)))])
+        drawn = np.concatenate([self._drawn, self._transpose(self._codes.decode(self._draw(n)))])
         n_missing = CHUNK + 2 * AHEAD - len(drawn)  # of the beginning, before which the first frame is held
         drawn = np.concatenate([drawn[:1]] * n_missing + [drawn])
         self._n_forgotten += len(self._chunks) == KEPT
-        self._chunks.append(self._features.smoothed(drawn, SMOOTHING))
+        self._chunks.append(self._features.smoothed(drawn, SMOOTHING, PITCH_SMOOTHING))
         self._drawn = drawn[-2 * AHEAD :]
+
+    def _draw(self, n: int) -> Codes:
+        """The codes of the next n frames, (n, n_channels): how loud and how high they are is drawn as it was learnt."""
+        of_detail, parts = self._stream.decoding, []
+        of_whole = replace(of_detail, temperature=1.0)
+        for is_detail, channels in groupby(self._codes.is_detail * n):
+            self._stream.decoding = of_detail if is_detail else of_whole
+            parts.append(self._group.advance(len(list(channels)))[0])
+        self._stream.decoding = of_detail
+        return np.concatenate(parts).reshape(n, -1)
 
     def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:
         """What the planner is made under: the channel that comes next, and labels it knows."""

@@ -124,7 +124,7 @@ def set_up(
     label_values = splits.label_values(segments["train"])
     codec = make_codec(recipe.data.codec, recipe.data.n_classes, recipe.pre_emphasis)
     if recipe.is_planner:
-        store, segments = frames_of(store, segments, recipe.frame_codes)
+        store, segments = frames_of(store, segments, recipe.frame_codes, settings.speeds)
         codec = make_codec("levels", N_LEVELS)
 
     torch.manual_seed(settings.seed)
