@@ -33,6 +33,8 @@ TAIL_S = 0.1  # of silence at the end, at least: sound systems throw away what i
 class OutputStream(Protocol):
     """The part of `sounddevice.OutputStream` that playback uses."""
 
+    latency_s: float
+
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def close(self) -> None: ...
@@ -105,6 +107,7 @@ class Player:
         self.counts = Counts()
         self.ring = Ring(capacity, n_channels)
         self._blocks, self._open_stream = blocks, open_stream
+        self.card_latency_s: float | None = None  # of its own buffer, as it says; None until it has been opened
         self._has_ended = False
         self._is_silent = False
         self._is_stopping = threading.Event()
@@ -125,15 +128,16 @@ class Player:
         stream = None
         try:
             _wait(self._is_ready, tick)
-            with _without_chatter():
+            with open_quietly():
                 stream = self._open_stream(self._callback, self._is_over.set)
                 stream.start()
+            self.card_latency_s = stream.latency_s
             _wait(self._is_over, self._watched(tick))
             is_gone = not self._may_end  # asked before the engine is told to stop, which ends its sound
         finally:
             self._is_stopping.set()
             if stream is not None:
-                with _without_chatter():
+                with open_quietly():
                     stream.stop()
                     stream.close()
             producer.join(GIVE_UP_S)  # one in the midst of something long is left to end with the program
@@ -213,6 +217,14 @@ def resampled(blocks: Iterator[Samples], rate: int, to_rate: int, n_channels: in
     yield stream.resample_chunk(np.zeros((0, n_channels), dtype=np.float32), last=True).reshape(-1, n_channels)
 
 
+def resampling_delay_s(rate: int, to_rate: int) -> float:
+    """How much later a sound comes out of `resampled` than it would without, in s."""
+    if rate == to_rate:
+        return 0.0
+    second = iter([np.zeros((rate, 1), dtype=np.float32)])
+    return 1 - len(next(resampled(second, rate, to_rate, 1))) / to_rate
+
+
 @contextlib.contextmanager
 def prompt_callbacks() -> Iterator[None]:
     """While the block runs, let what calls back from other threads wait for the interpreter as little as can be.
@@ -264,7 +276,7 @@ class Card:
 
     def _refusal(self) -> Exception | None:
         try:
-            with _without_chatter():
+            with open_quietly():
                 self._sounddevice.check_output_settings(
                     device=self._device, channels=self.n_channels, samplerate=self.sample_rate, dtype="float32"
                 )
@@ -311,6 +323,7 @@ class _Stream:
 
     def __init__(self, stream: Any, failure: type[Exception]) -> None:
         self._stream, self._failure = stream, failure
+        self.latency_s = float(stream.latency)
 
     def start(self) -> None:
         try:
@@ -363,7 +376,7 @@ def import_sounddevice() -> Any:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
+def open_quietly() -> Iterator[None]:
     """Keep what PortAudio and ALSA print on stderr from the terminal; the exceptions say it."""
     stderr = os.dup(2)
     try:
