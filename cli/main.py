@@ -46,7 +46,7 @@ def _wavegen(
 
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
-app.command("play")(play.play)
+app.command("play", cls=play.PlayCommand)(play.play)
 app.command("vocode")(vocode.vocode)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(image.app, name="image")

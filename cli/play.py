@@ -3,22 +3,30 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.live import Live as Screen
+from typer.core import TyperCommand
 
 from wavegen import checkpoint
+from wavegen.checkpoint import Checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real_time
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
+from wavegen.generation.sound_input import RawInput, RecordingInput, SoundInput
 from wavegen.generation.stream import n_samples
-from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled
+from wavegen.microphone import Microphone, input_devices
+from wavegen.paths import user_path
+from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled, resampling_delay_s
 
 from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
@@ -28,6 +36,20 @@ from .streams import has_reader
 from .terminal import Table, console, say, show_result
 
 PICTURES_PER_S = 12
+DEFAULT = "default"  # what --input is taken for where no name follows
+NOISE_S = 10
+
+
+class PlayCommand(TyperCommand):
+    """`play`, whose --input may stand without a value."""
+
+    def parse_args(self, context: Any, words: list[str]) -> list[str]:
+        completed: list[str] = []
+        for word, following in zip_longest(words, words[1:], fillvalue="--"):
+            completed.append(word)
+            if word == "--input" and following.startswith("-") and following != "-":
+                completed.append(DEFAULT)
+        return super().parse_args(context, completed)
 
 
 @takes_generation_options
@@ -44,6 +66,17 @@ def play(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="number of voices, mixed to mono")] = 1,
     spread: Annotated[bool, typer.Option("--spread", help="one channel per voice instead of mono")] = False,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="a sound that a vocoder makes again while it comes in: a microphone by name or number (alone: the "
+            "default one), a recording, or - for raw samples from a pipe",
+        ),
+    ] = None,
+    match: Annotated[
+        bool, typer.Option(help="scale the spectrum of what is made until it has its frames' bands; later, but nearer")
+    ] = True,
     output: Annotated[
         str | None, typer.Option(help="sound card, by name or number, or - for raw samples to a pipe")
     ] = None,
@@ -69,23 +102,28 @@ def play(
         wavegen play runs/speech --seconds 10 --output pulse --record take.wav
         wavegen play --output - | aplay -f S16_LE -r 16000
         wavegen play vocoder --frames hello.flac
+        wavegen play speech --input --label speaker=118 --transpose 3
     """
     if list_devices:
         _list_devices()
         return
     if record is not None:
-        check_out("--record", ".wav", record, prime, frames)
+        check_out("--record", ".wav", record, prime, frames, None if input_ is None else Path(input_))
     if frames is not None and osc is not None:
         raise InputError("--osc changes an endless sound, and what --frames tells of ends; leave out one of the two")
     labels_follow = frames is None and (osc is not None or (output != "-" and not headless))
     loaded = checkpoint.load(model)
+    sound_input = None
+    if input_ is not None:
+        _check_takes_input(model, loaded, options, {"--prime": prime, "--frames": frames, "--n": n > 1})
+        sound_input = _open_input(input_, loaded.description.sample_rate, latency / 1000)
     of_frames, length = (None, None) if frames is None else LoadedModel(loaded).frames_of(frames)
-    options = replace(options, prime=prime, n=n, frames=of_frames)
-    session = open_session(model, options, loaded, labels_follow=labels_follow)
+    options = replace(options, prime=prime, n=n, frames=of_frames, match=match)
+    session = open_session(model, options, loaded, frames_follow=sound_input is not None, labels_follow=labels_follow)
     rate, n_channels = session.description.sample_rate, n if spread else 1
     card = None if output == "-" else _open_card(output, rate, n_channels)
-    _say_whether_it_keeps_up(session)
-    live = None if frames is not None else Live(session)
+    _say_whether_it_keeps_up(session, sound_input is not None)
+    live = None if frames is not None else Live(session, sound_input)
     voices = (block.T for block in session.blocks(length, BLOCKSIZE)) if live is None else live.blocks()
     sound = voices if spread else mixed(voices)
     if seconds is not None:
@@ -95,7 +133,12 @@ def play(
             stack.enter_context(listening(live, osc))
         if record is not None:
             sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
+        if isinstance(sound_input, Microphone):
+            stack.enter_context(sound_input)
+            stack.callback(_say_what_was_missed, sound_input)
         if card is None:
+            if sound_input is not None:
+                say(_delay(session, sound_input, None, 0.0))
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
@@ -109,6 +152,64 @@ def _open_card(output: str | None, rate: int, n_channels: int) -> Card:
     return Card(int(output or 0) if is_number else output, rate, n_channels)
 
 
+def _check_takes_input(
+    model: Path, loaded: Checkpoint, options: GenerationOptions, given: Mapping[str, object]
+) -> None:
+    """Raises: InputError for a model that makes no sound of frames, or options that have no meaning with --input."""
+    if not loaded.description.features:
+        raise InputError(
+            f"--input is for a model that makes sound of frames, such as speech or vocoder, and {model} takes none"
+        )
+    for option, is_given in {**given, "--temperature-frames": options.temperature_frames is not None}.items():
+        if is_given:
+            raise InputError(f"{option} has no meaning with --input, whose frames are those of the sound; leave it out")
+
+
+def _open_input(text: str, rate: int, latency_s: float) -> SoundInput:
+    """What --input names.
+
+    Raises: InputError if there is no such thing, or it holds no sound.
+    """
+    if text == "-":
+        if sys.stdin.isatty():
+            raise InputError("--input is -, and stdin is a terminal; expected a pipe or a file with raw samples")
+        return RawInput(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+    if text == DEFAULT:
+        return Microphone(None, rate, latency_s / 2)
+    if text.isascii() and text.isdecimal():
+        return Microphone(int(text), rate, latency_s / 2)
+    path = user_path(text)
+    if not path.is_file() and path.suffix.lower() not in audio.SUFFIXES:
+        return Microphone(text, rate, latency_s / 2)
+    if not path.is_file():
+        raise InputError(f"there is no recording {text}")
+    waveform = audio.read(path, rate)
+    if not len(waveform):
+        raise InputError(f"the recording {text} is empty")
+    return RecordingInput(waveform)
+
+
+def _delay(session: Session, sound: SoundInput, card_name: str | None, output_s: float) -> str:
+    """How long after a sound has come in its copy goes out, and why."""
+    of_frames, of_matching = session.input_delays()
+    parts = {"until there are frames": of_frames / session.description.sample_rate}
+    parts["for matching"] = of_matching / session.description.sample_rate
+    source, target = "the input", "the output" if card_name is None else "the loudspeaker"
+    if isinstance(sound, Microphone):
+        source = "the microphone"
+        parts["in the microphone's buffer"] = sound.latency_s
+    if card_name is not None:
+        parts["in the loudspeaker's"] = output_s
+    each = ", ".join(f"{1000 * seconds:.0f} {what}" for what, seconds in parts.items() if seconds)
+    return f"{1000 * sum(parts.values()):.0f} ms from {source} to {target}, of which {each}"
+
+
+def _say_what_was_missed(microphone: Microphone) -> None:
+    say(f"Of the microphone {microphone.n_passed_over} frames passed over, {microphone.n_late} late")
+    if microphone.peak == 0:
+        say("The microphone gave digital silence; is it muted, or kept from this program by the system?")
+
+
 def _play(
     live: Live | None, sound: Blocks, rate: int, card: Card, latency_s: float, blocksize: int, title: str | None
 ) -> None:
@@ -119,13 +220,14 @@ def _play(
         sound = resampled(sound, rate, card.sample_rate, card.n_channels)
     capacity = max(2 * blocksize, round(latency_s * card.sample_rate), 2 * BLOCKSIZE * card.sample_rate // rate)
     player = Player(sound, card.n_channels, capacity, card.opener(blocksize, latency_s / 2))
+    say_delay = _delay_teller(live, player, rate, card)
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     try:
         with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
             if live is None or title is None or not (sys.stdin.isatty() and console.is_terminal):
-                player.run()
+                player.run(say_delay)
             else:
-                _perform(player, PlayScreen(live, player, rate, title))
+                _perform(player, PlayScreen(live, player, rate, title), say_delay)
     finally:
         counts = player.counts
         say(
@@ -134,7 +236,28 @@ def _play(
         )
 
 
-def _perform(player: Player, play_screen: PlayScreen) -> None:
+def _delay_teller(live: Live | None, player: Player, rate: int, card: Card) -> Callable[[], None]:
+    """What says, once the card is open, how late the copy of a sound that comes in is; and tells a microphone how much
+    of it is ready."""
+    if live is None or live.sound is None:
+        return lambda: None
+    session, sound, is_said = live.session, live.sound, False
+    ahead_s = player.ring.capacity / card.sample_rate
+    if isinstance(sound, Microphone):
+        sound.target_s = ahead_s
+        sound.reserve_s = lambda: player.ring.n_ready / card.sample_rate if player.counts.n_asked else None
+
+    def tell() -> None:
+        nonlocal is_said
+        if not is_said and player.card_latency_s is not None:
+            is_said = True
+            output_s = ahead_s + player.card_latency_s + resampling_delay_s(rate, card.sample_rate)
+            say(_delay(session, sound, card.name, output_s))
+
+    return tell
+
+
+def _perform(player: Player, play_screen: PlayScreen, say_delay: Callable[[], None]) -> None:
     """Play with a picture and keys."""
     with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
         drawn_at = 0.0
@@ -143,6 +266,7 @@ def _perform(player: Player, play_screen: PlayScreen) -> None:
             nonlocal drawn_at
             for key in newest():
                 play_screen.press(key)
+            say_delay()
             if time.monotonic() - drawn_at >= 1 / PICTURES_PER_S:
                 drawn_at = time.monotonic()
                 screen.update(play_screen.screen(), refresh=True)
@@ -150,14 +274,18 @@ def _perform(player: Player, play_screen: PlayScreen) -> None:
         player.run(tick)
 
 
-def _say_whether_it_keeps_up(session: Session) -> None:
+def _say_whether_it_keeps_up(session: Session, has_input: bool) -> None:
     rate = session.description.sample_rate
-    factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
+    if has_input:
+        noise = RecordingInput(0.1 * np.random.default_rng(0).standard_normal(NOISE_S * rate))
+        factor = times_real_time(session.blocks(None, session.input_blocksize, noise), rate)
+    else:
+        factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
         unguided = ", or --guidance 1" if session.decoding.is_guided else ""
-        command = "generate" if session.frames is None else "vocode"
+        command = "generate" if session.frames is None and not has_input else "vocode"
         say(
             "That is too slow to play without drop-outs. A smaller model would do"
             f"{smaller}{unguided}; `wavegen {command}` renders to a file first"
@@ -180,7 +308,8 @@ def _write_raw(blocks: Blocks) -> None:
 
 
 def _list_devices() -> None:
-    table = Table("", "name", "channels", "Hz", "", box=None)
-    for number, name, n_channels, rate, is_default in output_devices():
-        table.add_row(str(number), name, str(n_channels), str(rate), "default" if is_default else "")
+    table = Table("", "name", "for", "channels", "Hz", "", box=None)
+    for option, devices in (("--output", output_devices()), ("--input", input_devices())):
+        for number, name, n_channels, rate, is_default in devices:
+            table.add_row(str(number), name, option, str(n_channels), str(rate), "default" if is_default else "")
     show_result(table)
