@@ -43,7 +43,7 @@ class FakeSoundDevice:
             raise self.PortAudioError("Error opening InputStream: not permitted")
         self.callback, self.finish = callback, finished_callback
         return SimpleNamespace(
-            start=lambda: None, stop=lambda: None, close=lambda: None, latency=self.latency, **settings
+            start=lambda: None, stop=lambda: None, close=lambda: None, **{**settings, "latency": self.latency}
         )
 
     def bring(self, samples) -> None:
@@ -111,7 +111,7 @@ def test_another_rate_is_resampled_and_that_is_part_of_its_latency(fake):
     with Microphone("a fake", RATE, 0.02) as opened:
         assert opened.card_rate == 48000
         n_late = round((opened.latency_s - fake.latency) * RATE)
-        assert 0 < n_late < 0.1 * RATE
+        assert 0 < n_late < 0.2 * RATE
         for begin in range(0, 24000, 480):
             fake.bring(np.sin(2 * np.pi * 440 * np.arange(begin, begin + 480) / 48000))
         read = opened.read(4000 - n_late)

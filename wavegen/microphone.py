@@ -10,7 +10,7 @@ it could be, it is passed over. Both are counted.
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,9 @@ class Microphone:
         self._ring = Ring(round(RING_S * self.card_rate), 1)
         self._n_at_once = 0  # samples that the card has brought in one call, at most
         self._has_ended = self._is_heard = False
+        self._resampling_s = resampling_delay_s(self.card_rate, sample_rate)
         self._arriving: deque[NDArray[np.float32]] = deque()
-        self._resampled = resampled(iter(self._arriving.popleft, None), self.card_rate, sample_rate, 1)
+        self._resampled = resampled(self._arrivals(), self.card_rate, sample_rate, 1)
         self._samples: NDArray[np.float32] = np.zeros(0, dtype=np.float32)  # that are not read yet, at `sample_rate`
         self._stream: Any = None
 
@@ -99,7 +100,7 @@ class Microphone:
             raise InputError(
                 f"the microphone does not open: {error}; is it in use, or kept from this program by the system?"
             ) from error
-        self.latency_s = float(self._stream.latency) + resampling_delay_s(self.card_rate, self.sample_rate)
+        self.latency_s = float(self._stream.latency) + self._resampling_s
 
     def close(self) -> None:
         if self._stream is not None:
@@ -147,7 +148,7 @@ class Microphone:
         reserve = self.reserve_s()
         if reserve is None:
             return 0
-        portion_s, at_once_s = n / self.sample_rate, self._n_at_once / self.card_rate
+        portion_s, at_once_s = n / self.sample_rate, self._n_at_once / self.card_rate + self._resampling_s
         surplus_s = len(self._samples) / self.sample_rate - portion_s + reserve - self.target_s
         if self._is_heard and surplus_s <= SLACK * portion_s + at_once_s:
             return 0
@@ -170,6 +171,11 @@ class Microphone:
             self._arriving.append(samples)
             samples = next(self._resampled)
         self._samples = np.concatenate([self._samples, samples[:, 0]])
+
+    def _arrivals(self) -> Iterator[NDArray[np.float32]]:
+        """What is to be resampled, of which there is some whenever it is asked for."""
+        while True:
+            yield self._arriving.popleft()
 
     def _callback(self, samples: NDArray[np.float32], frames: int, when: Any, status: Any) -> None:
         """Take one block (frames, 1) of the sound card; runs on PortAudio's thread."""

@@ -218,11 +218,14 @@ def resampled(blocks: Iterator[Samples], rate: int, to_rate: int, n_channels: in
 
 
 def resampling_delay_s(rate: int, to_rate: int) -> float:
-    """How much later a sound comes out of `resampled` than it would without, in s."""
+    """How much later a sound comes out of `resampled` than it would without, in s, at most: some is kept at a time."""
     if rate == to_rate:
         return 0.0
-    second = iter([np.zeros((rate, 1), dtype=np.float32)])
-    return 1 - len(next(resampled(second, rate, to_rate, 1))) / to_rate
+    n_portions = 100  # of 10 ms
+    silence = (np.zeros((rate // n_portions, 1), dtype=np.float32) for _ in range(n_portions))
+    n_out = np.cumsum([len(block) for block in resampled(silence, rate, to_rate, 1)][:n_portions])
+    n_in = (rate // n_portions) * np.arange(1, n_portions + 1)
+    return float((n_in / rate - n_out / to_rate).max())
 
 
 @contextlib.contextmanager
