@@ -74,7 +74,7 @@ class StreamMaker:
         if description.features and options.frames is None and not frames_follow and self._planner is None:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; "
-                "use `wavegen vocode`, or `wavegen play --frames`"
+                "use `wavegen vocode`, or `wavegen play --frames` or `--input`"
             )
         if frames_follow and (not description.features or options.frames is not None):
             what = "takes no frames" if not description.features else "is given frames, and others follow"
