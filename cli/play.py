@@ -3,53 +3,37 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.live import Live as Screen
-from typer.core import TyperCommand
 
 from wavegen import checkpoint
-from wavegen.checkpoint import Checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real_time
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
-from wavegen.generation.sound_input import RawInput, RecordingInput, SoundInput
+from wavegen.generation.sound_input import RecordingInput
 from wavegen.generation.stream import n_samples
 from wavegen.microphone import Microphone, input_devices
-from wavegen.paths import user_path
 from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled, resampling_delay_s
 
 from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
+from .play_input import check_takes_input, delay_line, open_input, say_what_was_missed
 from .play_screen import PlayScreen
 from .streams import has_reader
 from .terminal import Table, console, say, show_result
 
 PICTURES_PER_S = 12
-DEFAULT = "default"  # what --input is taken for where no name follows
 NOISE_S = 10
-
-
-class PlayCommand(TyperCommand):
-    """`play`, whose --input may stand without a value."""
-
-    def parse_args(self, context: Any, words: list[str]) -> list[str]:
-        completed: list[str] = []
-        for word, following in zip_longest(words, words[1:], fillvalue="--"):
-            completed.append(word)
-            if word == "--input" and following.startswith("-") and following != "-":
-                completed.append(DEFAULT)
-        return super().parse_args(context, completed)
 
 
 @takes_generation_options
@@ -115,8 +99,8 @@ def play(
     loaded = checkpoint.load(model)
     sound_input = None
     if input_ is not None:
-        _check_takes_input(model, loaded, options, {"--prime": prime, "--frames": frames, "--n": n > 1})
-        sound_input = _open_input(input_, loaded.description.sample_rate, latency / 1000)
+        check_takes_input(model, loaded, options, {"--prime": prime, "--frames": frames, "--n": n > 1})
+        sound_input = open_input(input_, loaded.description.sample_rate, latency / 1000)
     of_frames, length = (None, None) if frames is None else LoadedModel(loaded).frames_of(frames)
     options = replace(options, prime=prime, n=n, frames=of_frames, match=match)
     session = open_session(model, options, loaded, frames_follow=sound_input is not None, labels_follow=labels_follow)
@@ -135,10 +119,10 @@ def play(
             sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
         if isinstance(sound_input, Microphone):
             stack.enter_context(sound_input)
-            stack.callback(_say_what_was_missed, sound_input)
+            stack.callback(say_what_was_missed, sound_input)
         if card is None:
             if sound_input is not None:
-                say(_delay(session, sound_input, None, 0.0))
+                say(delay_line(session, sound_input, None, 0.0))
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
@@ -150,64 +134,6 @@ def _open_card(output: str | None, rate: int, n_channels: int) -> Card:
     """The sound card of a name or a number."""
     is_number = output is not None and output.isascii() and output.isdecimal()
     return Card(int(output or 0) if is_number else output, rate, n_channels)
-
-
-def _check_takes_input(
-    model: Path, loaded: Checkpoint, options: GenerationOptions, given: Mapping[str, object]
-) -> None:
-    """Raises: InputError for a model that makes no sound of frames, or options that have no meaning with --input."""
-    if not loaded.description.features:
-        raise InputError(
-            f"--input is for a model that makes sound of frames, such as speech or vocoder, and {model} takes none"
-        )
-    for option, is_given in {**given, "--temperature-frames": options.temperature_frames is not None}.items():
-        if is_given:
-            raise InputError(f"{option} has no meaning with --input, whose frames are those of the sound; leave it out")
-
-
-def _open_input(text: str, rate: int, latency_s: float) -> SoundInput:
-    """What --input names.
-
-    Raises: InputError if there is no such thing, or it holds no sound.
-    """
-    if text == "-":
-        if sys.stdin.isatty():
-            raise InputError("--input is -, and stdin is a terminal; expected a pipe or a file with raw samples")
-        return RawInput(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
-    if text == DEFAULT:
-        return Microphone(None, rate, latency_s / 2)
-    if text.isascii() and text.isdecimal():
-        return Microphone(int(text), rate, latency_s / 2)
-    path = user_path(text)
-    if not path.is_file() and path.suffix.lower() not in audio.SUFFIXES:
-        return Microphone(text, rate, latency_s / 2)
-    if not path.is_file():
-        raise InputError(f"there is no recording {text}")
-    waveform = audio.read(path, rate)
-    if not len(waveform):
-        raise InputError(f"the recording {text} is empty")
-    return RecordingInput(waveform)
-
-
-def _delay(session: Session, sound: SoundInput, card_name: str | None, output_s: float) -> str:
-    """How long after a sound has come in its copy goes out, and why."""
-    of_frames, of_matching = session.input_delays()
-    parts = {"until there are frames": of_frames / session.description.sample_rate}
-    parts["for matching"] = of_matching / session.description.sample_rate
-    source, target = "the input", "the output" if card_name is None else "the loudspeaker"
-    if isinstance(sound, Microphone):
-        source = "the microphone"
-        parts["in the microphone's buffer"] = sound.latency_s
-    if card_name is not None:
-        parts["in the loudspeaker's"] = output_s
-    each = ", ".join(f"{1000 * seconds:.0f} {what}" for what, seconds in parts.items() if seconds)
-    return f"{1000 * sum(parts.values()):.0f} ms from {source} to {target}, of which {each}"
-
-
-def _say_what_was_missed(microphone: Microphone) -> None:
-    say(f"Of the microphone {microphone.n_passed_over} frames passed over, {microphone.n_late} late")
-    if microphone.peak == 0:
-        say("The microphone gave digital silence; is it muted, or kept from this program by the system?")
 
 
 def _play(
@@ -252,7 +178,7 @@ def _delay_teller(live: Live | None, player: Player, rate: int, card: Card) -> C
         if not is_said and player.card_latency_s is not None:
             is_said = True
             output_s = ahead_s + player.card_latency_s + resampling_delay_s(rate, card.sample_rate)
-            say(_delay(session, sound, card.name, output_s))
+            say(delay_line(session, sound, card.name, output_s))
 
     return tell
 

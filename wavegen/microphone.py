@@ -43,13 +43,13 @@ class Microphone:
     def __init__(self, device: str | int | None, sample_rate: int, latency_s: float) -> None:
         self._sounddevice = import_sounddevice()
         self._device, self.sample_rate, self.latency_s = device, sample_rate, latency_s
-        own = "the default input" if device is None else f"the input {device!r}"
+        title = "the default input" if device is None else f"the input {device!r}"
         failures = (self._sounddevice.PortAudioError, ValueError, OverflowError)
         try:
             card = self._sounddevice.query_devices(device, "input")
         except failures as error:
             reason = str(error).replace("\n", " ")
-            raise InputError(f"{own} is not there ({reason}); {_there_are(self._sounddevice)}") from error
+            raise InputError(f"{title} is not there ({reason}); {_there_are(self._sounddevice)}") from error
         self.name = card["name"]
         self.card_rate = sample_rate
         try:
@@ -59,7 +59,7 @@ class Microphone:
             try:
                 self._check()
             except failures:
-                raise InputError(f"{own} gives no sound at {sample_rate} Hz ({error})") from error
+                raise InputError(f"{title} gives no sound at {sample_rate} Hz ({error})") from error
         self.length: int | None = None  # it goes on
         self.newest: NDArray[np.floating] = np.zeros(0, dtype=np.float32)
         self.waited_s = 0.0
@@ -69,7 +69,7 @@ class Microphone:
         self.target_s = latency_s
         self._ring = Ring(round(RING_S * self.card_rate), 1)
         self._n_at_once = 0  # samples that the card has brought in one call, at most
-        self._has_ended = self._is_heard = False
+        self._has_ended = self._has_begun = False
         self._resampling_s = resampling_delay_s(self.card_rate, sample_rate)
         self._arriving: deque[NDArray[np.float32]] = deque()
         self._resampled = resampled(self._arrivals(), self.card_rate, sample_rate, 1)
@@ -150,11 +150,11 @@ class Microphone:
             return 0
         portion_s, at_once_s = n / self.sample_rate, self._n_at_once / self.card_rate + self._resampling_s
         surplus_s = len(self._samples) / self.sample_rate - portion_s + reserve - self.target_s
-        if self._is_heard and surplus_s <= SLACK * portion_s + at_once_s:
+        if self._has_begun and surplus_s <= SLACK * portion_s + at_once_s:
             return 0
         n_too_early = max(0, min(int(surplus_s / portion_s), len(self._samples) // n - 1))
-        self.n_passed_over += n_too_early if self._is_heard else 0
-        self._is_heard = True
+        self.n_passed_over += n_too_early if self._has_begun else 0
+        self._has_begun = True
         return n_too_early
 
     def _take(self) -> None:
