@@ -27,7 +27,7 @@ from wavegen.playback import Card, Player, output_devices, prompt_callbacks, res
 from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
-from .play_input import check_takes_input, delay_line, open_input, say_what_was_missed
+from .play_input import Delay, check_takes_input, open_input, say_what_was_missed
 from .play_screen import PlayScreen
 from .streams import has_reader
 from .terminal import Table, console, say, show_result
@@ -122,7 +122,7 @@ def play(
             stack.callback(say_what_was_missed, sound_input)
         if card is None:
             if sound_input is not None:
-                say(delay_line(session, sound_input, None, 0.0))
+                say(Delay(session, sound_input).to_pipe())
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
@@ -163,22 +163,19 @@ def _play(
 
 
 def _delay_teller(live: Live | None, player: Player, rate: int, card: Card) -> Callable[[], None]:
-    """What says, once the card is open, how late the copy of a sound that comes in is; and tells a microphone how much
-    of it is ready."""
+    """What says, soon after the card has begun, how late the copy of a sound that comes in is; and a microphone is told
+    how much of it is ready."""
     if live is None or live.sound is None:
         return lambda: None
-    session, sound, is_said = live.session, live.sound, False
-    ahead_s = player.ring.capacity / card.sample_rate
-    if isinstance(sound, Microphone):
-        sound.target_s = ahead_s
-        sound.reserve_s = lambda: player.ring.n_ready / card.sample_rate if player.counts.n_asked else None
+    if isinstance(live.sound, Microphone):
+        live.sound.target_s = player.ring.capacity / card.sample_rate
+        live.sound.reserve_s = lambda: player.ring.n_ready / card.sample_rate if player.counts.n_asked else None
+    delay, resampling_s = Delay(live.session, live.sound), resampling_delay_s(rate, card.sample_rate)
 
     def tell() -> None:
-        nonlocal is_said
-        if not is_said and player.card_latency_s is not None:
-            is_said = True
-            output_s = ahead_s + player.card_latency_s + resampling_delay_s(rate, card.sample_rate)
-            say(delay_line(session, sound, card.name, output_s))
+        line = delay.measure(player, card.sample_rate, resampling_s)
+        if line is not None:
+            say(line)
 
     return tell
 

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typer.core import TyperCommand
 
 from wavegen.checkpoint import Checkpoint
@@ -16,9 +17,11 @@ from wavegen.generation.session import Session
 from wavegen.generation.sound_input import RawInput, RecordingInput, SoundInput
 from wavegen.microphone import Microphone
 from wavegen.paths import user_path
+from wavegen.playback import Player
 
 from .terminal import say
 
+N_LOOKS = 100  # at the buffers, of which the second half counts: about 0.5 s
 DEFAULT = "default"  # what --input is taken for where no name follows
 
 
@@ -69,19 +72,37 @@ def open_input(text: str, rate: int, latency_s: float) -> SoundInput:
     return RecordingInput(waveform)
 
 
-def delay_line(session: Session, sound: SoundInput, card_name: str | None, output_s: float) -> str:
-    """How long after a sound has come in its copy goes out, and why."""
-    of_frames, of_matching = session.input_delays()
-    parts = {"until there are frames": of_frames / session.description.sample_rate}
-    parts["for matching"] = of_matching / session.description.sample_rate
-    source, target = "the input", "the output" if card_name is None else "the loudspeaker"
-    if isinstance(sound, Microphone):
-        source = "the microphone"
-        parts["in the microphone's buffer"] = sound.latency_s
-    if card_name is not None:
-        parts["in the loudspeaker's"] = output_s
-    each = ", ".join(f"{1000 * seconds:.0f} {what}" for what, seconds in parts.items() if seconds)
-    return f"{1000 * sum(parts.values()):.0f} ms from {source} to {target}, of which {each}"
+class Delay:
+    """How long after a sound has come in its copy is heard: measured at the buffers of the cards, the rest computed."""
+
+    def __init__(self, session: Session, sound: SoundInput) -> None:
+        self._session, self._sound = session, sound
+        self._measured_s: list[float] = []
+
+    def measure(self, player: Player, sample_rate: int, resampling_s: float) -> str | None:
+        """Look at the buffers, as often as this is called; returns what to say, once, when that has been enough."""
+        if player.counts.n_asked:
+            behind_s = self._sound.behind_s() if isinstance(self._sound, Microphone) else 0.0
+            self._measured_s.append(behind_s + player.heard_in(sample_rate) + resampling_s)
+        if len(self._measured_s) != N_LOOKS:
+            return None
+        # What was read last is heard a block before all that the frames and matching take, which are counted from the
+        # first sample of a block on.
+        block_s = self._session.input_blocksize / self._session.description.sample_rate
+        in_buffers_s = float(np.mean(self._measured_s[N_LOOKS // 2 :])) - block_s
+        return self._line("the loudspeaker", {"in the buffers of the sound cards": max(in_buffers_s, 0.0)})
+
+    def to_pipe(self) -> str:
+        """What to say where the copy goes to a pipe."""
+        return self._line("the output", {})
+
+    def _line(self, target: str, in_buffers_s: Mapping[str, float]) -> str:
+        rate = self._session.description.sample_rate
+        of_frames, of_matching = self._session.input_delays()
+        parts = {"until there are frames": of_frames / rate, "for matching": of_matching / rate, **in_buffers_s}
+        source = "the microphone" if isinstance(self._sound, Microphone) else "the input"
+        each = ", ".join(f"{1000 * seconds:.0f} {what}" for what, seconds in parts.items() if seconds)
+        return f"{1000 * sum(parts.values()):.0f} ms from {source} to {target}, of which {each}"
 
 
 def say_what_was_missed(microphone: Microphone) -> None:

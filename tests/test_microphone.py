@@ -9,6 +9,7 @@ import pytest
 from wavegen import microphone
 from wavegen.errors import InputError
 from wavegen.microphone import Microphone
+from wavegen.playback import resampling_delay_s
 
 RATE = 8000
 
@@ -59,8 +60,8 @@ def fake(monkeypatch):
 
 def test_what_came_is_read_in_its_order_and_waited_for(fake):
     with Microphone(None, RATE, 0.02) as opened:
-        assert opened.latency_s == fake.latency
         fake.bring(np.arange(1, 31) / 100)
+        assert 0 < opened.behind_s() - fake.latency - 30 / RATE < 1
         np.testing.assert_array_equal(opened.read(20), np.arange(1, 21, dtype=np.float32) / 100)
         threading.Timer(0.05, fake.bring, [np.arange(31, 51) / 100]).start()
         np.testing.assert_array_equal(opened.read(20), np.arange(21, 41, dtype=np.float32) / 100)
@@ -71,11 +72,19 @@ def test_what_came_is_read_in_its_order_and_waited_for(fake):
 
 def test_what_is_late_is_not_waited_for_once_the_loudspeaker_runs_out(fake):
     with Microphone(None, RATE, 0.02) as opened:
-        opened.target_s, opened.reserve_s = 0.04, lambda: 0.005
+        reserve = 0.005
+        opened.target_s, opened.reserve_s = 0.04, lambda: reserve
         assert opened.read(100) is None
+        reserve = 0.02  # more is wanted before it is waited for again
+        assert opened.read(100) is None
+        assert opened.n_late == 2
+        reserve = 0.03
+        threading.Timer(0.05, fake.bring, [np.ones(100)]).start()
+        assert len(opened.read(100)) == 100
+        reserve = 0.02
         fake.bring(np.ones(100))
         assert len(opened.read(100)) == 100
-        assert opened.n_late == 1
+        assert opened.n_late == 2
 
 
 def test_what_piles_up_is_passed_over_and_counted_but_for_the_beginning(fake):
@@ -106,11 +115,11 @@ def test_what_nobody_reads_for_long_is_lost(fake):
         assert (opened.read(100) == 1).all()
 
 
-def test_another_rate_is_resampled_and_that_is_part_of_its_latency(fake):
+def test_another_rate_is_resampled(fake):
     fake.refuses_rate = True
     with Microphone("a fake", RATE, 0.02) as opened:
         assert opened.card_rate == 48000
-        n_late = round((opened.latency_s - fake.latency) * RATE)
+        n_late = round(resampling_delay_s(48000, RATE) * RATE)
         assert 0 < n_late < 0.2 * RATE
         for begin in range(0, 24000, 480):
             fake.bring(np.sin(2 * np.pi * 440 * np.arange(begin, begin + 480) / 48000))

@@ -3,8 +3,8 @@
 The sound card's callback copies what it is given into the ring, and never waits. Whoever reads waits, but not for ever:
 a microphone and a loudspeaker each have a clock of their own (unless they are one device), so what was read ahead runs
 out or piles up, a sample in some thousands. `reserve_s` tells how much sound is ready to be heard. Below a quarter of
-`target_s` what comes late is not waited for; if so much waits to be read that it would be heard a good deal later than
-it could be, it is passed over. Both are counted.
+`target_s` what comes late is not waited for, until as much is ready again; if so much waits to be read that it would
+be heard a good deal later than it could be, it is passed over. Both are counted.
 """
 
 import contextlib
@@ -34,15 +34,16 @@ SLACK = 2  # portions that may wait beyond what is wanted, besides what the card
 class Microphone:
     """A sound card's input (`device`: its name or number, None for the system's), one channel at a rate in Hz.
 
-    The card's own rate is taken, and resampled, where it refuses that one. `latency_s`: of the card's own buffer; from
-    `start` on what the card says of it, and what resampling adds. Reads as a `generation.sound_input.SoundInput`.
+    The card's own rate is taken, and resampled, where it refuses that one. `latency_s`: of the card's own buffer.
+    Reads as a `generation.sound_input.SoundInput`.
 
     Raises: InputError if PortAudio is not installed, or there is no such input.
     """
 
     def __init__(self, device: str | int | None, sample_rate: int, latency_s: float) -> None:
         self._sounddevice = import_sounddevice()
-        self._device, self.sample_rate, self.latency_s = device, sample_rate, latency_s
+        self._device, self.sample_rate, self._latency_s = device, sample_rate, latency_s
+        self._brought = (0.0, 0.0)  # last: when (time.perf_counter), and how much before the newest sample sounded
         title = "the default input" if device is None else f"the input {device!r}"
         failures = (self._sounddevice.PortAudioError, ValueError, OverflowError)
         try:
@@ -69,7 +70,7 @@ class Microphone:
         self.target_s = latency_s
         self._ring = Ring(round(RING_S * self.card_rate), 1)
         self._n_at_once = 0  # samples that the card has brought in one call, at most
-        self._has_ended = self._has_begun = False
+        self._has_ended = self._has_begun = self._is_late = False
         self._resampling_s = resampling_delay_s(self.card_rate, sample_rate)
         self._arriving: deque[NDArray[np.float32]] = deque()
         self._resampled = resampled(self._arrivals(), self.card_rate, sample_rate, 1)
@@ -91,7 +92,7 @@ class Microphone:
                     device=self._device,
                     channels=1,
                     dtype="float32",
-                    latency=self.latency_s,
+                    latency=self._latency_s,
                     callback=self._callback,
                     finished_callback=self._finished,
                 )
@@ -100,7 +101,7 @@ class Microphone:
             raise InputError(
                 f"the microphone does not open: {error}; is it in use, or kept from this program by the system?"
             ) from error
-        self.latency_s = float(self._stream.latency) + self._resampling_s
+        self._latency_s = float(self._stream.latency)
 
     def close(self) -> None:
         if self._stream is not None:
@@ -124,7 +125,9 @@ class Microphone:
         self._take()
         while len(self._samples) < n:
             reserve = self.reserve_s()
-            if reserve is not None and reserve < self.target_s / 4:
+            enough_s = self.target_s - n / self.sample_rate if self._is_late else self.target_s / 4
+            self._is_late = reserve is not None and reserve < enough_s
+            if self._is_late:
                 self.n_late += 1
                 return None
             if self._has_ended:
@@ -142,6 +145,12 @@ class Microphone:
         self.newest = taken[-n:]
         self.peak = max(self.peak, float(np.abs(taken).max()))
         return taken
+
+    def behind_s(self) -> float:
+        """How many s ago what will be read next sounded."""
+        at, age_s = self._brought
+        n_waiting = self._ring.n_ready / self.card_rate + len(self._samples) / self.sample_rate
+        return time.perf_counter() - at + age_s + n_waiting
 
     def _n_too_early(self, n: int) -> int:
         """How many portions of n to pass over, but one; those that came before anything was heard are not counted."""
@@ -181,6 +190,8 @@ class Microphone:
         """Take one block (frames, 1) of the sound card; runs on PortAudio's thread."""
         self._n_at_once = max(self._n_at_once, frames)
         self._ring.write(samples)
+        age_s = 0.0 if when is None else when.currentTime - when.inputBufferAdcTime - frames / self.card_rate
+        self._brought = (time.perf_counter(), age_s if age_s > 0 else self._latency_s)
 
     def _finished(self) -> None:
         self._has_ended = True

@@ -107,7 +107,8 @@ class Player:
         self.counts = Counts()
         self.ring = Ring(capacity, n_channels)
         self._blocks, self._open_stream = blocks, open_stream
-        self.card_latency_s: float | None = None  # of its own buffer, as it says; None until it has been opened
+        self._card_latency_s = 0.0  # as the card says of itself
+        self._asked = (0.0, 0, 0.0)  # last: when (time.perf_counter), for how many, and how much later they are heard
         self._has_ended = False
         self._is_silent = False
         self._is_stopping = threading.Event()
@@ -131,7 +132,7 @@ class Player:
             with open_quietly():
                 stream = self._open_stream(self._callback, self._is_over.set)
                 stream.start()
-            self.card_latency_s = stream.latency_s
+            self._card_latency_s = stream.latency_s
             _wait(self._is_over, self._watched(tick))
             is_gone = not self._may_end  # asked before the engine is told to stop, which ends its sound
         finally:
@@ -146,6 +147,11 @@ class Player:
         if is_gone:
             raise InputError("the sound card has stopped by itself; it seems to be gone")
         return self.counts
+
+    def heard_in(self, sample_rate: int) -> float:
+        """How many s from now what is written into the ring next will be heard."""
+        at, n, lead_s = self._asked
+        return at + lead_s + (n + self.ring.n_ready) / sample_rate - time.perf_counter()
 
     def stop(self) -> None:
         """End playing soon; may be called from anywhere."""
@@ -174,6 +180,8 @@ class Player:
         """Fill one block (frames, channels) of the sound card; runs on PortAudio's thread."""
         counts = self.counts
         counts.n_asked += 1
+        lead_s = 0.0 if when is None else when.outputBufferDacTime - when.currentTime
+        self._asked = (time.perf_counter(), frames, lead_s if lead_s > 0 else self._card_latency_s)
         if status and status.output_underflow:
             counts.n_underflows += 1
         has_ended = self._has_ended  # asked before the ring is, which may be written in between

@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.conftest import PREDICTION, tiny_checkpoint
 from tests.test_microphone import FakeSoundDevice
 from tests.test_playback import FakeCard
 from wavegen import checkpoint, microphone
-from wavegen.cli import keys, osc, play_screen
+from wavegen.cli import keys, osc, play_input, play_screen
 from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
@@ -302,11 +303,31 @@ def test_a_microphone_is_made_again_until_it_goes(vocoder, monkeypatch, tmp_path
     assert "the microphone has stopped by itself; it seems to be gone" in str(result.exception)
     assert 500 < soundfile.info(tmp_path / "take.wav").frames <= 4000
     told = " ".join(result.stderr.split())
-    assert (
-        "from the microphone to the loudspeaker, of which 41 until there are frames, 32 for matching, 12 in the" in told
-    )
     assert "frames passed over" in told
     assert "digital silence" not in told
+
+
+def test_the_delay_is_told_once_the_buffers_have_been_looked_at(vocoder, monkeypatch):
+    fake = FakeSoundDevice()
+    monkeypatch.setattr(microphone, "import_sounddevice", lambda: fake)
+    monkeypatch.setattr(play_input, "N_LOOKS", 4)
+    player = Player(iter([]), 1, 800, FakeCard)
+    with microphone.Microphone(None, 8000, 0.02) as opened:
+        delay = play_input.Delay(Session(checkpoint.load(vocoder), GenerationOptions(), frames_follow=True), opened)
+        assert [delay.measure(player, 8000, 0.0) for _ in range(10)] == [None] * 10  # nothing is asked for yet
+        clock = 5.0
+        monkeypatch.setattr("time.perf_counter", lambda: clock)
+        fake.bring(np.zeros(200))  # 25 ms that wait, the newest of which sounded 12 ms ago
+        player.ring.write(np.zeros((400, 1), dtype=np.float32))
+        when = SimpleNamespace(outputBufferDacTime=2.03, currentTime=2.0)
+        player._callback(np.zeros((80, 1), dtype=np.float32), 80, when, None)  # 40 ms stay; 10 ms are heard 30 ms later
+        told = [delay.measure(player, 8000, 0.0) for _ in range(6)]
+    # 25 + 12 + 40 + 10 + 30 ms, less the block of 32 ms with which the frames begin
+    line = (
+        "158 ms from the microphone to the loudspeaker, of which 41 until there are frames, 32 for matching, 85 in the"
+    )
+    assert told[:3] + told[4:] == [None] * 5
+    assert told[3] == f"{line} buffers of the sound cards"
 
 
 def test_the_screen_tells_of_the_sound_that_comes_in(vocoder, voice):

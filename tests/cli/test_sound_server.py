@@ -121,8 +121,8 @@ def test_what_a_microphone_takes_is_heard_as_late_as_is_said(server, echo, tmp_p
         delay = onset(loudspeaker) - onset(room)
     if max(late) > LATENCY_MS / 4000:
         pytest.skip(f"this machine stood still for {1000 * max(late):.0f} ms")
-    # PulseAudio's own buffers, which its plugin tells of roughly; and the slack of `microphone.SLACK`
-    assert said - 0.1 < delay < said + 0.1
+    # A null sink's monitor hears what is rendered, which is a good deal before it would sound.
+    assert said - 0.15 < delay < said + 0.05
 
 
 def test_a_microphone_that_goes_is_told_and_the_take_is_kept(server, echo, tmp_path):
