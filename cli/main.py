@@ -12,6 +12,7 @@ from wavegen.errors import InputError
 from . import bench, data, doctor, evaluate, generate, image, models, play, recipes, train, vocode
 from .help import make_plain
 from .home import expand_home
+from .play_input import PlayCommand
 from .signals import ending_as_ctrl_c
 from .streams import lead_nowhere, make_lasting
 from .terminal import has_terminal, library_on_stderr, say, show_result, show_text
@@ -47,7 +48,7 @@ def _wavegen(
 
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
-app.command("play")(play.play)
+app.command("play", cls=PlayCommand)(play.play)
 app.command("vocode")(vocode.vocode)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(image.app, name="image")

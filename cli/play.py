@@ -3,10 +3,12 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.live import Live as Screen
 
@@ -17,17 +19,21 @@ from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
+from wavegen.generation.sound_input import RecordingInput
 from wavegen.generation.stream import n_samples
-from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled
+from wavegen.microphone import Microphone, input_devices
+from wavegen.playback import Card, Player, output_devices, prompt_callbacks, resampled, resampling_delay_s
 
 from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
+from .play_input import Delay, check_takes_input, open_input, say_what_was_missed
 from .play_screen import PlayScreen
 from .streams import has_reader
 from .terminal import Table, console, say, show_result
 
 PICTURES_PER_S = 12
+NOISE_S = 10
 
 
 @takes_generation_options
@@ -44,6 +50,17 @@ def play(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="number of voices, mixed to mono")] = 1,
     spread: Annotated[bool, typer.Option("--spread", help="one channel per voice instead of mono")] = False,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="a sound that a vocoder makes again while it comes in: a microphone by name or number (alone: the "
+            "default one), a recording, or - for raw samples from a pipe",
+        ),
+    ] = None,
+    match: Annotated[
+        bool, typer.Option(help="scale the spectrum of what is made until it has its frames' bands; later, but nearer")
+    ] = True,
     output: Annotated[
         str | None, typer.Option(help="sound card, by name or number, or - for raw samples to a pipe")
     ] = None,
@@ -69,23 +86,28 @@ def play(
         wavegen play runs/speech --seconds 10 --output pulse --record take.wav
         wavegen play --output - | aplay -f S16_LE -r 16000
         wavegen play vocoder --frames hello.flac
+        wavegen play speech --input --label speaker=118 --transpose 3
     """
     if list_devices:
         _list_devices()
         return
     if record is not None:
-        check_out("--record", ".wav", record, prime, frames)
+        check_out("--record", ".wav", record, prime, frames, None if input_ is None else Path(input_))
     if frames is not None and osc is not None:
         raise InputError("--osc changes an endless sound, and what --frames tells of ends; leave out one of the two")
     labels_follow = frames is None and (osc is not None or (output != "-" and not headless))
     loaded = checkpoint.load(model)
+    sound_input = None
+    if input_ is not None:
+        check_takes_input(model, loaded, options, {"--prime": prime, "--frames": frames, "--n": n > 1})
+        sound_input = open_input(input_, loaded.description.sample_rate, latency / 1000)
     of_frames, length = (None, None) if frames is None else LoadedModel(loaded).frames_of(frames)
-    options = replace(options, prime=prime, n=n, frames=of_frames)
-    session = open_session(model, options, loaded, labels_follow=labels_follow)
+    options = replace(options, prime=prime, n=n, frames=of_frames, match=match)
+    session = open_session(model, options, loaded, frames_follow=sound_input is not None, labels_follow=labels_follow)
     rate, n_channels = session.description.sample_rate, n if spread else 1
     card = None if output == "-" else _open_card(output, rate, n_channels)
-    _say_whether_it_keeps_up(session)
-    live = None if frames is not None else Live(session)
+    _say_whether_it_keeps_up(session, sound_input is not None)
+    live = None if frames is not None else Live(session, sound_input)
     voices = (block.T for block in session.blocks(length, BLOCKSIZE)) if live is None else live.blocks()
     sound = voices if spread else mixed(voices)
     if seconds is not None:
@@ -95,7 +117,12 @@ def play(
             stack.enter_context(listening(live, osc))
         if record is not None:
             sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
+        if isinstance(sound_input, Microphone):
+            stack.enter_context(sound_input)
+            stack.callback(say_what_was_missed, sound_input)
         if card is None:
+            if sound_input is not None:
+                say(Delay(session, sound_input).to_pipe())
             say(f"Raw samples to stdout: 16 bits, signed, little-endian, {rate} Hz, {n_channels} channels")
             _write_raw(sound)
         else:
@@ -119,13 +146,14 @@ def _play(
         sound = resampled(sound, rate, card.sample_rate, card.n_channels)
     capacity = max(2 * blocksize, round(latency_s * card.sample_rate), 2 * BLOCKSIZE * card.sample_rate // rate)
     player = Player(sound, card.n_channels, capacity, card.opener(blocksize, latency_s / 2))
+    say_delay = _delay_teller(live, player, rate, card)
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     try:
         with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
             if live is None or title is None or not (sys.stdin.isatty() and console.is_terminal):
-                player.run()
+                player.run(say_delay)
             else:
-                _perform(player, PlayScreen(live, player, rate, title))
+                _perform(player, PlayScreen(live, player, rate, title), say_delay)
     finally:
         counts = player.counts
         say(
@@ -134,7 +162,25 @@ def _play(
         )
 
 
-def _perform(player: Player, play_screen: PlayScreen) -> None:
+def _delay_teller(live: Live | None, player: Player, rate: int, card: Card) -> Callable[[], None]:
+    """What says, soon after the card has begun, how late the copy of a sound that comes in is; and a microphone is told
+    how much of it is ready."""
+    if live is None or live.sound is None:
+        return lambda: None
+    if isinstance(live.sound, Microphone):
+        live.sound.target_s = player.ring.capacity / card.sample_rate
+        live.sound.reserve_s = lambda: player.ring.n_ready / card.sample_rate if player.counts.n_asked else None
+    delay, resampling_s = Delay(live.session, live.sound), resampling_delay_s(rate, card.sample_rate)
+
+    def tell() -> None:
+        line = delay.measure(player, card.sample_rate, resampling_s)
+        if line is not None:
+            say(line)
+
+    return tell
+
+
+def _perform(player: Player, play_screen: PlayScreen, say_delay: Callable[[], None]) -> None:
     """Play with a picture and keys."""
     with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
         drawn_at = 0.0
@@ -143,6 +189,7 @@ def _perform(player: Player, play_screen: PlayScreen) -> None:
             nonlocal drawn_at
             for key in newest():
                 play_screen.press(key)
+            say_delay()
             if time.monotonic() - drawn_at >= 1 / PICTURES_PER_S:
                 drawn_at = time.monotonic()
                 screen.update(play_screen.screen(), refresh=True)
@@ -150,14 +197,18 @@ def _perform(player: Player, play_screen: PlayScreen) -> None:
         player.run(tick)
 
 
-def _say_whether_it_keeps_up(session: Session) -> None:
+def _say_whether_it_keeps_up(session: Session, has_input: bool) -> None:
     rate = session.description.sample_rate
-    factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
+    if has_input:
+        noise = RecordingInput(0.1 * np.random.default_rng(0).standard_normal(NOISE_S * rate))
+        factor = times_real_time(session.blocks(None, session.input_blocksize, noise), rate)
+    else:
+        factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"
         unguided = ", or --guidance 1" if session.decoding.is_guided else ""
-        command = "generate" if session.frames is None else "vocode"
+        command = "generate" if session.frames is None and not has_input else "vocode"
         say(
             "That is too slow to play without drop-outs. A smaller model would do"
             f"{smaller}{unguided}; `wavegen {command}` renders to a file first"
@@ -180,7 +231,8 @@ def _write_raw(blocks: Blocks) -> None:
 
 
 def _list_devices() -> None:
-    table = Table("", "name", "channels", "Hz", "", box=None)
-    for number, name, n_channels, rate, is_default in output_devices():
-        table.add_row(str(number), name, str(n_channels), str(rate), "default" if is_default else "")
+    table = Table("", "name", "for", "channels", "Hz", "", box=None)
+    for option, devices in (("--output", output_devices()), ("--input", input_devices())):
+        for number, name, n_channels, rate, is_default in devices:
+            table.add_row(str(number), name, option, str(n_channels), str(rate), "default" if is_default else "")
     show_result(table)

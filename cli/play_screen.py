@@ -105,6 +105,7 @@ class PlayScreen:
         lines = [
             self._title,
             *("".join(column[row] for column in self._columns) for row in range(ROWS - 1, -1, -1)),
+            *([] if live.sound is None else [f"input {level_bar(live.sound.newest.astype(np.float32))}"]),
             f"level {level_bar(sound)}",
             f"temperature {decoding.temperature:.2f}{frames}{guidance}{top_p}"
             f"   gain {controls.gain:.2f}   seed {controls.seed}{labels}{frozen}",

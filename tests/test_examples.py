@@ -11,6 +11,7 @@ MODULES = (
     "wavegen.checkpoint",
     "wavegen.codec",
     "wavegen.data.audio",
+    "wavegen.features.frame_stream",
     "wavegen.features.frames",
     "wavegen.features.linear_prediction",
     "wavegen.features.log_mel",

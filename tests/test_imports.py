@@ -26,6 +26,7 @@ ALLOWED = {
     "features": set(),
     "devices": set(),
     "playback": set(),
+    "microphone": {"playback"},
     "pretrained": set(),
     "recipes": {"paths"},
     "plots": {"files"},

@@ -18,6 +18,8 @@ FRAMES = 5  # that the fake card asks for at a time; no divisor of the blocks
 class FakeCard:
     """Asks for samples every millisecond on a thread of its own, as PortAudio does."""
 
+    latency_s = 0.0
+
     def __init__(self, callback: Callable[..., None], finished: Callable[[], None]) -> None:
         self._callback, self._finished = callback, finished
         self._is_stopping = threading.Event()

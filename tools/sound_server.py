@@ -15,6 +15,7 @@ import numpy as np
 from wavegen.files import user_cache
 
 SINK = "card"
+ROOM = "room"  # a sink whose monitor is a microphone
 PATIENCE_S = 20.0  # for what the server should do at once
 PLUGIN = "lib*/**/alsa-lib/libasound_module_pcm_pulse.so"
 NAP_S = 0.005
@@ -84,9 +85,9 @@ class SoundServer:
         return subprocess.run(["pactl", *words], env=self.environment, capture_output=True).returncode == 0
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[Listener]:
-        """Listen at the monitor while the block runs."""
-        command = ["parec", f"--device={SINK}.monitor", f"--rate={self._rate}", "--channels=1", "--format=float32le"]
+    def heard(self, sink: str = SINK) -> Iterator[Listener]:
+        """Listen at the monitor of a sink while the block runs."""
+        command = ["parec", f"--device={sink}.monitor", f"--rate={self._rate}", "--channels=1", "--format=float32le"]
         process = subprocess.Popen(
             [*command, "--latency-msec=5"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.environment
         )
@@ -97,6 +98,25 @@ class SoundServer:
         finally:
             process.kill()
             process.wait()
+
+    def add_room(self) -> None:
+        """Add a second sink, whose monitor is the microphone of programs that take the default one."""
+        form = (f"rate={self._rate}", "channels=1", "format=float32le")
+        assert self._control("load-module", "module-null-sink", f"sink_name={ROOM}", *form)
+        assert self._control("set-default-sink", SINK)
+        assert self._control("set-default-source", f"{ROOM}.monitor")
+
+    def sound_in_room(self, path: Path) -> None:
+        """Play a recording in the room, to its end."""
+        command = ["paplay", f"--device={ROOM}", "--latency-msec=20", str(path)]
+        subprocess.run(command, env=self.environment, check=True)
+
+    def remove_room(self) -> None:
+        """Unplug the microphone."""
+        command = ["pactl", "list", "short", "modules"]
+        listed = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
+        line = next(line for line in listed.splitlines() if f"sink_name={ROOM}" in line)
+        assert self._control("unload-module", line.split()[0])
 
     def remove_sink(self) -> None:
         """Unplug the card."""
@@ -121,7 +141,7 @@ def play(server: SoundServer, *words: object, cwd: Path) -> subprocess.Popen[str
 
 def missing() -> str | None:
     """Why there can be no such server here; None if there can."""
-    absent = [name for name in ("pulseaudio", "pactl", "pacat", "parec") if shutil.which(name) is None]
+    absent = [name for name in ("pulseaudio", "pactl", "pacat", "paplay", "parec") if shutil.which(name) is None]
     if not any(Path("/usr").glob(PLUGIN)):
         absent.append("ALSA's plugin for PulseAudio")
     return f"not installed: {', '.join(absent)}" if absent else None

@@ -33,6 +33,8 @@ TAIL_S = 0.1  # of silence at the end, at least: sound systems throw away what i
 class OutputStream(Protocol):
     """The part of `sounddevice.OutputStream` that playback uses."""
 
+    latency_s: float
+
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def close(self) -> None: ...
@@ -105,6 +107,8 @@ class Player:
         self.counts = Counts()
         self.ring = Ring(capacity, n_channels)
         self._blocks, self._open_stream = blocks, open_stream
+        self._card_latency_s = 0.0  # as the card says of itself
+        self._asked = (0.0, 0, 0.0)  # last: when (time.perf_counter), for how many, and how much later they are heard
         self._has_ended = False
         self._is_silent = False
         self._is_stopping = threading.Event()
@@ -125,15 +129,16 @@ class Player:
         stream = None
         try:
             _wait(self._is_ready, tick)
-            with _without_chatter():
+            with open_quietly():
                 stream = self._open_stream(self._callback, self._is_over.set)
                 stream.start()
+            self._card_latency_s = stream.latency_s
             _wait(self._is_over, self._watched(tick))
             is_gone = not self._may_end  # asked before the engine is told to stop, which ends its sound
         finally:
             self._is_stopping.set()
             if stream is not None:
-                with _without_chatter():
+                with open_quietly():
                     stream.stop()
                     stream.close()
             producer.join(GIVE_UP_S)  # one in the midst of something long is left to end with the program
@@ -142,6 +147,11 @@ class Player:
         if is_gone:
             raise InputError("the sound card has stopped by itself; it seems to be gone")
         return self.counts
+
+    def heard_in(self, sample_rate: int) -> float:
+        """How many s from now what is written into the ring next will be heard."""
+        at, n, lead_s = self._asked
+        return at + lead_s + (n + self.ring.n_ready) / sample_rate - time.perf_counter()
 
     def stop(self) -> None:
         """End playing soon; may be called from anywhere."""
@@ -170,6 +180,8 @@ class Player:
         """Fill one block (frames, channels) of the sound card; runs on PortAudio's thread."""
         counts = self.counts
         counts.n_asked += 1
+        lead_s = 0.0 if when is None else when.outputBufferDacTime - when.currentTime
+        self._asked = (time.perf_counter(), frames, lead_s if lead_s > 0 else self._card_latency_s)
         if status and status.output_underflow:
             counts.n_underflows += 1
         has_ended = self._has_ended  # asked before the ring is, which may be written in between
@@ -211,6 +223,17 @@ def resampled(blocks: Iterator[Samples], rate: int, to_rate: int, n_channels: in
     for block in blocks:
         yield stream.resample_chunk(block).reshape(-1, n_channels)
     yield stream.resample_chunk(np.zeros((0, n_channels), dtype=np.float32), last=True).reshape(-1, n_channels)
+
+
+def resampling_delay_s(rate: int, to_rate: int) -> float:
+    """How much later a sound comes out of `resampled` than it would without, in s, at most: some is kept at a time."""
+    if rate == to_rate:
+        return 0.0
+    n_portions = 100  # of 10 ms
+    silence = (np.zeros((rate // n_portions, 1), dtype=np.float32) for _ in range(n_portions))
+    n_out = np.cumsum([len(block) for block in resampled(silence, rate, to_rate, 1)][:n_portions])
+    n_in = (rate // n_portions) * np.arange(1, n_portions + 1)
+    return float((n_in / rate - n_out / to_rate).max())
 
 
 @contextlib.contextmanager
@@ -264,7 +287,7 @@ class Card:
 
     def _refusal(self) -> Exception | None:
         try:
-            with _without_chatter():
+            with open_quietly():
                 self._sounddevice.check_output_settings(
                     device=self._device, channels=self.n_channels, samplerate=self.sample_rate, dtype="float32"
                 )
@@ -311,6 +334,7 @@ class _Stream:
 
     def __init__(self, stream: Any, failure: type[Exception]) -> None:
         self._stream, self._failure = stream, failure
+        self.latency_s = float(stream.latency)
 
     def start(self) -> None:
         try:
@@ -363,7 +387,7 @@ def import_sounddevice() -> Any:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
+def open_quietly() -> Iterator[None]:
     """Keep what PortAudio and ALSA print on stderr from the terminal; the exceptions say it."""
     stderr = os.dup(2)
     try:

@@ -3,9 +3,11 @@
 import io
 import os
 import pty
+import re
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ import soundfile
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, tiny_checkpoint
+from tests.test_microphone import FakeSoundDevice
 from tests.test_playback import FakeCard
-from wavegen.cli import keys, osc, play_screen
+from wavegen import checkpoint, microphone
+from wavegen.cli import keys, osc, play_input, play_screen
 from wavegen.cli import play as command
 from wavegen.cli.main import app
 from wavegen.errors import InputError
@@ -23,6 +27,7 @@ from wavegen.generation import blocks
 from wavegen.generation.live import Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
+from wavegen.generation.sound_input import RecordingInput
 from wavegen.playback import Player
 
 
@@ -98,8 +103,7 @@ def test_a_card_that_goes_leaves_the_take(tiny_run, tmp_path, monkeypatch):
 
 @pytest.fixture
 def scene():
-    checkpoint = tiny_checkpoint(labels={"who": 2})
-    live = Live(Session(checkpoint, GenerationOptions(seed=3)))
+    live = Live(Session(tiny_checkpoint(labels={"who": 2}), GenerationOptions(seed=3)))
     blocks = live.blocks()
     for _ in range(3):
         next(blocks)
@@ -243,3 +247,128 @@ def test_osc_messages_change_the_sound(scene, capsys):
     assert "/temperature comes with 0 arguments; expected /temperature VALUE" in told.replace("\n", " ")
     assert "a message that is damaged" in told
     assert "Traceback" not in told
+
+
+@pytest.fixture(scope="module")
+def vocoder(tmp_path_factory):
+    """A model file of a tiny vocoder with a pitch and a label."""
+    model = tiny_checkpoint(**PREDICTION, labels={"speaker": 2})
+    path = tmp_path_factory.mktemp("models") / "vocoder.safetensors"
+    checkpoint.save(path, model.description, model.weights, "")
+    return path
+
+
+@pytest.fixture
+def voice(tmp_path):
+    path = tmp_path / "voice.wav"
+    tone = 0.4 * np.sin(2 * np.pi * 1250 * np.arange(1203) / 8000)
+    soundfile.write(path, tone + 0.01 * np.random.default_rng(0).standard_normal(1203), 8000)
+    return path
+
+
+def test_a_recording_and_a_pipe_are_made_again_as_long_as_they_are(vocoder, voice, tmp_path, monkeypatch):
+    words = ("play", vocoder, "--seed", 3, "--label", "speaker=1", "--output", "-", "--input")
+    result = play(*words[1:], voice, "--record", tmp_path / "take.wav")
+    made = np.frombuffer(result.stdout_bytes, "<i2")
+    assert len(made) == 1203
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "take.wav", dtype="int16")[0], made)
+    raw = soundfile.read(voice, dtype="int16")[0].astype("<i2").tobytes()
+    piped = CliRunner().invoke(app, list(map(str, (*words, "-"))), input=raw)
+    assert piped.exit_code == 0
+    assert piped.stdout_bytes == result.stdout_bytes
+    # 329 samples for the frames: a block of 255, two frames ahead of 5, and half a window of 64; 255 for matching
+    delay = "73 ms from the input to the output, of which 41 until there are frames, 32 for matching"
+    assert delay in " ".join(result.stderr.split())
+    sooner = play(*words[1:], voice, "--no-match", "--seconds", 0.1)
+    assert len(sooner.stdout_bytes) == 2 * 800
+    assert "41 ms from the input to the output, of which 41 until there are frames" in " ".join(sooner.stderr.split())
+
+
+@pytest.mark.parametrize("device", [None, "a fake", "1"])
+def test_a_microphone_is_made_again_until_it_goes(vocoder, monkeypatch, tmp_path, device):
+    fake = FakeSoundDevice()
+    monkeypatch.setattr(microphone, "import_sounddevice", lambda: fake)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(4000)
+    opened = fake.InputStream
+
+    def brings_half_a_second(**settings):
+        stream = opened(**settings)
+        stream.start = lambda: (fake.bring(noise), fake.finish())
+        return stream
+
+    fake.InputStream = brings_half_a_second
+    words = ["--headless", "--record", str(tmp_path / "take.wav"), "--input", *([] if device is None else [device])]
+    result = CliRunner().invoke(app, ["play", str(vocoder), *words])
+    assert isinstance(result.exception, InputError)
+    assert "the microphone has stopped by itself; it seems to be gone" in str(result.exception)
+    assert 500 < soundfile.info(tmp_path / "take.wav").frames <= 4000
+    told = " ".join(result.stderr.split())
+    assert "frames passed over" in told
+    assert "digital silence" not in told
+
+
+def test_the_delay_is_told_once_the_buffers_have_been_looked_at(vocoder, monkeypatch):
+    fake = FakeSoundDevice()
+    monkeypatch.setattr(microphone, "import_sounddevice", lambda: fake)
+    monkeypatch.setattr(play_input, "N_LOOKS", 4)
+    player = Player(iter([]), 1, 800, FakeCard)
+    with microphone.Microphone(None, 8000, 0.02) as opened:
+        delay = play_input.Delay(Session(checkpoint.load(vocoder), GenerationOptions(), frames_follow=True), opened)
+        assert [delay.measure(player, 8000, 0.0) for _ in range(10)] == [None] * 10  # nothing is asked for yet
+        clock = 5.0
+        monkeypatch.setattr("time.perf_counter", lambda: clock)
+        fake.bring(np.zeros(200))  # 25 ms that wait, the newest of which sounded 12 ms ago
+        player.ring.write(np.zeros((400, 1), dtype=np.float32))
+        when = SimpleNamespace(outputBufferDacTime=2.03, currentTime=2.0)
+        player._callback(np.zeros((80, 1), dtype=np.float32), 80, when, None)  # 40 ms stay; 10 ms are heard 30 ms later
+        told = [delay.measure(player, 8000, 0.0) for _ in range(6)]
+    # 25 + 12 + 40 + 10 + 30 ms, less the block of 32 ms with which the frames begin
+    line = (
+        "158 ms from the microphone to the loudspeaker, of which 41 until there are frames, 32 for matching, 85 in the"
+    )
+    assert told[:3] + told[4:] == [None] * 5
+    assert told[3] == f"{line} buffers of the sound cards"
+
+
+def test_the_screen_tells_of_the_sound_that_comes_in(vocoder, voice):
+    model = checkpoint.load(vocoder)
+    live = Live(Session(model, GenerationOptions(seed=3), frames_follow=True), RecordingInput(soundfile.read(voice)[0]))
+    next(live.blocks())
+    text = shown((live, None, play_screen.PlayScreen(live, Player(live.blocks(), 1, 64, FakeCard), 8000, "in")))
+    assert "input " in text
+
+
+def test_inputs_and_outputs_are_listed(monkeypatch):
+    monkeypatch.setattr(command, "output_devices", lambda: [(0, "speakers", 2, 48000, True)])
+    monkeypatch.setattr(command, "input_devices", lambda: [(1, "a fake", 1, 44100, False)])
+    lines = play("--list-devices").stdout.splitlines()
+    assert lines[-2].split() == ["0", "speakers", "--output", "2", "48000", "default"]
+    assert lines[-1].split() == ["1", "a", "fake", "--input", "1", "44100"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--prime", "x.wav"),
+            "--prime has no meaning with --input, whose frames are those of the sound; leave it out",
+        ),
+        (("--frames", "x.wav"), "--frames has no meaning with --input"),
+        (("--n", 2), "--n has no meaning with --input"),
+        (("--temperature-frames", 0.9), "--temperature-frames has no meaning with --input"),
+        (("--label", "speaker=9"), "label speaker has no value '9'"),
+        (("--input", "no.wav"), "there is no recording no.wav"),
+        (("--record", "VOICE"), "which is also what is read"),
+    ],
+)
+def test_what_makes_no_sense_with_an_input_is_refused(vocoder, voice, words, sentence):
+    given = [str(voice) if word == "VOICE" else word for word in words]
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        play(vocoder, "--input", voice, "--output", "-", *given)
+
+
+def test_a_model_without_frames_takes_no_input(tiny_run, voice):
+    with pytest.raises(
+        InputError, match="--input is for a model that makes sound of frames, such as speech or vocoder"
+    ):
+        play(tiny_run, "--input", voice)

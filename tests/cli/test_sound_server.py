@@ -1,5 +1,6 @@
 """`wavegen play` through PortAudio to a real sound server, whose monitor hears what arrives."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import tiny_checkpoint
 from tools import sound_server
+from wavegen import checkpoint
 from wavegen.data.audio import as_int16
 
 SECONDS = 30
@@ -78,6 +81,59 @@ def test_a_card_that_goes_while_playing_is_told_and_the_take_is_kept(server, tmp
     last = shown.splitlines()[-1]
     assert last.startswith("wavegen: the sound card") and "gone" in last
     assert soundfile.info(tmp_path / "take.wav").frames > 4000
+
+
+@pytest.fixture
+def echo(server, tmp_path):
+    """`play --input` of a vocoder that has learnt nothing, but is loud when what it makes again is; in its room."""
+    model = tiny_checkpoint(n_features=6, hop=40, frame_channels=4, look_ahead=2)
+    checkpoint.save(tmp_path / "echo.safetensors", model.description, model.weights, "")
+    server.add_room()
+    words = (tmp_path / "echo.safetensors", "--input", "pulse", "--record", tmp_path / "take.wav", "--headless")
+    process = sound_server.play(server, *words, "--latency", LATENCY_MS, cwd=tmp_path)
+    yield process
+    process.kill()
+
+
+def delay_said(process) -> float:
+    """What it says of its delay, in s, once it does."""
+    for line in process.stderr:
+        if found := re.match(r"(\d+) ms from the microphone to the loudspeaker, of which", line):
+            return int(found[1]) / 1000
+    raise AssertionError("it ended before it told its delay")
+
+
+def onset(listener) -> float:
+    """When the first sound of half its peak arrived."""
+    samples = np.abs(listener.samples)
+    return listener.arrival(int(np.argmax(samples > samples.max() / 2)))
+
+
+def test_what_a_microphone_takes_is_heard_as_late_as_is_said(server, echo, tmp_path):
+    bursts = np.zeros(3 * 16000)
+    bursts[16000:24000] = 0.3 * np.random.default_rng(0).standard_normal(8000)
+    soundfile.write(tmp_path / "burst.wav", bursts, 16000)
+    with server.heard() as loudspeaker, server.heard(sound_server.ROOM) as room, sound_server.overslept() as late:
+        said = delay_said(echo)
+        time.sleep(0.5)
+        server.sound_in_room(tmp_path / "burst.wav")
+        time.sleep(said)
+        delay = onset(loudspeaker) - onset(room)
+    if max(late) > LATENCY_MS / 4000:
+        pytest.skip(f"this machine stood still for {1000 * max(late):.0f} ms")
+    # A null sink's monitor hears what is rendered, which is a good deal before it would sound.
+    assert said - 0.15 < delay < said + 0.05
+
+
+def test_a_microphone_that_goes_is_told_and_the_take_is_kept(server, echo, tmp_path):
+    delay_said(echo)
+    server.stop()
+    _, shown = echo.communicate(timeout=30)
+    assert echo.returncode == 2, shown
+    assert "Traceback" not in shown
+    last = shown.splitlines()[-1]
+    assert last.startswith("wavegen: the") and "gone" in last
+    assert soundfile.info(tmp_path / "take.wav").frames > 0
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="not installed: tmux")

@@ -79,6 +79,12 @@ class Matcher:
         half = self._length // 2  # which comes before the sound, in whole hops and the one with its first sample
         return half + (half // self._hop + N_AHEAD) * self._hop - 1
 
+    def n_to_feed(self, n: int) -> int:
+        """Samples that have to be fed before n come out."""
+        half = self._length // 2
+        n_settled = -(-(n + half) // self._hop)
+        return (n_settled + N_AHEAD - 1) * self._hop + half
+
     def feed(self, sound: NDArray[np.floating]) -> NDArray[np.float32]:
         """Take the next samples (T,), and give out those that are ready; how they are cut into calls makes no
         difference."""

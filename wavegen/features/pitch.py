@@ -24,6 +24,7 @@ Silence is (0, -1, -1, -1). Frame i is around sample i * hop; before and after t
 samples has ceil(T / hop) frames, and so F frames make F * hop samples.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -51,6 +52,8 @@ N_CANDIDATES = 14  # voiced ones of a frame
 BANDWIDTH_HZ = 8000.0
 LAGS_HZ = 32000.0  # lags a second of the autocorrelation, at least
 INAUDIBLE = 1e-9  # RMS of a frame beside the peak of the sound; less is rounding error
+QUIET_PEAK = 0.1  # of a sound that arrives, at least
+HALF_LIFE_S = 10.0  # of its peak
 FRAMES_AT_ONCE = 128  # which fit the processor's cache
 
 
@@ -127,7 +130,11 @@ class Pitch:
 
     def frames(self, waveform: NDArray[np.floating]) -> NDArray[np.float32]:
         """The frames of a whole sound. Shapes: waveform (T,) in [-1, 1] -> (ceil(T / hop), 4)."""
-        f0, strength, loudness = self.track(waveform)
+        return self.frames_of(self.track(waveform))
+
+    def frames_of(self, track: PitchTrack) -> NDArray[np.float32]:
+        """The frames of a track. Shapes: (F,) each -> (F, 4)."""
+        f0, strength, loudness = track
         is_voiced = f0 > 0
         frames = np.empty((len(f0), self.N_FEATURES), dtype=np.float32)
         frames[:, 0] = 2 * np.log(np.where(is_voiced, f0, REFERENCE_HZ) / REFERENCE_HZ)
@@ -265,6 +272,59 @@ class Pitch:
         return np.lib.stride_tricks.sliding_window_view(samples, length)[:: self.hop]
 
 
+class PitchTracker:
+    """The track of a sound while it arrives, one frame after another.
+
+    It is the sequence with the highest score up to the newest frame, so the newest `n_revised` frames may change with
+    each that comes; older ones do not. What counts as silence is told by the peak so far, which decays by half in
+    `HALF_LIFE_S` and is never below `QUIET_PEAK`: noise before the first word is no voice, and a cough is not
+    remembered for ever.
+    """
+
+    def __init__(self, pitch: Pitch, n_revised: int) -> None:
+        self.pitch = pitch
+        self.n_revised = n_revised
+        self._analysis = _Analysis(pitch)
+        self._frame_s = pitch.hop / pitch.sample_rate
+        self._peak = QUIET_PEAK
+        self._scores = np.zeros(1 + N_CANDIDATES)
+        self._candidates: deque[_Candidates] = deque(maxlen=n_revised + 1)
+        self._back: deque[NDArray[np.intp]] = deque(maxlen=n_revised)  # from each of those to the one before
+        self._loudness: deque[float] = deque(maxlen=n_revised + 1)
+
+    def add(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The next frame, of the samples under its window; returns the newest n_revised + 1 frames, or all, (n, 4)."""
+        frame = samples.astype(np.float64)[None]
+        frame -= frame.mean()
+        peak = float(np.abs(frame[0, self._analysis.middle]).max())
+        self._peak = max(peak, QUIET_PEAK, self._peak * 0.5 ** (self._frame_s / HALF_LIFE_S))
+        power, candidates = self._analysis.of(frame / self._peak)
+        self._loudness.append(float(10 * np.log10(np.maximum(power[0] * self._peak**2, 10 ** (QUIETEST_DB / 10)))))
+        if not self._candidates:
+            self._scores = candidates.score[0].astype(np.float64)
+        else:
+            pair = _Candidates(*map(np.concatenate, zip(self._candidates[-1], candidates, strict=True)))
+            total = _gains(pair, self._frame_s)[0] + self._scores
+            back = total.argmax(axis=1)
+            self._back.append(back)
+            scores = total[np.arange(len(back)), back]
+            self._scores = scores - scores.max()  # which would grow for ever
+        self._candidates.append(candidates)
+        return self.pitch.frames_of(self._track())
+
+    def _track(self) -> PitchTrack:
+        """The newest frames, along the best path that leads to the newest."""
+        chosen = int(self._scores.argmax())
+        path = [chosen]
+        for back in reversed(self._back):
+            path.append(int(back[path[-1]]))
+        path = path[::-1][-len(self._candidates) :]
+        f0 = np.array([one.f0[0, slot] for one, slot in zip(self._candidates, path, strict=True)])
+        heights = np.array([one.height[0, slot] for one, slot in zip(self._candidates, path, strict=True)])
+        strength = np.where(f0 > 0, heights, [one.height.max() for one in self._candidates])
+        return PitchTrack(f0, strength, np.array(self._loudness, dtype=np.float32))
+
+
 class _Analysis:
     """The candidates of frames, whichever they are: steps of the lag, and what only depends on the window."""
 
@@ -331,18 +391,12 @@ class _Analysis:
 def _best_path(candidates: _Candidates, frame_s: float) -> NDArray[np.intp]:
     """The candidate of every frame, (F,), of the sequence with the highest score (Viterbi)."""
     n, width = candidates.f0.shape
-    is_voiced = candidates.f0 > 0
-    octaves = np.log2(np.where(is_voiced, candidates.f0, 1))
-    jump_cost, change_cost = (cost * 0.01 / frame_s for cost in (OCTAVE_JUMP_COST, VOICED_UNVOICED_COST))
     back = np.zeros((n, width), dtype=np.int8)
     every = np.arange(width)
     score = candidates.score[0].astype(np.float64)
     for begin in range(1, n, FRAMES_AT_ONCE):
-        rows = slice(begin, min(begin + FRAMES_AT_ONCE, n))
-        gains = np.abs(octaves[rows, :, None] - octaves[begin - 1 : rows.stop - 1, None, :]) * -jump_cost
-        gains[:, 0, 1:] = gains[:, 1:, 0] = -change_cost
-        gains[:, 0, 0] = 0
-        gains += candidates.score[rows, :, None]
+        end = min(begin + FRAMES_AT_ONCE, n)
+        gains = _gains(_Candidates(*(array[begin - 1 : end] for array in candidates)), frame_s)
         for i, gain in enumerate(gains, begin):
             total = gain + score  # [to, from]
             back[i] = best = total.argmax(axis=1)
@@ -352,6 +406,17 @@ def _best_path(candidates: _Candidates, frame_s: float) -> NDArray[np.intp]:
     for i in range(n - 1, 0, -1):
         path[i - 1] = back[i, path[i]]
     return path
+
+
+def _gains(candidates: _Candidates, frame_s: float) -> NDArray[np.float32]:
+    """What each step from one frame to the next adds to the score of a path, (F - 1, to, from)."""
+    octaves = np.log2(np.where(candidates.f0 > 0, candidates.f0, 1))
+    jump_cost, change_cost = (cost * 0.01 / frame_s for cost in (OCTAVE_JUMP_COST, VOICED_UNVOICED_COST))
+    gains: NDArray[np.float32] = np.abs(octaves[1:, :, None] - octaves[:-1, None, :]) * -jump_cost
+    gains[:, 0, 1:] = gains[:, 1:, 0] = -change_cost
+    gains[:, 0, 0] = 0
+    gains += candidates.score[1:, :, None]
+    return gains
 
 
 def _mean_and_peak(waveform: NDArray[np.floating]) -> tuple[float, float]:

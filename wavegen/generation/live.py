@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wavegen.errors import InputError
 from wavegen.generation.session import Session
+from wavegen.generation.sound_input import SoundInput
 from wavegen.generation.stream import Changes, Codes, Snapshot
 from wavegen.sampling import DECODING, Decoding, probabilities
 
@@ -52,16 +53,19 @@ class Live:
     With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature, top-p
     or guidance bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
     Where a sound has ended, as a word does, there is nothing to bend, and a change of label begins it anew.
+
+    With a `sound` that comes in, of a session whose frames follow, it is the copy of that, and endless if that is.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, sound: SoundInput | None = None) -> None:
+        self.session, self.sound = session, sound
+        self.blocksize = BLOCKSIZE if sound is None else session.input_blocksize
         self.meter = Meter()
         self.controls = Controls(
             session.decoding, session.seed, temperature_frames=session.temperature_frames, labels=session.labels
         )
         self._changing = threading.RLock()
-        self._streams = session.streams()
+        self._streams = session.streams(sound)
         self._rate = session.description.sample_rate
         self._taken = self._empty(TAKE_S)
         self._recent = self._empty(LOOP_S)
@@ -111,7 +115,11 @@ class Live:
         return np.concatenate(blocks)[-n:, 0] * self.controls.gain if blocks else np.zeros(0, dtype=np.float32)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Waveforms (T, streams), endless."""
+        """Waveforms (T, streams), endless, or as long as the sound that comes in."""
+        sound = self._blocks()
+        return sound if self.sound is None else _as_long_as(self.sound, sound)
+
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
         now = self.controls
         self._begin(now.seed)
         loop: _Loop | None = None
@@ -120,7 +128,7 @@ class Live:
             if coming.labels != now.labels:
                 self._streams.change(labels=coming.labels)
                 self._primed = None  # which was fed under the labels before
-                if self._has_ended():
+                if self.sound is None and self._has_ended():
                     self._begin(coming.seed)
             if coming.take != now.take:
                 before = self._make(now) if loop is None else loop.read()
@@ -129,7 +137,7 @@ class Live:
                 self._begin(coming.seed)
                 block = _cross(before, self._make(coming))
             elif coming.is_frozen and loop is None and self._recent:
-                loop = _Loop(np.concatenate(self._recent))
+                loop = _Loop(np.concatenate(self._recent), self.blocksize)
                 block = _cross(self._make(coming), loop.read())
             elif loop is not None and not coming.is_frozen:
                 block = _cross(loop.read(), self._make(coming))
@@ -144,7 +152,7 @@ class Live:
 
     def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
         """Room for the newest blocks of some seconds."""
-        return deque(maxlen=max(1, round(seconds * self._rate / BLOCKSIZE)))
+        return deque(maxlen=max(1, round(seconds * self._rate / self.blocksize)))
 
     def _has_ended(self) -> bool:
         """Whether the newest `LOOP_S` are silent."""
@@ -163,32 +171,37 @@ class Live:
             self._primed = self._streams.snapshot()
 
     def _make(self, controls: Controls) -> NDArray[np.float32]:
-        """The next block (BLOCKSIZE, streams)."""
-        began = time.perf_counter()
+        """The next block (blocksize, streams)."""
+        began, waited_s = time.perf_counter(), self._waited_s
         changes: Changes = {"decoding": controls.decoding, "seed": controls.seed}
         if controls.temperature_frames is not None:
             changes["temperature_frames"] = controls.temperature_frames
         self._streams.change(**changes)
         n_made = 0
-        while self._ready.shape[1] < BLOCKSIZE:  # what is matched to frames comes later, and a hop at a time
+        while self._ready.shape[1] < self.blocksize:  # what is matched to frames comes later, and a hop at a time
             self._ready = np.concatenate([self._ready, self._output.feed(self._codes())], axis=1)
-            n_made += BLOCKSIZE
-        block, self._ready = self._ready[:, :BLOCKSIZE].T, self._ready[:, BLOCKSIZE:]
+            n_made += self.blocksize
+        block, self._ready = self._ready[:, : self.blocksize].T, self._ready[:, self.blocksize :]
         if n_made:
-            factor = n_made / self._rate / (time.perf_counter() - began)
+            factor = n_made / self._rate / (time.perf_counter() - began - (self._waited_s - waited_s))
             self.meter.times_real_time += (factor - self.meter.times_real_time) * (
                 0.05 if self.meter.times_real_time else 1
             )
         return block
 
+    @property
+    def _waited_s(self) -> float:
+        """How long it has waited for the sound that comes in."""
+        return 0.0 if self.sound is None else self.sound.waited_s
+
     def _codes(self) -> Codes:
-        """The next codes (streams, BLOCKSIZE)."""
+        """The next codes (streams, blocksize)."""
         description = self.session.description
         logits = None
         if description.head.lists_probabilities:
             n_streams = len(self._streams.streams)
-            logits = np.empty((n_streams, BLOCKSIZE, description.n_classes), dtype=np.float32)
-        codes = self._streams.advance(BLOCKSIZE, logits=logits)
+            logits = np.empty((n_streams, self.blocksize, description.n_classes), dtype=np.float32)
+        codes = self._streams.advance(self.blocksize, logits=logits)
         if logits is not None:
             asked = (slice(0, 1), slice(None, None, SURPRISE_EVERY))
             p = np.take_along_axis(probabilities(logits[asked], Decoding()), codes[asked][..., None], axis=-1)
@@ -199,14 +212,14 @@ class Live:
 class _Loop:
     """A stretch of sound (T, streams) that repeats without a seam: its end fades into what led to its beginning."""
 
-    def __init__(self, sound: NDArray[np.float32]) -> None:
-        n_fade = min(BLOCKSIZE, len(sound) // 2)
+    def __init__(self, sound: NDArray[np.float32], blocksize: int) -> None:
+        n_fade = min(blocksize, len(sound) // 2)
         self._sound = sound[n_fade:].copy()
         self._sound[-n_fade:] = _cross(self._sound[-n_fade:], sound[:n_fade])
-        self._position = 0
+        self._position, self._steps = 0, np.arange(blocksize)
 
     def read(self) -> NDArray[np.float32]:
-        positions = (self._position + np.arange(BLOCKSIZE)) % len(self._sound)
+        positions = (self._position + self._steps) % len(self._sound)
         self._position = int(positions[-1]) + 1
         return self._sound[positions]
 
@@ -215,3 +228,14 @@ def _cross(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[n
     """Fade from one sound to another, whose powers add up: they have nothing to do with each other."""
     angle = np.linspace(0, np.pi / 2, len(before), dtype=np.float32)[:, None]
     return before * np.cos(angle) + after * np.sin(angle)
+
+
+def _as_long_as(sound: SoundInput, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Blocks (T, streams) until there are as many samples as came in, which is known before the last ones are made."""
+    n_made = 0
+    for block in blocks:
+        n_left = len(block) if sound.length is None else sound.length - n_made
+        if n_left <= 0:
+            return
+        yield block[:n_left]
+        n_made += len(block)

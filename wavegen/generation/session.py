@@ -17,10 +17,11 @@ from wavegen.errors import InputError
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.features.matching import JOINED_HZ, FramesAt, Matcher, matched
-from wavegen.generation import conditioning
+from wavegen.generation import conditioning, live_frames
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
 from wavegen.generation.images import ImageSession
+from wavegen.generation.live_frames import LiveFrames
 from wavegen.generation.options import (
     EngineKeywords,
     GenerationKeywords,
@@ -32,6 +33,7 @@ from wavegen.generation.options import (
 )
 from wavegen.generation.planning import Plan
 from wavegen.generation.scheduler import Scheduler, generate_blocks, generate_each
+from wavegen.generation.sound_input import SoundInput
 from wavegen.generation.stream import BLOCKSIZE, Codes, ConditionAt, Stream, StreamGroup, blocks, n_samples
 from wavegen.paths import user_path
 from wavegen.progress import Bar
@@ -73,7 +75,7 @@ class StreamMaker:
         if description.features and options.frames is None and not frames_follow and self._planner is None:
             raise InputError(
                 f"{loaded.path} is a vocoder, which needs a recording or frames to make again; "
-                "use `wavegen vocode`, or `wavegen play --frames`"
+                "use `wavegen vocode`, or `wavegen play --frames` or `--input`"
             )
         if frames_follow and (not description.features or options.frames is not None):
             what = "takes no frames" if not description.features else "is given frames, and others follow"
@@ -140,7 +142,7 @@ class StreamMaker:
         number: int,
         condition: NDArray[np.float32] | ConditionAt | None = None,
         condition_of: Callable[[Labels], NDArray[np.float32] | None] | None = None,
-        plan: Plan | None = None,
+        plan: Plan | LiveFrames | None = None,
     ) -> Stream:
         """The stream of a number under a condition, or none of its own; the last three as `Stream` takes them."""
         return Stream(
@@ -217,22 +219,53 @@ class Session(StreamMaker):
             loaded, self.n_streams, options.engine_options, self.decoding.is_guided
         )
 
-    def streams(self) -> StreamGroup:
-        """Its sounds, from the beginning of time, to be advanced side by side."""
+    def streams(self, sound: SoundInput | None = None) -> StreamGroup:
+        """Its sounds, from the beginning of time, to be advanced side by side; or one of the frames of a sound that
+        comes in, of a session whose frames follow."""
+        if sound is not None:
+            return StreamGroup(self._engine, [self._stream(0, plan=self._live_frames(sound))])
         numbers = range(self.n_streams)
         if self.frames is None:
             return StreamGroup(self._engine, [self.stream(number) for number in numbers])
         condition = self.frame_conditioner(self.frames, self.n_streams).at  # of all together, so once for a frame
         return StreamGroup(self._engine, [self._stream(number) for number in numbers], condition)
 
-    def blocks(self, n_samples: int | None, blocksize: int = BLOCKSIZE) -> Iterator[NDArray[np.float32]]:
-        """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None.
+    @property
+    def input_blocksize(self) -> int:
+        """Samples that are made at a time of a sound that comes in: whole hops, about `BLOCKSIZE`."""
+        return max(1, BLOCKSIZE // self.hop) * self.hop
+
+    def input_delays(self) -> tuple[int, int]:
+        """How many samples what is made of a sound that comes in is behind it: for the frames, and for matching."""
+        blocksize, n_matched = self.input_blocksize, 0
+        if self._matched_by is not None:
+            silence = np.zeros((1, self._matched_by.n_mels), dtype=np.float32)
+            n_blocks = -(-Matcher(self._matched_by, silence).n_to_feed(blocksize) // blocksize)
+            n_matched = (n_blocks - 1) * blocksize
+        return live_frames.delay(self._loaded, blocksize), n_matched
+
+    def _live_frames(self, sound: SoundInput) -> LiveFrames:
+        """What the copy of a sound that comes in is made under."""
+        return LiveFrames(
+            self._loaded,
+            sound,
+            labels=self.labels,
+            is_guided=self.decoding.is_guided,
+            transpose=self._transpose,
+            n_behind=(self.input_delays()[1] + self.input_blocksize) // self.hop,
+        )
+
+    def blocks(
+        self, n_samples: int | None, blocksize: int = BLOCKSIZE, sound: SoundInput | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None. `sound`: as
+        `streams` takes it.
 
         T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on, and of what
         is matched to frames, as many as are ready: the first come later (`features.matching.Matcher.delay`).
         """
         if self.beam is None:
-            streams = self.streams()
+            streams = self.streams(sound)
             output = self.output(streams)
             codes = blocks(streams, n_samples, blocksize)
         else:
@@ -265,13 +298,13 @@ class Session(StreamMaker):
     def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
         """The frames that a stream's sound is to have, behind what it continues."""
         plan = None if stream is None else stream.plan
-        if not isinstance(plan, Plan):
+        if plan is None:
             return self.frames
-        n_primed = 0 if self.prime is None else len(self.prime) // self._hop
+        n_primed = 0 if self.prime is None else len(self.prime) // self.hop
         return lambda begin, end: plan.frames(n_primed + begin, n_primed + end)
 
     @property
-    def _hop(self) -> int:
+    def hop(self) -> int:
         """Samples from a frame to the next; 1 where there are none."""
         return int(self.description.features["hop"]) if self.description.features else 1
 
@@ -298,7 +331,7 @@ class Session(StreamMaker):
                 outputs[number] = Output(self.decoder(1), self._matchers([stream]))
                 yield stream, n_samples
 
-        for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self._hop, bar=bar):
+        for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self.hop, bar=bar):
             sound = outputs[number].feed(codes[None])[0]
             if is_last:
                 sound = np.concatenate([sound, outputs.pop(number).finish()[0]])
@@ -318,7 +351,7 @@ class Session(StreamMaker):
                 frames_of[number] = frames
                 yield self.stream(0, frames), length
 
-        for number, codes in generate_each(self._engine, pieces(), hop=self._hop, bar=bar):
+        for number, codes in generate_each(self._engine, pieces(), hop=self.hop, bar=bar):
             frames, sound = frames_of.pop(number), self.decoder(1).decode(codes)
             yield (
                 number,

@@ -49,6 +49,10 @@ class Plan(Protocol):
         """As `ConditionAt`; `first` goes on from call to call, or back to 0 by `restart`, or as `restore` says."""
         ...
 
+    def frames(self, begin: int, end: int) -> NDArray[np.floating]:
+        """Frames from one number to before another, (n, n_features), of those that it was asked for lately."""
+        ...
+
     def restart(self, seed: int) -> None: ...
 
     def changed(self, changes: Changes) -> Any:
