@@ -290,6 +290,7 @@ GOOD_FEATURES = {"n_mels": 4, "hop": 40, "n_fft": 128, "f_min": 0.0, "f_max": No
         ({"features.n_mels": 5}, "reads 4 features every 40 samples, the description says 5 every 40"),
         ({"features.f_max": 4001}, "its features span 0.0 to 4001 Hz, expected a rise within 0 to 4000"),
         ({"features.f_min": "low"}, "its features span 'low'"),
+        ({"features.break_frequency": 0}, "its break_frequency is 0, expected 100 to 100000 Hz"),
         ({"features.window": "hann"}, "the description of the features does not fit this wavegen"),
         ({"architecture.look_ahead": 10**9}, "look_ahead is 1000000000"),
         ({"architecture.frame_channels": None}, "frame_channels is None"),

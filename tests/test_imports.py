@@ -199,7 +199,8 @@ def test_commands_that_train_nothing_need_no_torch(tmp_path, tiny_run):
     commands = [
         ["--help"], ["train", "--help"], ["recipes", "list"], ["recipes", "fields"], ["data", "list"], ["doctor"],
         ["models", "inspect", tiny_run], ["data", "prepare", "librispeech", "--from", source],
-        ["generate", "music", "--seconds", "0.05", "--out", out], ["generate", "speech", "--seconds", "0.05", "--out", out],
+        ["generate", "music", "--seconds", "0.05", "--out", out],
+        ["generate", "speech", "--seconds", "0.05", "--out", out],
     ]  # fmt: skip
     result = run_without_torch(COMMANDS, tmp_path, *("|".join(map(str, command)) for command in commands))
     assert result.returncode == 0, result.stderr

@@ -531,6 +531,8 @@ class Recipe(Section):
         if self.is_planner != (self.vocoder is not None):
             what = "needs a vocoder, which makes sound of its frames" if self.is_planner else "takes no vocoder"
             raise ValueError(f"model.kind is {self.model.kind}, which {what}")
+        if self.training.speeds and not self.is_planner:
+            raise ValueError("training.speeds is for a planner; leave it out")
         if self.is_planner:
             self._check_planner()
         elif self.features and not FAMILIES[self.model.kind].reads_frames:

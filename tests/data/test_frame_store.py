@@ -32,6 +32,32 @@ def test_segments_become_whole_frames_of_their_own_sound(corpus):
     assert sum(one.n_samples for one in store.recordings) == len(store.samples)
 
 
+def test_what_is_trained_on_is_heard_at_other_speeds_by_voices_without_a_label(corpus):
+    sound, of_sound = corpus
+    _, plain = frames_of(sound, of_sound, CODES)
+    _, segments = frames_of(sound, of_sound, CODES, [0.8, 1.25])
+    for name in ("validation", "test"):
+        assert [one.n_samples for one in segments[name]] == [one.n_samples for one in plain[name]]
+    n = len(plain["train"])
+    assert len(segments["train"]) == 3 * n
+    for first, speed in ((n, 0.8), (2 * n, 1.25)):
+        for before, after in zip(of_sound["train"], segments["train"][first : first + n], strict=True):
+            assert after.n_samples == CODES.features.n_frames(int(before.n_samples / speed)) * CODES.n_channels
+            assert not after.labels
+            assert after.group == f"{before.group} at {speed:g}"
+
+
+def test_at_another_speed_a_tone_is_as_much_higher(tmp_path, monkeypatch):
+    monkeypatch.setenv("WAVEGEN_DATA", str(tmp_path))
+    codes = FrameCodes(make_features(8000, {"n_mels": 6, "hop": 80, "n_fft": 256, "pitch": {}}))
+    tone = 0.3 * np.sin(2 * np.pi * 200 * np.arange(120_000) / 8000)
+    store = in_memory("tone", 8000, [tone])
+    frames, segments = frames_of(store, splits.split(BY_TIME, store.recordings), codes, [1.25])
+    faster = segments["train"][-1]
+    made = codes.decode(frames.samples[faster.start : faster.start + faster.n_samples].reshape(-1, codes.n_channels))
+    assert np.median(made[:, 6]) == pytest.approx(codes.features.pitch.feature_of(250), abs=0.04)
+
+
 def test_frames_are_taken_once(corpus, monkeypatch):
     first, _ = frames_of(*corpus, CODES)
     monkeypatch.setattr(type(CODES), "encode", lambda *_: pytest.fail("they are taken again"))

@@ -46,6 +46,21 @@ def test_a_sound_has_a_frame_for_every_hop_it_begins(n_samples, n_frames):
     assert FEATURES.frames(np.zeros(n_samples)).shape == (n_frames, 20)
 
 
+def test_the_filters_are_those_of_torchaudio():
+    torchaudio = pytest.importorskip("torchaudio")
+    theirs = torchaudio.functional.melscale_fbanks(129, 0.0, 4000.0, 20, 8000).numpy()
+    np.testing.assert_allclose(FEATURES.filters, theirs, atol=1e-5)
+
+
+def test_a_higher_break_frequency_makes_low_bands_wider_and_high_ones_narrower():
+    wide = LogMel(16000, n_mels=20, hop=200, n_fft=512, break_frequency=3000)
+    widths = (wide.filters > 0).sum(axis=0) * 16000 / 512  # Hz
+    assert widths.min() > 350
+    narrow = (LogMel(16000, n_mels=20, hop=200, n_fft=512).filters > 0).sum(axis=0) * 16000 / 512
+    assert narrow[0] < widths[0]
+    assert narrow[-1] > widths[-1]
+
+
 def test_parameters_that_cannot_work_are_refused():
     with pytest.raises(InputError, match=r"hop is 200; expected at most half of n_fft, 128 samples"):
         LogMel(8000, n_mels=20, hop=200, n_fft=256)

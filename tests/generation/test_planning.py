@@ -51,6 +51,15 @@ def test_seed_number_temperature_and_label_each_make_other_frames():
         assert (other.frames(0, 30) != frames).any()
 
 
+def test_how_loud_and_how_high_a_frame_is_is_drawn_as_learnt_at_any_temperature():
+    whole = [channel for channel, is_detail in enumerate(plan()._codes.is_detail) if not is_detail]
+    one, other = (plan(seed=seed, temperature=0.0)._draw(60) for seed in (1, 2))
+    assert (one[:, whole] != other[:, whole]).mean() > 0.5
+    assert plan(temperature=0.0)._stream.decoding.temperature == 0  # what it was begun with is what stays
+    cold, warm = (plan(temperature=temperature)._draw(60) for temperature in (0.0, 1.0))
+    np.testing.assert_array_equal(cold[0, whole[:1]], warm[0, whole[:1]])  # the first code sees no detail
+
+
 def test_a_plan_goes_back_to_a_snapshot():
     one = plan()
     one.frames(0, 10)
