@@ -32,7 +32,7 @@ from wavegen.errors import InputError, shortened
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frames import Features, make_features
 from wavegen.features.linear_prediction import Predictor
-from wavegen.features.log_mel import MEL_BREAK_HZ, RANGES
+from wavegen.features.log_mel import BREAK_RANGE, MEL_BREAK_HZ, RANGES
 from wavegen.sampling import DECODING, Decoding
 
 logger = logging.getLogger(__name__)
@@ -447,8 +447,9 @@ def _check_features(description: Description) -> None:
     if not all(type(value) in (int, float) for value in (low, high)) or not 0 <= low < high <= half:
         raise InputError(f"its features span {low!r} to {high!r} Hz, expected a rise within 0 to {half:g}")
     break_frequency = features.get("break_frequency", MEL_BREAK_HZ)
-    if not _is_number(break_frequency, 100, 100_000):
-        raise InputError(f"its break_frequency is {shortened(break_frequency)}, expected 100 to 100000 Hz")
+    if not _is_number(break_frequency, *BREAK_RANGE):
+        least, most = BREAK_RANGE
+        raise InputError(f"its break_frequency is {shortened(break_frequency)}, expected {least} to {most} Hz")
     if not (pitch is None or isinstance(pitch, dict)):
         raise InputError(f"its pitch is {pitch!r}, expected the parameters of one")
     if frames is None and not is_planner:

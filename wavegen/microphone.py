@@ -21,6 +21,9 @@ from wavegen.playback import (
     PAUSE_S,
     SILENT_CARD_S,
     Ring,
+    SoundDevice,
+    devices_of,
+    find_device,
     import_sounddevice,
     open_quietly,
     resampled,
@@ -44,13 +47,8 @@ class Microphone:
         self._sounddevice = import_sounddevice()
         self._device, self.sample_rate, self._latency_s = device, sample_rate, latency_s
         self._brought = (0.0, 0.0)  # last: when (time.perf_counter), and how much before the newest sample sounded
-        title = "the default input" if device is None else f"the input {device!r}"
+        title, card = find_device(self._sounddevice, device, "input")
         failures = (self._sounddevice.PortAudioError, ValueError, OverflowError)
-        try:
-            card = self._sounddevice.query_devices(device, "input")
-        except failures as error:
-            reason = str(error).replace("\n", " ")
-            raise InputError(f"{title} is not there ({reason}); {_there_are(self._sounddevice)}") from error
         self.name = card["name"]
         self.card_rate = sample_rate
         try:
@@ -197,21 +195,6 @@ class Microphone:
         self._has_ended = True
 
 
-def input_devices() -> list[tuple[int, str, int, int, bool]]:
-    """Inputs of sound cards: as `playback.output_devices`.
-
-    Raises: InputError if PortAudio is not installed.
-    """
-    sounddevice = import_sounddevice()
-    default = sounddevice.default.device[0]
-    return [
-        (number, one["name"], one["max_input_channels"], round(one["default_samplerate"]), number == default)
-        for number, one in enumerate(sounddevice.query_devices())
-        if one["max_input_channels"] > 0
-    ]
-
-
-def _there_are(sounddevice: Any) -> str:
-    names = [one["name"] for one in sounddevice.query_devices() if one["max_input_channels"] > 0]
-    there_are = f"there are {'; '.join(names)}" if names else "there is no microphone on this machine"
-    return f"{there_are}. --input hello.wav takes a recording instead, and --input - raw samples from a pipe"
+def input_devices() -> list[SoundDevice]:
+    """Raises: InputError if PortAudio is not installed."""
+    return devices_of(import_sounddevice(), "input")

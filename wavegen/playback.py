@@ -11,10 +11,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ SILENT_CARD_S = 2.0  # a card that asks for nothing this long has gone; counted 
 TICK_S = 0.01  # between two looks at the keyboard
 PAUSE_S = 0.002  # between two looks whether the ring has room
 SWITCH_S = 0.001  # between threads, while prompt_callbacks: the callback waits no longer than this for another one
+Kind = Literal["input", "output"]
+KINDS: tuple[Kind, ...] = ("input", "output")  # in the order of sounddevice's pairs
+INSTEAD = {  # what is missing where there is none, and what does without
+    "input": ("microphone", "--input hello.wav takes a recording instead, and --input - raw samples from a pipe"),
+    "output": (
+        "sound card",
+        "`wavegen generate` (or `vocode`) writes a file instead, and --output - raw samples to a pipe",
+    ),
+}
 TAIL_S = 0.1  # of silence at the end, at least: sound systems throw away what is in their buffers when a stream stops
 
 
@@ -268,12 +277,7 @@ class Card:
     def __init__(self, device: str | int | None, sample_rate: int, n_channels: int) -> None:
         self._sounddevice = import_sounddevice()
         self._device, self.n_channels = device, n_channels
-        name = "the default output" if device is None else f"the output {device!r}"
-        try:
-            card = self._sounddevice.query_devices(device, "output")
-        except (self._sounddevice.PortAudioError, ValueError, OverflowError) as error:
-            reason = str(error).replace("\n", " ")
-            raise InputError(f"{name} is not there ({reason}); {_there_are(self._sounddevice)}") from error
+        title, card = find_device(self._sounddevice, device, "output")
         self.name = card["name"]
         self.sample_rate = sample_rate
         failure = self._refusal()
@@ -281,8 +285,8 @@ class Card:
             self.sample_rate = round(card["default_samplerate"])
             if self._refusal() is not None:
                 raise InputError(
-                    f"{name} cannot play {n_channels} channels at {sample_rate} Hz ({failure}); "
-                    f"{_there_are(self._sounddevice)}"
+                    f"{title} cannot play {n_channels} channels at {sample_rate} Hz ({failure}); "
+                    f"{_there_are(self._sounddevice, 'output')}"
                 ) from failure
 
     def _refusal(self) -> Exception | None:
@@ -351,24 +355,48 @@ class _Stream:
             self._stream.close()
 
 
-def output_devices() -> list[tuple[int, str, int, int, bool]]:
-    """Sound cards: number, name, channels, rate in Hz, and whether it is the one that is taken by default.
+class SoundDevice(NamedTuple):
+    """An input or output of a sound card; `is_default`: it is the one that is taken where none is named."""
 
-    Raises: InputError if PortAudio is not installed.
-    """
-    sounddevice = import_sounddevice()
-    default = sounddevice.default.device[1]
+    number: int
+    name: str
+    n_channels: int
+    sample_rate: int  # Hz
+    is_default: bool
+
+
+def output_devices() -> list[SoundDevice]:
+    """Raises: InputError if PortAudio is not installed."""
+    return devices_of(import_sounddevice(), "output")
+
+
+def devices_of(sounddevice: Any, kind: Kind) -> list[SoundDevice]:
+    """The inputs or outputs of sound cards."""
+    default, n_channels = sounddevice.default.device[KINDS.index(kind)], f"max_{kind}_channels"
     return [
-        (number, one["name"], one["max_output_channels"], round(one["default_samplerate"]), number == default)
+        SoundDevice(number, one["name"], one[n_channels], round(one["default_samplerate"]), number == default)
         for number, one in enumerate(sounddevice.query_devices())
-        if one["max_output_channels"] > 0
+        if one[n_channels] > 0
     ]
 
 
-def _there_are(sounddevice: Any) -> str:
-    names = [one["name"] for one in sounddevice.query_devices() if one["max_output_channels"] > 0]
-    there_are = f"there are {'; '.join(names)}" if names else "there is no sound card on this machine"
-    return f"{there_are}. `wavegen generate` (or `vocode`) writes a file instead, and --output - raw samples to a pipe"
+def find_device(sounddevice: Any, device: str | int | None, kind: Kind) -> tuple[str, Mapping[str, Any]]:
+    """An input or output by name or number, or the default one: what to call it, and what sounddevice knows of it.
+
+    Raises: InputError if there is none; it names those that there are.
+    """
+    title = f"the default {kind}" if device is None else f"the {kind} {device!r}"
+    try:
+        return title, sounddevice.query_devices(device, kind)
+    except (sounddevice.PortAudioError, ValueError, OverflowError) as error:
+        reason = str(error).replace("\n", " ")
+        raise InputError(f"{title} is not there ({reason}); {_there_are(sounddevice, kind)}") from error
+
+
+def _there_are(sounddevice: Any, kind: Kind) -> str:
+    names = [one.name for one in devices_of(sounddevice, kind)]
+    none, instead = INSTEAD[kind]
+    return f"there are {'; '.join(names)}. {instead}" if names else f"there is no {none} on this machine. {instead}"
 
 
 def import_sounddevice() -> Any:

@@ -42,7 +42,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import N_LEVELS, FrameCodes
 from wavegen.features.frames import Features, make_features
-from wavegen.features.log_mel import MEL_BREAK_HZ, RANGES
+from wavegen.features.log_mel import BREAK_RANGE, MEL_BREAK_HZ, RANGES
 from wavegen.sampling import Decoding
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,8 @@ class FrameFeatures(Section):
     f_max: float | None = Field(None, gt=0, description="Hz, where the highest ends; null for half the sample rate")
     break_frequency: float = Field(
         MEL_BREAK_HZ,
-        ge=100,
-        le=100_000,
+        ge=BREAK_RANGE[0],
+        le=BREAK_RANGE[1],
         description="Hz up to which bands are about equally wide; 700 for the mel scale",
     )
     pitch: PitchFeatures | None = Field(None, description="the pitch as well; see below; null for none")

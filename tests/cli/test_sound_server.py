@@ -66,6 +66,15 @@ def test_what_the_engine_makes_arrives_without_a_gap_bit_by_bit(server, tmp_path
     np.testing.assert_array_equal(heard[begin + missed : begin + len(made)], made[missed:])
 
 
+def assert_told_gone(process, what):
+    """It ends with a sentence that says of what it is gone."""
+    _, shown = process.communicate(timeout=30)
+    assert process.returncode == 2, shown
+    assert "Traceback" not in shown
+    last = shown.splitlines()[-1]
+    assert last.startswith(f"wavegen: {what}") and "gone" in last
+
+
 @pytest.mark.parametrize("end", ["remove_sink", "stop"])
 def test_a_card_that_goes_while_playing_is_told_and_the_take_is_kept(server, tmp_path, end):
     with server.heard() as listener:
@@ -75,11 +84,7 @@ def test_a_card_that_goes_while_playing_is_told_and_the_take_is_kept(server, tmp
             assert process.poll() is None
         time.sleep(0.5)
         getattr(server, end)()
-        _, shown = process.communicate(timeout=30)
-    assert process.returncode == 2, shown
-    assert "Traceback" not in shown
-    last = shown.splitlines()[-1]
-    assert last.startswith("wavegen: the sound card") and "gone" in last
+        assert_told_gone(process, "the sound card")
     assert soundfile.info(tmp_path / "take.wav").frames > 4000
 
 
@@ -128,11 +133,7 @@ def test_what_a_microphone_takes_is_heard_as_late_as_is_said(server, echo, tmp_p
 def test_a_microphone_that_goes_is_told_and_the_take_is_kept(server, echo, tmp_path):
     delay_said(echo)
     server.stop()
-    _, shown = echo.communicate(timeout=30)
-    assert echo.returncode == 2, shown
-    assert "Traceback" not in shown
-    last = shown.splitlines()[-1]
-    assert last.startswith("wavegen: the") and "gone" in last
+    assert_told_gone(echo, "the")
     assert soundfile.info(tmp_path / "take.wav").frames > 0
 
 

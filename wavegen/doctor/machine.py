@@ -11,7 +11,7 @@ import soundfile
 
 from wavegen.data import store
 from wavegen.errors import InputError
-from wavegen.playback import import_sounddevice
+from wavegen.playback import devices_of, import_sounddevice
 
 TO_EVALUATE = "how near a vocoder comes to recordings: pip install 'wavegen[evaluate]'"
 
@@ -87,7 +87,7 @@ def _sound_card() -> list[Finding]:
     except InputError as error:
         return [Finding("sound card", None, str(error))]
     version = sounddevice.get_portaudio_version()[1].split(",")[0]
-    outputs = [device["name"] for device in sounddevice.query_devices() if device["max_output_channels"] > 0]
+    outputs = [device.name for device in devices_of(sounddevice, "output")]
     lines = [Finding("PortAudio", True, version)]
     if outputs:
         lines.append(Finding("sound card", True, "; ".join(outputs)))

@@ -20,6 +20,7 @@ from wavegen.errors import InputError
 QUIETEST = 1e-5  # magnitude
 SILENT = -1.0  # what a band of silence is
 MEL_BREAK_HZ = 700.0  # of the mel scale
+BREAK_RANGE = (100, 100_000)  # Hz
 PLAUSIBLE = (-1.5, 3.0)  # what lies beyond was scaled in another way
 RANGES = {"n_mels": (1, 512), "hop": (1, 65536), "n_fft": (16, 65536)}  # of bands, samples and samples
 

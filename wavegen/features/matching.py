@@ -76,12 +76,11 @@ class Matcher:
     def delay(self) -> int:
         """Samples that can be fed before the first one comes out; the next one brings it. Later ones wait for at most
         a hop longer."""
-        half = self._length // 2  # which comes before the sound, in whole hops and the one with its first sample
-        return half + (half // self._hop + N_AHEAD) * self._hop - 1
+        return self.n_to_feed(1) - 1
 
     def n_to_feed(self, n: int) -> int:
         """Samples that have to be fed before n come out."""
-        half = self._length // 2
+        half = self._length // 2  # which comes before the sound
         n_settled = -(-(n + half) // self._hop)
         return (n_settled + N_AHEAD - 1) * self._hop + half
 

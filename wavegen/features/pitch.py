@@ -155,7 +155,7 @@ class Pitch:
         for first in range(0, n, FRAMES_AT_ONCE):
             chunk = slice(first, min(first + FRAMES_AT_ONCE, n))
             power, candidates = analysis.of((self._around(waveform, mean, chunk) - mean) / peak)
-            loudness[chunk] = 10 * np.log10(np.maximum(power * peak**2, 10 ** (QUIETEST_DB / 10)))
+            loudness[chunk] = _decibels(power * peak**2)
             chunks.append(candidates)
         candidates = _Candidates(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
         chosen = np.arange(n), _best_path(candidates, self.hop / self.sample_rate)
@@ -283,7 +283,6 @@ class PitchTracker:
 
     def __init__(self, pitch: Pitch, n_revised: int) -> None:
         self.pitch = pitch
-        self.n_revised = n_revised
         self._analysis = _Analysis(pitch)
         self._frame_s = pitch.hop / pitch.sample_rate
         self._peak = QUIET_PEAK
@@ -299,7 +298,7 @@ class PitchTracker:
         peak = float(np.abs(frame[0, self._analysis.middle]).max())
         self._peak = max(peak, QUIET_PEAK, self._peak * 0.5 ** (self._frame_s / HALF_LIFE_S))
         power, candidates = self._analysis.of(frame / self._peak)
-        self._loudness.append(float(10 * np.log10(np.maximum(power[0] * self._peak**2, 10 ** (QUIETEST_DB / 10)))))
+        self._loudness.append(float(_decibels(power * self._peak**2)[0]))
         if not self._candidates:
             self._scores = candidates.score[0].astype(np.float64)
         else:
@@ -417,6 +416,11 @@ def _gains(candidates: _Candidates, frame_s: float) -> NDArray[np.float32]:
     gains[:, 0, 0] = 0
     gains += candidates.score[1:, :, None]
     return gains
+
+
+def _decibels(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """dB of full scale; QUIETEST_DB at least."""
+    return 10 * np.log10(np.maximum(power, 10 ** (QUIETEST_DB / 10)))
 
 
 def _mean_and_peak(waveform: NDArray[np.floating]) -> tuple[float, float]:
