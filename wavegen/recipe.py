@@ -442,7 +442,7 @@ class Training(Section):
     speeds: list[Speed] = Field(
         [],
         max_length=16,
-        description="of a planner: how many times as fast the recordings are heard as well, by voices without a label: "
+        description="of a planner: how many times as fast the recordings are heard as well, by voices of no speaker: "
         "0.9 is slower, lower, and of a larger head; against overfitting",
     )
     input_noise: float = Field(

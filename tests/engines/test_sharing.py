@@ -23,9 +23,9 @@ def test_a_second_engine_of_the_same_model_packs_nothing(monkeypatch):
     packed, stacked = [], []
     pack, stack_weights = numba_engine.pack_network, engines._stack_weights
 
-    def counted(weights, precision, group):
+    def counted(weights, precision, group, unit):
         packed.append(precision)
-        return pack(weights, precision, group)
+        return pack(weights, precision, group, unit)
 
     monkeypatch.setattr(numba_engine, "pack_network", counted)
     monkeypatch.setattr(engines, "_stack_weights", lambda one: stacked.append(found := stack_weights(one)) or found)

@@ -18,6 +18,7 @@ from wavegen.features.frame_codes import FrameCodes
 from wavegen.progress import bar
 
 VERSION = 3  # of what frames and codes are: others are not read
+SPEAKER = "speaker"  # the label that does not hold at another speed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FrameFormat:
     sound: SoundFormat
     hop: int  # samples
     n_channels: int
+    silence: tuple[int, ...]  # the codes of a frame of it
     items = "recordings"
     unit = "code"
 
@@ -60,8 +62,8 @@ def frames_of(
     """The store and the segments of the splits of a corpus of sound, as codes of frames.
 
     The frames of a segment are those of its sound alone, with silence around it, so that no split hears of another.
-    What is trained on is heard at other `speeds` as well, by voices that are none of the labels' (T. Ko and others,
-    "Audio augmentation for speech recognition", Interspeech 2015).
+    What is trained on is heard at other `speeds` as well (T. Ko and others, "Audio augmentation for speech recognition",
+    Interspeech 2015): the same words, of a voice that no speaker has.
 
     Raises: InputError if they cannot be written.
     """
@@ -89,7 +91,9 @@ def frames_of(
         by_split[name].append(segment._replace(start=int(start), n_samples=length))
     taken = [segment for part in by_split.values() for segment in part]
     recordings = [Recording(one.name, one.start, one.n_samples, one.labels, "") for one in taken]
-    item_format = FrameFormat(store.item_format, features.hop, codes.n_channels)
+    item_format = FrameFormat(
+        store.item_format, features.hop, codes.n_channels, tuple(codes.encode(features.silent).tolist())
+    )
     return Store(store.corpus, item_format, samples, recordings, digest), by_split
 
 
@@ -100,4 +104,5 @@ def _length(segment: Segment, speed: float) -> int:
 
 def _at_speed(segment: Segment, speed: float) -> Segment:
     """Whose voice nobody has."""
-    return segment._replace(name=f"{segment.name} at {speed:g}", labels={}, group=f"{segment.group} at {speed:g}")
+    labels = {name: value for name, value in segment.labels.items() if name != SPEAKER}
+    return segment._replace(name=f"{segment.name} at {speed:g}", labels=labels, group=f"{segment.group} at {speed:g}")

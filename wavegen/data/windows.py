@@ -206,7 +206,8 @@ class WindowRule:
     `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
     `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
     `gain_db`: every window is made louder or softer by up to so much. `lead_in`: codes before each window that come
-    with it, a multiple of the hop. `unit`: windows begin at multiples of so many codes (and of the hop).
+    with it, a multiple of the hop. `unit`: windows begin at multiples of so many codes (and of the hop). `ending`: codes
+    that follow the end of a recording, over and over; none for the codec's silence.
     """
 
     window: int
@@ -221,6 +222,7 @@ class WindowRule:
     gain_db: float = 0.0
     lead_in: int = 0
     unit: int = 1
+    ending: tuple[int, ...] = ()
 
 
 class Windows:
@@ -283,6 +285,7 @@ class Windows:
             gains.append(gain)
             seen = self._coder.codes(segment.start + offset - n_before, n_before + n, gain)
             codes[row, begin - n_before : begin + n] = seen
+            codes[row, begin + n :] = np.resize(rule.ending or [self._silence], rule.window - n)
             if rule.mirrored_shape is not None and random.random() < 0.5:
                 codes[row] = codes[row].reshape(rule.mirrored_shape)[:, ::-1].ravel()
             is_start = segment.at_start and offset == 0

@@ -134,9 +134,9 @@ def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[n
     }
     embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
     project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
-    each = [row @ project.T for row in embedded]  # one by one: a product of many differs in its last bits
-    projected: NDArray[np.float32] = np.stack(each).reshape(len(streams), 1, n_conditions, channels)
-    return projected
+    # In float64, so that what is rounded to float32 does not depend on the order of the sums.
+    projected = (embedded.astype(np.float64) @ project.T.astype(np.float64)).astype(np.float32)
+    return projected.reshape(len(streams), 1, n_conditions, channels)
 
 
 class FrameConditioner:
@@ -230,13 +230,15 @@ def with_neighbours(
 
 
 def project_frames(weights: Mapping[str, NDArray[np.float32]], frames: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The numpy twin of `models.conditions.FrameNetwork`, from its tensors.
+    """The numpy twin of `models.conditions.FrameNetwork`, from its tensors, in float64: what is rounded to float32 does
+    not depend on the order of the sums.
 
     Shapes: frames (B, look_ahead + F + look_ahead, n_features) -> (B, F, n_layers * channels).
     """
-    taps = weights["around.weight"]  # (2 * look_ahead + 1, hidden, n_features)
+    exact = {name: weight.astype(np.float64) for name, weight in weights.items()}
+    taps, frames = exact["around.weight"], frames.astype(np.float64)  # taps (2 * look_ahead + 1, hidden, n_features)
     n = frames.shape[1] - len(taps) + 1
-    around: Any = weights["around.bias"] + sum(frames[:, tap : tap + n] @ weight.T for tap, weight in enumerate(taps))
-    hidden = np.maximum(np.maximum(around, 0) @ weights["hidden.weight"].T + weights["hidden.bias"], 0)
-    projected: NDArray[np.float32] = (hidden @ weights["project.weight"].T).astype(np.float32)
+    around: Any = exact["around.bias"] + sum(frames[:, tap : tap + n] @ weight.T for tap, weight in enumerate(taps))
+    hidden = np.maximum(np.maximum(around, 0) @ exact["hidden.weight"].T + exact["hidden.bias"], 0)
+    projected: NDArray[np.float32] = (hidden @ exact["project.weight"].T).astype(np.float32)
     return projected

@@ -16,7 +16,7 @@ from wavegen.architectures import Architecture, RelativeHead
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
 from wavegen.data import corpora, splits
-from wavegen.data.frame_store import frames_of
+from wavegen.data.frame_store import FrameFormat, frames_of
 from wavegen.data.store import Store
 from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
 from wavegen.devices import has_compiler, multiplies_bfloat16
@@ -256,6 +256,7 @@ def _make_windows(
         settings.gain_db,
         lead_in,
         model.unit,
+        store.item_format.silence if isinstance(store.item_format, FrameFormat) else (),
     )
     windows = Windows(store, segments["train"], codec, rule, label_values, framer)
     needed = 0 if isinstance(data, ImageData) else model.receptive_field

@@ -129,7 +129,7 @@ def test_weights_that_float16_holds_are_read_as_such_and_give_the_very_same_logi
         loaded.weights[name] = array.astype(np.float16).astype(np.float32)
     codes = np.random.default_rng(0).integers(32, size=(2, 50))
     halves = NumbaEngine(stack_weights(loaded), 2)
-    monkeypatch.setattr(simd, "can_read_float16", lambda: False)
+    monkeypatch.setattr(simd, "HOST", simd.HOST._replace(reads_float16=False))
     whole = NumbaEngine(stack_weights(loaded), 2)
     assert halves.n_bytes < whole.n_bytes
     np.testing.assert_array_equal(halves.logits(codes), whole.logits(codes))

@@ -96,7 +96,7 @@ def test_products_are_what_their_precision_says(precision, n_vectors, n_streams)
     dense[:, :, 0] = 0  # as padding is
     x = numbers(n_streams * n_in, 2, 1)
     group = simd.streams_of_a_pass(n_streams)
-    matrices = packing.pack(dense, precision, simd.LANES, simd.panel_vectors(group), group)
+    matrices = packing.pack(dense, precision, simd.LANES, simd.HOST.panel_vectors(group), group)
     y = np.zeros(n_streams * n_out, dtype=np.float32)
     made = y + 1
     given, scales = x, np.ones(n_streams, dtype=np.float32)

@@ -12,31 +12,18 @@ from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, 
 from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu import compiled, kernel, simd
 from wavegen.engines.cpu.draws import DRAWN_BY
-from wavegen.engines.cpu.packing import (
-    MAX_COST,
-    REDUCED,
-    Matrices,
-    Precision,
-    addresses,
-    align_to_cache_line,
-    pack,
-    pad,
-    split_residual,
-)
-from wavegen.engines.weights import PredictionWeights, StackWeights
+from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
+from wavegen.engines.cpu.packing import MAX_COST, REDUCED, Matrices, Precision, addresses
+from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import Prediction
-from wavegen.features.linear_prediction import companding
 from wavegen.sampling import Decoding, Decodings
 
 logger = logging.getLogger(__name__)
 
-NOTHING = np.zeros(0, dtype=np.float32)
 NO_PREDICTION = Prediction(NOTHING, NOTHING, NOTHING, NOTHING)
-STEPS_OF_A_PASS = 4  # that one pass over the weights of older taps serves
 MAX_AHEAD = 8  # streams and steps, together, whose older taps are multiplied at once
 _packed = OncePer()  # networks, of the weights that engines share
-IMPOSSIBLE = -1e30  # the logit of a class that only fills a vector
 PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
@@ -81,7 +68,7 @@ class NumbaEngine:
         self.precision: Precision = precision
         self._weights = weights
         group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
-        self._network = _packed.get(weights, (precision, group), lambda: pack_network(weights, precision, group))
+        self._network = _packed.get(weights, (precision, group), lambda: pack_network(weights, precision, group, simd.HOST))
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
         groups = np.array_split(np.arange(0, n_streams, together), n_groups)
@@ -241,7 +228,7 @@ class NumbaEngine:
         values = np.ascontiguousarray(condition, dtype=np.float32)
         if values.shape[-1] == self._network.newest_tap.n_columns:
             return values
-        return _pad_halves(values, self._weights.is_gated, values.ndim - 1)
+        return pad_halves(values, self._weights.is_gated, values.ndim - 1, simd.LANES)
 
 
 def choose_precision(costs: Mapping[str, float]) -> Precision:
@@ -259,139 +246,6 @@ def missing_instructions(precision: Precision) -> str | None:
     """What a CPU would need for a precision and does not have; None if it has everything."""
     if precision == "int8x8" and not simd.can_multiply_bytes():
         return "instructions that multiply bytes (AVX-512 VNNI or AVX-VNNI)"
-    if precision == "float16" and not simd.can_read_float16():
+    if precision == "float16" and not simd.HOST.reads_float16:
         return "instructions that read float16 (F16C)"
     return None
-
-
-def pack_network(weights: StackWeights, precision: Precision, group: int) -> kernel.Network:
-    """Pad every channel count to whole vectors and lay out the matrices, for passes of `group` streams at most."""
-    lanes = simd.LANES
-    if precision == "float32" and _fit_float16(weights) and missing_instructions("float16") is None:
-        precision = "float16"  # the very same numbers, and half as much to read
-    n_layers, n_taps = weights.convolution.shape[:2]
-    n_gate = weights.projection.shape[2]
-
-    def packed(matrices: NDArray[np.float32], group: int = group) -> Matrices:
-        return pack(pad(matrices, lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
-
-    def flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        return align_to_cache_line(pad(array, lanes, array.ndim - 1).ravel())
-
-    convolution = _pad_halves(weights.convolution.transpose(0, 1, 3, 2), weights.is_gated, 3)
-    skip = pad(weights.skip.T.reshape(n_layers, n_gate, -1), lanes, 1)  # (L, G, S)
-    if weights.is_gated:
-        skip = skip.reshape(1, -1, skip.shape[2])
-    out = split_residual(weights.out.T, precision)
-    ring_rows = [max(1, (n_taps - 1) * dilation) for dilation in weights.dilations]
-    return kernel.Network(
-        embedding=flat(weights.embedding),
-        prediction=_pack_prediction(weights.prediction, weights.n_classes, group),
-        newest_tap=packed(convolution[:, -1]),
-        older_taps=packed(
-            convolution[:, :-1].reshape(n_layers * (n_taps - 1), *convolution.shape[2:]),
-            max(group, STEPS_OF_A_PASS),
-        ),
-        convolution_bias=align_to_cache_line(_pad_halves(weights.convolution_bias, weights.is_gated, 1).ravel()),
-        projection=packed(weights.projection.transpose(0, 2, 1)),
-        projection_bias=flat(weights.projection_bias),
-        skip=packed(skip),
-        skip_bias=flat(weights.skip_bias),
-        hidden=packed(weights.hidden.T[None]),
-        hidden_bias=flat(weights.hidden_bias),
-        out=packed(out),
-        n_out=len(out),
-        out_bias=align_to_cache_line(pad(weights.out_bias, lanes, 0, value=IMPOSSIBLE)),
-        dilations=np.array(weights.dilations, dtype=np.int64),
-        first_rows=np.cumsum([0, *ring_rows[:-1]], dtype=np.int64),
-        n_layers=n_layers,
-        n_taps=n_taps,
-        n_classes=weights.n_classes,
-        head=kernel.CATEGORICAL if weights.n_mixtures is None else kernel.LOGISTIC_MIXTURE,
-        n_mixtures=weights.n_mixtures or 0,
-        n_parameters=len(weights.out_bias),
-        is_gated=weights.is_gated,
-        is_residual=weights.is_residual,
-    )
-
-
-def _pack_prediction(weights: PredictionWeights | None, n_classes: int, group: int) -> kernel.PredictionInput:
-    """In float32 always, or in float16 where that is the same: past codes enter as exactly as they are known."""
-    lanes = simd.LANES
-
-    def packed(matrix: NDArray[np.float32]) -> Matrices:
-        precision: Precision = "float16" if _fits_float16(matrix) and simd.can_read_float16() else "float32"
-        return pack(pad(matrix.T[None], lanes, 1, 2), precision, lanes, simd.panel_vectors(group), group)
-
-    if weights is None:
-        nothing = packed(np.zeros((lanes, lanes), dtype=np.float32))
-        return kernel.PredictionInput(0, 0, 0, nothing, NOTHING, NOTHING, NOTHING, np.zeros(0, dtype=np.uint8))
-    values, levels = companding(n_classes)
-    return kernel.PredictionInput(
-        order=weights.sizes.order,
-        lag_taps=weights.sizes.lag_taps,
-        n_past=weights.sizes.n_past,
-        linear=packed(weights.linear),
-        linear_bias=align_to_cache_line(pad(weights.linear_bias, lanes, 0)),
-        embeddings=align_to_cache_line(pad(weights.embeddings, lanes, 2).ravel()),
-        values=values,
-        levels=levels,
-    )
-
-
-def make_memory(network: kernel.Network, n_streams: int, precision: Precision, n_ahead: int) -> kernel.Memory:
-    """State and room to work for some streams, whose older taps are multiplied for `n_ahead` steps at once."""
-    kind = np.uint8 if precision == "int8x8" else np.float32
-    n_layers = network.n_layers
-    n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
-    R, H, G = network.newest_tap.n_rows, network.newest_tap.n_columns, network.projection.n_rows
-    S, A, P = network.skip.n_columns, network.hidden.n_columns, network.out.n_columns
-
-    def numbers(n: int) -> NDArray[np.float32]:
-        return align_to_cache_line(np.zeros(n_streams * n, dtype=np.float32))
-
-    def inputs(n: int) -> NDArray[Any]:
-        return align_to_cache_line(np.zeros(n_streams * n, dtype=kind))
-
-    probabilities, n_past = numbers(P), network.prediction.n_past
-    return kernel.Memory(
-        ring=inputs(n_rows * R),
-        ring_scales=numbers(n_rows),
-        previous=np.full(n_streams, -1, dtype=np.int64),
-        past=np.zeros(n_streams * 4 * n_past, dtype=np.int32),
-        companded=np.zeros(n_streams * 4 * n_past, dtype=np.float32),
-        clock=np.zeros(1, dtype=np.int64),
-        n_streams=n_streams,
-        x=numbers(R),
-        h=numbers(n_layers * n_ahead * H),
-        n_ahead=n_ahead,
-        z=inputs(n_layers * G),
-        z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
-        skip=numbers(S),
-        skip_input=inputs(S),
-        hidden=numbers(A),
-        hidden_input=inputs(A),
-        scales=numbers(1),
-        out=numbers(P),
-        probabilities=probabilities,
-        keys=probabilities.view(np.int32),
-        predicted=np.zeros(n_streams, dtype=np.int64),
-        inputs=numbers(network.prediction.linear.n_rows),
-    )
-
-
-def _fit_float16(weights: StackWeights) -> bool:
-    """Whether float16 holds the matrices exactly, as it does those of an exported model."""
-    matrices = (weights.convolution, weights.projection, weights.skip, weights.hidden, weights.out)
-    return all(_fits_float16(matrix) for matrix in matrices)
-
-
-def _fits_float16(matrix: NDArray[np.float32]) -> bool:
-    with np.errstate(over="ignore"):
-        return np.array_equal(matrix.astype(np.float16), matrix)
-
-
-def _pad_halves(array: NDArray[np.float32], is_gated: bool, axis: int) -> NDArray[np.float32]:
-    """Pad the outputs of a convolution to whole vectors: of gated layers the filter's and the gate's each."""
-    parts = np.split(array, 2 if is_gated else 1, axis=axis)
-    return np.concatenate([pad(part, simd.LANES, axis) for part in parts], axis=axis)

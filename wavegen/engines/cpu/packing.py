@@ -10,8 +10,21 @@ REDUCED: tuple[Precision, ...] = ("int8x8", "int8", "float16")  # fastest first
 MAX_COST = 0.01  # bits per sample that a reduced precision may cost a model and still be taken unasked
 FLOAT32, FLOAT16, INT8, INT8X8 = range(4)  # what compiled code knows them by
 NUMBERS: dict[Precision, int] = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int8x8": INT8X8}
+MAX_VECTORS = 8  # of outputs that one pass over a panel of a matrix makes for one stream
 LINE = 64  # bytes of a cache line: a vector that lies across two costs two reads
 Tuple = TypeVar("Tuple", bound=NamedTuple)
+
+
+class VectorUnit(NamedTuple):
+    """What of a CPU the layout of matrices depends on."""
+
+    lanes: int  # numbers of float32 in a vector
+    n_sums: int  # vectors of sums that fit its registers
+    reads_float16: bool  # whether it converts float16 to float32
+
+    def panel_vectors(self, group: int) -> int:
+        """Vectors of outputs in one panel of a matrix: as many as leave the sums of a group of streams in registers."""
+        return min(MAX_VECTORS, self.n_sums // group)
 
 
 class Matrices(NamedTuple):

@@ -9,7 +9,7 @@ an array does as well, but numba counts the references to arrays, which a step h
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,16 +19,19 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload, register_model
 
+from wavegen.engines.cpu.packing import VectorUnit
+
 # What numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say instead.
 _TRIPLE, CPU_NAME, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+"))
 
 LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
-MAX_VECTORS = 8  # of outputs that one pass over a panel of a matrix makes for one stream
 STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
-_REGISTERS_FOR_SUMS = 16 if LANES == 16 or _TRIPLE.startswith(("aarch64", "arm64")) else 8
+_IS_ARM = _TRIPLE.startswith(("aarch64", "arm64"))
+HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, "f16c" in FEATURES or _IS_ARM)
 
-_F32, _I32, _I64, _I8 = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(8)
+_F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *map(ir.IntType, (8, 16, 32, 64))
+DOT_PAIRS = "llvm.x86.sse2.pmadd.wd"  # of two vectors of int16: the sums of the products of neighbours, in int32
 _VECTOR = ir.VectorType(_F32, LANES)
 _INTEGERS = ir.VectorType(_I32, LANES)
 _BYTES = ir.VectorType(_I8, LANES)
@@ -37,24 +40,18 @@ _FUSE = ("contract",)  # lets LLVM make a product and a sum one instruction, and
 MAGIC = np.float32(1.5 * 2**23)  # added to a float32 of less than 2**22, it leaves the nearest integer in the low bits
 
 
+HAS_VNNI = ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES == 8)
+
+
 def can_multiply_bytes() -> bool:
-    """Whether the CPU multiplies and adds groups of four bytes in one instruction (`vpdpbusd`)."""
-    return ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES == 8)
-
-
-def can_read_float16() -> bool:
-    """Whether the CPU converts float16 to float32."""
-    return "f16c" in FEATURES or _TRIPLE.startswith(("aarch64", "arm64"))
+    """Whether the CPU multiplies and adds groups of four bytes in one instruction (`vpdpbusd`), or pairs of 16 bits in
+    vectors of 128, which every x86 does."""
+    return HAS_VNNI or (LANES == 4 and not _IS_ARM)
 
 
 def streams_of_a_pass(n_streams: int) -> int:
     """How many of some streams one pass over a matrix serves."""
     return next(size for size in STREAM_GROUPS if size <= n_streams)
-
-
-def panel_vectors(group: int) -> int:
-    """Vectors of outputs in one panel of a matrix: as many as leave the sums of a group of streams in registers."""
-    return min(MAX_VECTORS, _REGISTERS_FOR_SUMS // group)
 
 
 class _VectorType(types.Type):
@@ -338,11 +335,11 @@ def multiply_panel(
     side by side, sums are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the
     rows. Strides are in elements, from stream to stream.
 
-    The sums stay in registers, which `panel_vectors` sees to. Where the CPU lacks the instructions nothing is emitted:
+    The sums stay in registers, which `VectorUnit.panel_vectors` sees to. Where the CPU lacks the instructions nothing is emitted:
     the engine refuses such a precision.
     """
     of_bytes = x.dtype == types.uint8
-    is_possible = can_multiply_bytes() if of_bytes else can_read_float16() or weights.dtype != types.uint16
+    is_possible = can_multiply_bytes() if of_bytes else HOST.reads_float16 or weights.dtype != types.uint16
 
     def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         if is_possible:
@@ -382,7 +379,7 @@ def _switch_sizes(builder: Any, panel: _Panel, chosen_streams: Any, chosen_vecto
     size = builder.add(builder.mul(chosen_streams, ir.Constant(_I64, 16)), chosen_vectors)
     switch = builder.switch(size, nowhere)
     for n_streams in STREAM_GROUPS:
-        n_vectors = panel_vectors(n_streams)
+        n_vectors = HOST.panel_vectors(n_streams)
         while n_vectors:
             block = builder.append_basic_block(f"panel_{n_streams}_{n_vectors}")
             switch.add_case(ir.Constant(_I64, 16 * n_streams + n_vectors), block)
@@ -406,11 +403,7 @@ def _multiply_one_size(builder: Any, panel: _Panel, n_streams: int, n_vectors: i
         for i in range(n_streams)
     ]
     scale = [_vector_of(builder, panel.scales, j, _VECTOR) for j in range(n_vectors)]
-    if panel.of_bytes:
-        begin = [_vector_of(builder, panel.starts, j, _INTEGERS) for j in range(n_vectors)]
-    else:
-        begin = [_constant(_VECTOR, 0.0)] * n_vectors
-    sums = _sum_rows(builder, panel, inputs, begin)
+    sums = _sum_rows(builder, panel, inputs, n_vectors)
     for i in range(n_streams):
         factors = scale
         if panel.of_bytes:
@@ -418,54 +411,49 @@ def _multiply_one_size(builder: Any, panel: _Panel, n_streams: int, n_vectors: i
             factor = _splat(builder, x_scale, _VECTOR)
             factors = [builder.fmul(own, factor) for own in scale]
         for j in range(n_vectors):
-            summed = builder.sitofp(sums[i][j], _VECTOR) if panel.of_bytes else sums[i][j]
+            summed = sums[i][j]
+            if panel.of_bytes:
+                begin = _vector_of(builder, panel.starts, j, _INTEGERS)
+                summed = builder.sitofp(builder.add(begin, summed), _VECTOR)
             old = _load(builder, outputs[i][j], _VECTOR, 4)
             product = builder.fmul(factors[j], summed, flags=_FUSE)
             _store(builder, builder.fadd(old, product, flags=_FUSE), outputs[i][j], 4)
 
 
-def _sum_rows(builder: Any, panel: _Panel, inputs: Sequence[Any], begin: Sequence[Any]) -> list[list[Any]]:
+def _sum_rows(builder: Any, panel: _Panel, inputs: Sequence[Any], n_vectors: int) -> list[list[Any]]:
     """The loop over the rows: sums for every stream and vector, which stay in registers.
 
-    `inputs` are pointers to the inputs of each stream, `begin` is where the sums of each vector begin.
+    `inputs` are pointers to the inputs of each stream.
     """
-    n_vectors, of_bytes = len(begin), panel.of_bytes
-    step, kind = (4, _INTEGERS) if of_bytes else (1, _VECTOR)
+    products = _ByteGroups if panel.of_bytes and HAS_VNNI else _BytePairs if panel.of_bytes else _Floats
+    step = products.rows
+    parts = n_vectors * products.parts
     before, body, after = builder.block, builder.append_basic_block("rows"), builder.append_basic_block("summed")
     builder.branch(body)
     builder.position_at_end(body)
     index = builder.phi(_I64)
     index.add_incoming(ir.Constant(_I64, 0), before)
-    sums = [[builder.phi(kind) for _ in begin] for _ in inputs]
-    for of_stream in sums:
-        for total, start in zip(of_stream, begin, strict=True):
-            total.add_incoming(start, before)
+    sums = [[builder.phi(products.sums) for _ in range(parts)] for _ in inputs]
+    for total in (total for of_stream in sums for total in of_stream):
+        total.add_incoming(ir.Constant(products.sums, [0] * LANES), before)
     base = builder.gep(panel.weights, [builder.mul(index, ir.Constant(_I64, n_vectors * LANES))])
+    n_apart = LANES * step // products.parts
     columns = [
-        _load_weights(builder, builder.gep(base, [ir.Constant(_I64, j * LANES * step)]), panel.dtype, of_bytes)
-        for j in range(n_vectors)
+        products.load_weights(builder, builder.gep(base, [ir.Constant(_I64, part * n_apart)]), panel.dtype)
+        for part in range(parts)
     ]
     made: list[list[Any]] = []
     for at, of_stream in zip(inputs, sums, strict=True):
-        scalar = _load(builder, builder.gep(at, [index]), _I32 if of_bytes else _F32, 1 if of_bytes else 4)
-        broadcast = _splat(builder, scalar, kind)
-        made.append([])
-        for total, column in zip(of_stream, columns, strict=True):
-            grown = _add_product(builder, total, broadcast, column, of_bytes)
+        x = products.load_input(builder, builder.gep(at, [index]))
+        made.append([products.add(builder, *pair, x) for pair in zip(of_stream, columns, strict=True)])
+        for total, grown in zip(of_stream, made[-1], strict=True):
             total.add_incoming(grown, body)
-            made[-1].append(grown)
     following = builder.add(index, ir.Constant(_I64, step))
     index.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, panel.n_rows), body, after)
     builder.position_at_end(after)
-    return made
-
-
-def _add_product(builder: Any, total: Any, x: Any, weights: Any, of_bytes: bool) -> Any:
-    if of_bytes:
-        return _multiply_bytes(builder, total, x, weights)
-    product = builder.fmul(weights, x, flags=_FUSE)
-    return builder.fadd(total, product, flags=_FUSE)
+    n = products.parts
+    return [[products.joined(builder, own[n * j :][:n]) for j in range(n_vectors)] for own in made]
 
 
 def _beyond(builder: Any, base: Any, stride: Any, index: int) -> Any:
@@ -478,18 +466,79 @@ def _vector_of(builder: Any, base: Any, index: int, kind: ir.Type) -> Any:
     return _load(builder, builder.gep(base, [ir.Constant(_I64, index * LANES)]), kind, 4)
 
 
-def _load_weights(builder: Any, pointer: Any, dtype: Any, of_bytes: bool) -> Any:
-    """A vector of weights as float32, or of groups of four bytes as they are."""
-    if of_bytes:
+class _Floats:
+    """Products of float32 with weights of any kind: one row at a time."""
+
+    rows, parts, sums = 1, 1, _VECTOR  # rows of a step, and what holds the sums of a vector
+
+    @staticmethod
+    def load_weights(builder: Any, pointer: Any, dtype: Any) -> Any:
+        """A vector of weights."""
+        if dtype == types.float32:
+            return _load(builder, pointer, _VECTOR, 4)
+        if dtype == types.uint16:
+            return builder.fpext(_load(builder, pointer, ir.VectorType(ir.HalfType(), LANES), 2), _VECTOR)
+        return builder.sitofp(_load(builder, pointer, _BYTES, 1), _VECTOR)
+
+    @staticmethod
+    def load_input(builder: Any, pointer: Any) -> Any:
+        return _splat(builder, _load(builder, pointer, _F32, 4), _VECTOR)
+
+    @staticmethod
+    def add(builder: Any, total: Any, weights: Any, x: Any) -> Any:
+        return builder.fadd(total, builder.fmul(weights, x, flags=_FUSE), flags=_FUSE)
+
+    @staticmethod
+    def joined(builder: Any, sums: Sequence[Any]) -> Any:
+        return sums[0]
+
+
+class _ByteGroups(_Floats):
+    """Products of four unsigned and four signed bytes, summed in every lane of int32."""
+
+    rows, parts, sums = 4, 1, _INTEGERS
+
+    @staticmethod
+    def load_weights(builder: Any, pointer: Any, dtype: Any) -> Any:
         return _load(builder, pointer, ir.VectorType(_I8, 4 * LANES), 1)
-    if dtype == types.float32:
-        return _load(builder, pointer, _VECTOR, 4)
-    if dtype == types.uint16:
-        return builder.fpext(_load(builder, pointer, ir.VectorType(ir.HalfType(), LANES), 2), _VECTOR)
-    return builder.sitofp(_load(builder, pointer, _BYTES, 1), _VECTOR)
+
+    @staticmethod
+    def load_input(builder: Any, pointer: Any) -> Any:
+        four = _splat(builder, _load(builder, pointer, _I32, 1), _INTEGERS)
+        return builder.bitcast(four, ir.VectorType(_I8, 4 * LANES))
+
+    @staticmethod
+    def add(builder: Any, total: Any, weights: Any, x: Any) -> Any:
+        return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTEGERS, total, x, weights)
 
 
-def _multiply_bytes(builder: Any, sums: Any, x: Any, weights: Any) -> Any:
-    """sums + the products of four unsigned and four signed bytes, in every lane of int32."""
-    groups = builder.bitcast(x, weights.type)
-    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTEGERS, sums, groups, weights)
+class _BytePairs(_Floats):
+    """The same of bytes widened to 16 bits: each vector of outputs has two of sums, and an output two numbers in one,
+    for the first two rows of four and for the last."""
+
+    rows, parts, sums = 4, 2, _INTEGERS
+    wide = ir.VectorType(_I16, 2 * LANES)
+
+    @classmethod
+    def load_weights(cls, builder: Any, pointer: Any, dtype: Any) -> Any:
+        return builder.sext(_load(builder, pointer, ir.VectorType(_I8, 2 * LANES), 1), cls.wide)
+
+    @classmethod
+    def load_input(cls, builder: Any, pointer: Any) -> Any:
+        four = builder.zext(_load(builder, pointer, ir.VectorType(_I8, 4), 1), ir.VectorType(_I16, 4))
+        return builder.shuffle_vector(four, four, _numbers(number % 4 for number in range(2 * LANES)))
+
+    @classmethod
+    def add(cls, builder: Any, total: Any, weights: Any, x: Any) -> Any:
+        return builder.add(total, _call(builder, DOT_PAIRS, _INTEGERS, weights, x))
+
+    @staticmethod
+    def joined(builder: Any, sums: Sequence[Any]) -> Any:
+        halves = [builder.shuffle_vector(*sums, _numbers(range(first, 2 * LANES, 2))) for first in (0, 1)]
+        return builder.add(*halves)
+
+
+def _numbers(numbers: Iterable[int]) -> ir.Constant:
+    """A constant vector of int32."""
+    each = list(numbers)
+    return ir.Constant(ir.VectorType(_I32, len(each)), each)

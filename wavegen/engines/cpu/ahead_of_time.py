@@ -1,0 +1,126 @@
+"""Functions that numba has compiled, as an object file for another machine: one kernel for every place.
+
+numba hands out the LLVM code that it made of a function; llvmlite's LLVM makes objects of that for every CPU, and
+WebAssembly. LLVM code is made for vectors of some width, so whoever asks runs Python with the environment of a `Target`
+and in a process of its own: what numba has in its cache has lost its LLVM code.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+
+from wavegen.engines.cpu.packing import VectorUnit
+from wavegen.engines.cpu.simd import DOT_PAIRS
+from wavegen.errors import InputError
+
+
+class Target(NamedTuple):
+    """A machine: LLVM's names of it, what numba is told to compile for, and the width of its vectors."""
+
+    triple: str
+    cpu: str
+    features: str
+    unit: VectorUnit
+
+
+FOUR_LANES = VectorUnit(4, 8, False)
+TARGETS = {
+    "wasm32": Target("wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory,+nontrapping-fptoint", FOUR_LANES),
+    "x86-64": Target("x86_64-unknown-linux-gnu", "x86-64", "", FOUR_LANES),
+    "aarch64": Target("aarch64-unknown-linux-gnu", "generic", "", FOUR_LANES),
+}
+ENVIRONMENT = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}  # of the process that makes an object
+PORTABLE_DOT_PAIRS = """
+define internal <4 x i32> @dot_pairs(<8 x i16> %a, <8 x i16> %b) alwaysinline {
+  %wide_a = sext <8 x i16> %a to <8 x i32>
+  %wide_b = sext <8 x i16> %b to <8 x i32>
+  %products = mul <8 x i32> %wide_a, %wide_b
+  %first = shufflevector <8 x i32> %products, <8 x i32> poison, <4 x i32> <i32 0, i32 2, i32 4, i32 6>
+  %second = shufflevector <8 x i32> %products, <8 x i32> poison, <4 x i32> <i32 1, i32 3, i32 5, i32 7>
+  %sums = add <4 x i32> %first, %second
+  ret <4 x i32> %sums
+}
+"""
+
+
+def object_file(functions: Mapping[str, tuple[Any, tuple[types.Type, ...]]], target: Target) -> bytes:
+    """An object file of functions, by the names that they are to have, each with the numba types of its arguments.
+
+    They return nothing, or one 64-bit integer. Nothing else in it is visible.
+
+    Raises: InputError where this LLVM has no such target.
+    """
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        machine = llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=3, reloc="static" if "wasm" in target.triple else "pic"
+        )
+    except RuntimeError as error:
+        raise InputError(f"this LLVM makes nothing for {target.triple}: {error}") from error
+    whole = None
+    for name, (function, arguments) in functions.items():
+        module = llvm.parse_assembly(_retargeted(_assembly(name, function, arguments), target.triple, machine))
+        if whole is None:
+            whole = module
+        else:
+            whole.link_in(module)
+    assert whole is not None  # there are some
+    whole.verify()
+    for function in whole.functions:
+        if not function.is_declaration:
+            function.linkage = "external" if function.name in functions else "internal"
+    for variable in whole.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(whole, passes)
+    return machine.emit_object(whole)
+
+
+def _assembly(name: str, function: Any, arguments: tuple[types.Type, ...]) -> str:
+    """The LLVM code of a function, and one of that name that calls it as C would."""
+    function.compile(arguments)
+    compiled = function.overloads[arguments]
+    mangled = compiled.fndesc.llvm_func_name
+    made = str(compiled.library._final_module)
+    result = compiled.signature.return_type
+    of_kind = {types.int64: ir.IntType(64), types.float64: ir.DoubleType()}
+    kinds = [of_kind[kind] for kind in arguments]
+    has_result = result != types.none
+    module = ir.Module()
+    returned = ir.IntType(64) if has_result else ir.IntType(8).as_pointer()
+    inner = ir.Function(
+        module,
+        ir.FunctionType(ir.IntType(32), [returned.as_pointer(), ir.IntType(8).as_pointer().as_pointer(), *kinds]),
+        mangled,
+    )
+    outer = ir.Function(module, ir.FunctionType(ir.IntType(64) if has_result else ir.VoidType(), kinds), name)
+    builder = ir.IRBuilder(outer.append_basic_block())
+    to, raised = builder.alloca(returned), builder.alloca(ir.IntType(8).as_pointer())
+    builder.call(inner, [to, raised, *outer.args])
+    if has_result:
+        builder.ret(builder.load(to))
+    else:
+        builder.ret_void()
+    linked = llvm.parse_assembly(made)
+    linked.link_in(llvm.parse_assembly(str(module)))
+    return str(linked)
+
+
+def _retargeted(assembly: str, triple: str, machine: Any) -> str:
+    """LLVM code for another machine, which runs all the same: it says nothing of one but where it says so."""
+    assembly = re.sub(r'target triple = ".*"', f'target triple = "{triple}"', assembly)
+    assembly = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', assembly)
+    assembly = re.sub(r'"target-(cpu|features)"="[^"]*"', "", assembly)
+    assembly = re.sub(r"= common (local_unnamed_addr )?global", "= internal global", assembly)  # WebAssembly has none
+    if triple.startswith("wasm32"):
+        return assembly.replace(f"@{DOT_PAIRS}(", "@llvm.wasm.dot(")
+    if triple.startswith("aarch64"):
+        declared = re.compile(rf"^declare .*@{re.escape(DOT_PAIRS)}\(.*$", re.MULTILINE)
+        return declared.sub("", assembly).replace(f"@{DOT_PAIRS}(", "@dot_pairs(") + PORTABLE_DOT_PAIRS
+    return assembly
