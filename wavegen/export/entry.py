@@ -8,12 +8,9 @@ import numpy as np
 from numba import njit
 
 from wavegen.engines.cpu.simd import LANES, pointer, read, write
-from wavegen.engines.cpu.tuples import reader
 from wavegen.export import player
-from wavegen.export.player import Player
 from wavegen.export.player_file import BASIS, HALVES, HEADER, IN_FILE, IN_ROOM, MAGIC, N_HEADER, PRIME, VERSION
 
-player_at = reader(Player)
 N_BYTES, N_ROOM, N_LEAVES, LANES_OF, VERSION_OF, CHECKSUM = (
     HEADER.index(name) for name in ("n_bytes", "n_room", "n_leaves", "lanes", "version", "checksum")
 )
@@ -60,8 +57,8 @@ def start(file: int, room: int, seed: int) -> None:
             widen(file + value, room + place, n_bytes // 2)
             value = room + place
         write(leaves, index, value)
-    player.prepare(player_at(room))
-    player.begin(player_at(room), np.uint64(seed))
+    player.prepare(room)
+    player.begin(room, np.uint64(seed))
 
 
 @njit(error_model="numpy")
@@ -81,17 +78,17 @@ def widen(halves: int, to: int, n: int) -> None:
 @njit(error_model="numpy")
 def restart(room: int, seed: int) -> None:
     """Go back to the beginning of time with a seed."""
-    player.begin(player_at(room), np.uint64(seed))
+    player.begin(room, np.uint64(seed))
 
 
 @njit(error_model="numpy")
 def change(room: int, what: int, value: float) -> int:
     """Change an option, by its place in `player.OPTIONS`, or a label, behind those; 0 if there is none such, or it takes
     no such value."""
-    return player.change(player_at(room), what, value)
+    return player.change(room, what, value)
 
 
 @njit(error_model="numpy")
 def make(room: int, out: int, n: int) -> None:
     """The next n samples."""
-    player.make(player_at(room), out, n)
+    player.make(room, out, n)

@@ -1,7 +1,7 @@
 """A model as one file that compiled code reads where it lies (player.py): nothing in it has to be parsed or unpacked.
 
     header                 N_HEADER integers of 64 bits, by the names of `HEADER`
-    a record for each leaf of the `Player`, in their order: `kind`, `value`, `n_bytes`, `room`
+    a record for each leaf of a `Model`, in their order: `kind`, `value`, `n_bytes`, `room`
         NUMBER             the value is the number
         IN_FILE            the value says where in the file the array of n_bytes begins
         IN_ROOM            the value says where in the room
@@ -13,20 +13,37 @@ The checksum is that of what lies behind it: FNV-1a's recursion (Fowler, Noll an
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.codec import PreEmphasised
+from wavegen.codec import Linear, PreEmphasised
 from wavegen.engines.cpu.draws import N_DECODING
 from wavegen.engines.cpu.kernel import Memory, Network
-from wavegen.engines.cpu.layout import make_memory, pack_network, pad_halves
+from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
 from wavegen.engines.cpu.packing import Precision, VectorUnit
+from wavegen.engines.cpu.tuples import nothing
 from wavegen.engines.weights import stack_weights
-from wavegen.export.player import BLOCK, N_STATE, Labels, Player
+from wavegen.export.model import (
+    BLOCK,
+    N_COUNTS,
+    N_DRAWN,
+    N_SMOOTHED,
+    N_STATE,
+    Frames,
+    Labels,
+    Model,
+    Plan,
+    Sound,
+)
+from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
+from wavegen.features.log_mel import SILENT
+from wavegen.generation.conditioning import joined_labels
+from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
 
 MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 1
 HEADER = ("magic", "version", "checksum", "n_bytes", "lanes", "n_room", "n_leaves", "description", "n_description")
@@ -46,8 +63,7 @@ class Room(NamedTuple):
 
 def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
     """The player file of a model, for a vector unit."""
-    player = player_of(model, precision, unit)
-    leaves = list(_leaves(player))
+    leaves = list(_leaves(model_of(model, precision, unit)))
     records = np.zeros((len(leaves), 4), dtype=np.int64)
     at, room = _aligned(8 * (N_HEADER + records.size)), _aligned(8 * len(leaves))
     arrays: list[tuple[int, NDArray[Any]]] = []
@@ -94,64 +110,186 @@ def checksum(words: NDArray[np.uint64]) -> int:
 
 def description_of(model: Checkpoint, precision: Precision) -> dict[str, Any]:
     """What a page tells of a model, and what its controls are made of."""
-    description = model.description
+    description, planner = model.description, model.planner
+    about = description if planner is None else planner.description
+    decoding = dict(description.decoding)
+    if planner is not None:
+        decoding["temperature_frames"] = planner.description.make_decoding().temperature
     return {
         "name": model.path.stem,
-        "about": description.about,
-        "credit": description.credit,
+        "about": about.about,
+        "credit": about.credit,
         "sample_rate": description.sample_rate,
         "shape": list(description.shape),
-        "labels": {name: list(values) for name, values in description.labels.items()},
-        "decoding": dict(description.decoding),
+        "labels": joined_labels(model, planner),
+        "decoding": decoding,
         "can_be_guided": _can_be_guided(model),
         "has_top": description.head.lists_probabilities,
         "precision": precision,
     }
 
 
-def player_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Player:
+def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model:
     """A model laid out, and the room that it needs."""
-    description = model.description
-    weights = stack_weights(model)
-    n_streams = 2 if _can_be_guided(model) else 1
+    weights, n_streams = stack_weights(model), 2 if _can_be_guided(model) else 1
     net = pack_network(weights, precision, n_streams, unit)
-    codec = description.make_codec()
-    pre_emphasis = codec.coefficient if isinstance(codec, PreEmphasised) else 0.0
-    levels = (codec.codec if isinstance(codec, PreEmphasised) else codec).decode(np.arange(codec.n_classes))
+    codec = model.description.make_codec()
+    pre_emphasis, plain = (codec.coefficient, codec.codec) if isinstance(codec, PreEmphasised) else (0.0, codec)
+    is_even = isinstance(plain, Linear)
     labels = _labels(model, weights.is_gated, unit.lanes)
-    return Player(
-        net=net,
-        memory=_rooms(make_memory(net, n_streams, precision, N_AHEAD)),
-        labels=labels,
-        levels=levels,
+    n_outputs = net.n_layers * net.newest_tap.n_columns
+    chosen = joined_labels(model, model.planner)
+    planned = {} if model.planner is None else model.planner.description.labels
+    rows = [_rows(chosen, known) for known in (model.description.labels, planned)]
+    sound = Sound(
+        n_classes=codec.n_classes,
+        is_even=is_even,
+        levels=NOTHING if is_even else plain.decode(np.arange(codec.n_classes)),
         pre_emphasis=np.array([pre_emphasis]),
+        n_labels=len(chosen),
+        n_rows=np.array([len(values) + 1 for values in chosen.values()], dtype=np.int64),
+        label_of=np.array([own.label_of for own in rows], dtype=np.int64),
+        row_of=np.array([own.row_of for own in rows], dtype=np.int64),
         state=Room(N_STATE, np.int64),
         decoding=Room(2 * N_DECODING, np.float64),
-        chosen=Room(len(description.labels), np.int64),
-        condition=Room(2 * labels.n_outputs, np.float32),
+        chosen=Room(len(model.description.labels), np.int64),
+        planned=Room(len(planned), np.int64),
+        of_labels=Room(2 * n_outputs, np.float32),
+        condition=Room(2 * n_outputs, np.float32),
         uniforms=Room(2 * BLOCK, np.float64),
         codes=Room(2 * BLOCK, np.int64),
         before=Room(1, np.float64),
     )  # type: ignore[arg-type]  # rooms stand for the arrays
+    frames = _frames(model, weights.is_gated, unit.lanes)
+    memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
+    return Model(net, memory, labels, frames, *_plan(model, precision, unit), sound)
 
 
 def _can_be_guided(model: Checkpoint) -> bool:
     description = model.description
-    return bool(description.labels) and bool(description.label_dropout) and description.head.lists_probabilities
+    has_labels = bool(description.labels) and bool(description.label_dropout) and not description.features
+    return has_labels and description.head.lists_probabilities
+
+
+class _LabelRows(NamedTuple):
+    """Where a network knows the labels that can be chosen, and their values."""
+
+    label_of: list[int]
+    row_of: list[int]
+
+
+def _rows(chosen: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]) -> _LabelRows:
+    names, rows = list(known), _LabelRows([], [])
+    for name, values in chosen.items():
+        own = list(known.get(name, []))
+        rows.label_of.append(names.index(name) if name in names else -1)
+        rows.row_of.extend(own.index(value) if value in own else len(own) for value in (*values, None))
+    return rows
 
 
 def _labels(model: Checkpoint, is_gated: bool, lanes: int) -> Labels:
     known, shape = model.description.labels, model.description.architecture
     n_rows = np.array([len(values) + 1 for values in known.values()], dtype=np.int64)
     if not known:
-        nothing = np.zeros(0, dtype=np.float32)
-        return Labels(0, 0, n_rows, nothing, nothing, 0)
-    size, n_conditions, channels = shape.label_channels, shape.n_conditions, shape.condition_channels
+        return Labels(0, 0, n_rows, NOTHING, NOTHING, 0)
+    size = shape.label_channels
     tables = [model.tensor(f"labels.{name}.weight", len(values) + 1, size) for name, values in known.items()]
-    project = model.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
-    padded = pad_halves(project.reshape(n_conditions, channels, -1), is_gated, 1, lanes)
-    n_outputs = padded.shape[0] * padded.shape[1]
-    return Labels(len(known), size, n_rows, np.concatenate(tables), padded.reshape(n_outputs, -1), n_outputs)
+    project = _padded_outputs(model, "project_labels.weight", len(tables) * size, is_gated, lanes)
+    return Labels(len(known), size, n_rows, np.concatenate(tables), project, len(project))
+
+
+def _padded_outputs(model: Checkpoint, name: str, n_inputs: int, is_gated: bool, lanes: int) -> NDArray[np.float32]:
+    """A matrix that makes what enters every layer, (n_outputs, n_inputs), its outputs padded as the layers' are."""
+    shape = model.description.architecture
+    matrix = model.tensor(name, shape.n_conditions * shape.condition_channels, n_inputs)
+    by_layer = matrix.reshape(shape.n_conditions, shape.condition_channels, n_inputs)
+    return pad_halves(by_layer, is_gated, 1, lanes).reshape(-1, n_inputs)
+
+
+def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
+    shape, features = model.description.architecture, model.description.make_features()
+    if features is None or shape.frames is None:
+        return nothing(Frames)
+    n_features, hop, hidden, look_ahead = shape.frames
+    predictor, pitch = model.description.make_predictor(), features.pitch
+    order = 0 if predictor is None else predictor.order
+    empty = np.zeros((0, 0))
+    to_bins, to_lags = (empty, empty) if predictor is None else (predictor.to_bins, predictor.to_lags)
+    project = _padded_outputs(model, "frame_network.project.weight", hidden, is_gated, lanes)
+    return Frames(
+        hop=hop,
+        n_features=n_features,
+        n_mels=features.n_mels,
+        look_ahead=look_ahead,
+        hidden=hidden,
+        around=model.tensor("frame_network.around.weight", 2 * look_ahead + 1, hidden, n_features),
+        around_bias=model.tensor("frame_network.around.bias", hidden),
+        middle=model.tensor("frame_network.hidden.weight", hidden, hidden),
+        middle_bias=model.tensor("frame_network.hidden.bias", hidden),
+        project=project,
+        n_outputs=len(project),
+        order=order,
+        n_bins=to_bins.shape[1],
+        to_bins=to_bins,
+        to_lags=to_lags,
+        lag_window=empty if predictor is None else predictor.lag_window,
+        gains_of=empty if predictor is None else np.array([predictor.per_magnitude, predictor.least_gain]),
+        has_pitch=pitch is not None,
+        pitch_bounds=empty if pitch is None else np.array(pitch.feature_bounds),
+        sample_rate=model.description.sample_rate,
+        longest_period=0 if pitch is None else pitch.longest_period,
+        silent=features.silent,
+        seen=Room(2 * hidden, np.float64),
+        magnitudes=Room(to_bins.shape[1], np.float64),
+        autocorrelation=Room(order + 1, np.float64),
+        filters=Room(2 * order, np.float64),
+        projected=Room(2 * len(project), np.float32),
+        coefficients=Room(order, np.int32),
+        gains=Room(2, np.float32),
+        periods=Room(hop, np.int32),
+        voicing=Room(1, np.float32),
+    )  # type: ignore[arg-type]
+
+
+def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Plan, Network, Memory, Labels]:
+    planner, features = model.planner, model.description.make_features()
+    if planner is None or features is None:
+        return nothing(Plan), nothing(Network), nothing(Memory), nothing(Labels)
+    weights = stack_weights(planner)
+    net = pack_network(weights, precision, 1, unit)
+    codes = FrameCodes(features, planner.description.n_classes)
+    position = pad_halves(position_of(planner)[0], weights.is_gated, 2, unit.lanes)  # (n_channels, L, H)
+    n_channels, (lowest, highest) = codes.n_channels, codes.bounds
+    n_outputs = position[0].size
+    plan = Plan(
+        n_channels=n_channels,
+        n_outputs=n_outputs,
+        position=position,
+        is_detail=np.array(codes.is_detail, dtype=np.int64),
+        cosines=codes.cosines,
+        lowest=lowest,
+        highest=highest,
+        n_levels=codes.n_levels,
+        band_bounds=np.array([SILENT, LOUDEST_BAND]),
+        smoothing=_binomial(SMOOTHING),
+        pitch_smoothing=_binomial(PITCH_SMOOTHING),
+        condition=Room(n_channels * n_outputs, np.float32),
+        of_labels=Room(2 * n_outputs, np.float32),
+        uniforms=Room(n_channels, np.float64),
+        codes=Room(n_channels, np.int64),
+        decoding=Room(2 * N_DECODING, np.float64),
+        drawn=Room(N_DRAWN * features.n_features, np.float32),
+        smoothed=Room(N_SMOOTHED * features.n_features, np.float32),
+        counts=Room(N_COUNTS, np.int64),
+    )  # type: ignore[arg-type]
+    memory = _rooms(make_memory(net, 1, precision, N_AHEAD))
+    return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
+
+
+def _binomial(order: int) -> NDArray[np.float64]:
+    """The weights of a mean over time (`Features.smoothed`), in the middle of 2 * AHEAD + 1."""
+    weights = [math.comb(order, tap) / 2**order for tap in range(order + 1)]
+    return np.pad(weights, AHEAD - order // 2)
 
 
 def _rooms(memory: Memory) -> Memory:

@@ -54,7 +54,7 @@ class FrameCodes:
     def encode(self, frames: NDArray[np.floating]) -> NDArray[np.uint8]:
         """The nearest levels. Shapes: frames (..., n_features) -> codes (..., n_channels)."""
         n_mels = self.features.n_mels
-        cepstrum = _levels(frames[..., :n_mels] @ self._cosines.T, *self._cepstrum_bounds, self.n_levels)
+        cepstrum = _levels(frames[..., :n_mels] @ self.cosines.T, *self._cepstrum_bounds, self.n_levels)
         if self.features.pitch is None:
             return cepstrum
         pitch = frames[..., n_mels:]
@@ -71,7 +71,7 @@ class FrameCodes:
         codes = np.asarray(codes)
         n_own = self.n_channels - self.features.n_mels
         cepstrum = _values(codes[..., n_own:], *self._cepstrum_bounds, self.n_levels)
-        bands = np.clip(cepstrum @ self._cosines, SILENT, LOUDEST_BAND).astype(np.float32)
+        bands = np.clip(cepstrum @ self.cosines, SILENT, LOUDEST_BAND).astype(np.float32)
         if self.features.pitch is None:
             return bands
         loudness, of_voice, strength = (codes[..., channel] for channel in range(3))
@@ -86,7 +86,7 @@ class FrameCodes:
         return np.concatenate([bands, np.stack(pitch, axis=-1).astype(np.float32)], axis=-1)
 
     @cached_property
-    def _cosines(self) -> NDArray[np.float64]:
+    def cosines(self) -> NDArray[np.float64]:
         """The rows of the transform, (n_mels, n_mels), each of length 1."""
         n = self.features.n_mels
         rows = np.cos(np.pi / n * np.arange(n)[:, None] * (np.arange(n) + 0.5)) * np.sqrt(2 / n)
@@ -101,6 +101,15 @@ class FrameCodes:
         highest = -lowest * (half - 1) / half
         lowest[:1], highest[:1] = SILENT * np.sqrt(n), LOUDEST_BAND * np.sqrt(n)
         return lowest, highest
+
+    @property
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the first and the last level of each channel are, (n_channels,); of the pitch that of voiced frames."""
+        lowest, highest = self._cepstrum_bounds
+        if self.features.pitch is None:
+            return lowest, highest
+        low, high = self._pitch_bounds
+        return np.concatenate([[-1, low, -1], lowest]), np.concatenate([[1, high, 1], highest])
 
     @cached_property
     def _pitch_bounds(self) -> tuple[float, float]:

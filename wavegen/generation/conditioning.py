@@ -51,6 +51,15 @@ def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[st
     return indices
 
 
+def joined_labels(model: Checkpoint, planner: Checkpoint | None) -> dict[str, list[str]]:
+    """The labels of a model and of what plans its frames; where both have one, the values of either."""
+    joined: dict[str, list[str]] = {}
+    for one in (model, planner):
+        for name, values in ({} if one is None else one.description.labels).items():
+            joined[name] = sorted({*joined.get(name, []), *values})
+    return joined
+
+
 def known_labels(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[str, str | None]:
     """What a model knows of some labels, such as a recording's; the rest becomes "unknown"."""
     rows = {name: _row(values, labels[name]) if name in labels else None for name, values in known.items()}

@@ -115,7 +115,7 @@ class StreamMaker:
     @property
     def known_labels(self) -> Mapping[str, Sequence[str]]:
         """The labels that there are: those of the model, and of what plans its frames."""
-        return _labels_of(self._loaded, self._planner)
+        return conditioning.joined_labels(self._loaded, self._planner)
 
     def _temperature_frames(self, options: GenerationOptions) -> float | None:
         """That of the plan; None where there is none.
@@ -399,7 +399,7 @@ class LoadedModel:
     @property
     def labels(self) -> Mapping[str, list[str]]:
         """The values of each label that the model knows."""
-        return _labels_of(self._loaded, self._loaded.planner)
+        return conditioning.joined_labels(self._loaded, self._loaded.planner)
 
     def generate(self, seconds: float = 5.0, **options: Unpack[GenerationKeywords]) -> Sound:
         """Make a sound of some length; the keywords are the fields of `GenerationOptions`.
@@ -584,15 +584,6 @@ def _transposition(
         raise InputError("transpose raises the pitch of frames, and this model takes none; expected a vocoder")
     features.transposed(features.silent, semitones)  # is there a pitch?
     return lambda frames: features.transposed(frames.astype(np.float32, copy=False), semitones)
-
-
-def _labels_of(model: Checkpoint, planner: Checkpoint | None) -> dict[str, list[str]]:
-    """The labels of a model and of what plans its frames; where both have one, the values of either."""
-    joined: dict[str, list[str]] = {}
-    for one in (model, planner):
-        for name, values in ({} if one is None else one.description.labels).items():
-            joined[name] = sorted({*joined.get(name, []), *values})
-    return joined
 
 
 def _whole_frames(waveform: NDArray[np.floating], codes: FrameCodes, name: str) -> tuple[NDArray[np.floating], Codes]:

@@ -7,6 +7,7 @@ order: so what Python has laid out is read by code that runs without Python.
 
 from typing import Any, get_type_hints
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -24,29 +25,46 @@ def kind_of(cls: Any) -> types.Type:
     return types.NamedTuple([kind_of(hints[name]) for name in cls._fields], cls)  # type: ignore[attr-defined]
 
 
-def reader(cls: type[tuple]) -> Any:
-    """What compiled code calls with an address to have the tuple of that class that lies there."""
-    whole = kind_of(cls)
+def nothing(cls: Any) -> Any:
+    """A tuple of a class with nothing in it: zeros, and arrays without a number."""
+    if not (isinstance(cls, type) and issubclass(cls, tuple)):
+        return 0 if cls is int else cls is not bool and np.zeros(0, dtype=np.float32)
+    hints = get_type_hints(cls)
+    return cls(*(nothing(hints[name]) for name in cls._fields))  # type: ignore[attr-defined]
+
+
+def n_leaves(cls: Any) -> int:
+    """How many numbers and arrays a tuple of a class holds."""
+    if not (isinstance(cls, type) and issubclass(cls, tuple)):
+        return 1
+    return sum(map(n_leaves, get_type_hints(cls).values()))
+
+
+def reader(cls: Any, name: str) -> Any:
+    """What compiled code calls with the address of a tuple of that class, as it lies in memory, to have one of its
+    fields, which may be a tuple. Only what is used of it is read: large tuples take long to compile."""
+    hints = get_type_hints(cls)
+    kind = kind_of(hints[name])
+    first = sum(n_leaves(hints[other]) for other in cls._fields[: cls._fields.index(name)])
 
     @intrinsic
-    def read_tuple(_typing: Any, address: Any) -> Any:
+    def read_field(_typing: Any, address: Any) -> Any:
         if not isinstance(address, types.Integer):
             return None
 
         def codegen(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-            base = builder.inttoptr(given[0], _I64.as_pointer())
-            n_read = 0
+            base, at = builder.inttoptr(given[0], _I64.as_pointer()), first
 
             def build(kind: types.Type) -> Any:
-                nonlocal n_read
+                nonlocal at
                 if isinstance(kind, types.BaseNamedTuple):
                     return context.make_tuple(builder, kind, [build(one) for one in kind.types])
-                value = builder.load(builder.gep(base, [ir.Constant(_I64, n_read)]))
-                n_read += 1
+                value = builder.load(builder.gep(base, [ir.Constant(_I64, at)]))
+                at += 1
                 return builder.trunc(value, ir.IntType(1)) if kind == types.boolean else value
 
-            return build(whole)
+            return build(kind)
 
-        return whole(types.intp), codegen
+        return kind(types.intp), codegen
 
-    return read_tuple
+    return read_field
