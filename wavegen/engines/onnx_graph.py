@@ -122,6 +122,10 @@ class Graph:
         """A length of a value as a vector of one, for shapes that are computed."""
         return self.add("Shape", x, start=axis, end=axis + 1)
 
+    def shape(self, first: Value, *rest: int) -> Value:
+        """A shape whose first length is computed, for `Reshape` and `Expand`."""
+        return self.concat([first, self.constant(rest, np.int64)], axis=0)
+
     def model(self, name: str, meaning: str, metadata: Mapping[str, str] | None = None) -> bytes:
         """The file, which onnx has checked."""
         helper = self._onnx.helper
@@ -284,8 +288,8 @@ def add_sequence(
     """
     n_channels = weights.convolution.shape[3]
     n_streams = graph.length(codes, 0)
-    shape = graph.concat([n_streams, graph.constant([-1], np.int64), graph.constant([n_channels], np.int64)], axis=0)
-    none = graph.add("Expand", graph.constant([[-1]], np.int64), _shape(graph, n_streams, 1))
+    shape = graph.shape(n_streams, -1, n_channels)
+    none = graph.add("Expand", graph.constant([[-1]], np.int64), graph.shape(n_streams, 1))
     before = graph.slice(graph.concat([none, codes], axis=1), 0, -1, axis=1)
     told = None
     if weights.prediction is not None:
@@ -293,10 +297,6 @@ def add_sequence(
         told = _sequence_of_prediction(graph, weights.prediction, weights.n_classes, codes, prediction)
     taps = _Shifted(graph, weights, shape)
     return add_network(graph, weights, graph.reshape(before, -1), taps, enter, told)
-
-
-def _shape(graph: Graph, n_streams: Value, *rest: int) -> Value:
-    return graph.concat([n_streams, graph.constant(rest, np.int64)], axis=0)
 
 
 def add_network(
@@ -408,7 +408,7 @@ def _sequence_of_prediction(
     n_past, silence = weights.sizes.n_past, n_classes // 2
     own = graph.add("Sub", graph.cast(codes, np.float32), graph.constant(silence, np.float32))
     d = graph.pad(own, n_past, 0, axis=1)
-    steps = graph.reshape(graph.add("Add", _numbers(graph, codes), graph.constant(n_past, np.int64)), -1, 1)
+    steps = graph.reshape(graph.add("Add", step_numbers(graph, codes), graph.constant(n_past, np.int64)), -1, 1)
     predicted = _predicted(graph, weights, n_classes, d, steps, prediction.coefficients)
     e = graph.pad(graph.add("Sub", own, predicted), n_past, 0, axis=1)
     x = _of_prediction(graph, weights, n_classes, _Pasts(d, e, predicted, prediction.period, steps))
@@ -416,7 +416,7 @@ def _sequence_of_prediction(
     return _Told(x, code, prediction.gain)
 
 
-def _numbers(graph: Graph, codes: Value) -> Value:
+def step_numbers(graph: Graph, codes: Value) -> Value:
     """0, 1, ... for each step of sequences (B, T)."""
     zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
     return graph.add("Range", zero, graph.reshape(graph.length(codes, 1)), one)
@@ -548,7 +548,7 @@ def add_rows(graph: Graph, weights: VerticalWeights, codes: Value, height: int, 
     """
     width, (n_colours, _, channels) = weights.width, weights.embedding.shape
     length = width * n_colours
-    none = graph.add("Expand", graph.constant([[[-1]]], np.int64), _shape(graph, graph.length(codes, 0), 1, length))
+    none = graph.add("Expand", graph.constant([[[-1]]], np.int64), graph.shape(graph.length(codes, 0), 1, length))
     rows = graph.slice(graph.concat([none, codes], axis=1), 0, -1, axis=1)
 
     def above(layer: int, x: Value) -> Value:

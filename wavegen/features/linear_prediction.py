@@ -61,7 +61,7 @@ class Predictor:
         bands = np.asarray(frames[..., : self.log_mel.n_mels], dtype=np.float64)
         autocorrelation = self._autocorrelation((bands[:, :-1] + bands[:, 1:]) / 2)
         filters, error = levinson(autocorrelation)
-        gains = np.maximum(self._per_magnitude * np.sqrt(error), 4 / (self.n_classes - 1))
+        gains = np.maximum(self.per_magnitude * np.sqrt(error), 4 / (self.n_classes - 1))
         if self.pitch is None:
             periods = np.zeros((*filters.shape[:2], self.log_mel.hop), dtype=np.int32)
             voicing = np.zeros(filters.shape[:2], dtype=np.float32)
@@ -77,15 +77,14 @@ class Predictor:
 
     def _autocorrelation(self, bands: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shapes: log-mel bands (..., n_mels) -> (..., order + 1)."""
-        magnitudes = 10 ** (2.5 * (bands - 1)) @ self._to_bins
-        autocorrelation: NDArray[np.float64] = np.square(magnitudes) @ self._to_lags
-        lags = 2 * np.pi * LAG_WINDOW_HZ * np.arange(self.order + 1) / self.log_mel.sample_rate
-        autocorrelation *= np.exp(-0.5 * np.square(lags))
+        magnitudes = 10 ** (2.5 * (bands - 1)) @ self.to_bins
+        autocorrelation: NDArray[np.float64] = np.square(magnitudes) @ self.to_lags
+        autocorrelation *= self.lag_window
         autocorrelation[..., 0] = autocorrelation[..., 0] * (1 + NOISE) + LEAST_NOISE
         return autocorrelation
 
     @cached_property
-    def _to_bins(self) -> NDArray[np.float64]:
+    def to_bins(self) -> NDArray[np.float64]:
         """(n_mels, n_bins): the magnitude of every bin, on a line between the middles of the bands, pre-emphasised."""
         filters = self.log_mel.filters.astype(np.float64)  # (n_bins, n_mels)
         n_bins = len(filters)
@@ -96,7 +95,7 @@ class Predictor:
         return lines / filters.sum(axis=0)[:, None] * emphasis
 
     @cached_property
-    def _to_lags(self) -> NDArray[np.float64]:
+    def to_lags(self) -> NDArray[np.float64]:
         """(n_bins, order + 1): the inverse Fourier transform of a power spectrum."""
         n_bins = self.log_mel.n_fft // 2 + 1
         angle = np.pi * np.arange(n_bins) / (n_bins - 1)
@@ -104,7 +103,14 @@ class Predictor:
         return weights[:, None] * np.cos(angle[:, None] * np.arange(self.order + 1))
 
     @property
-    def _per_magnitude(self) -> float:
+    def lag_window(self) -> NDArray[np.float64]:
+        """(order + 1,): what each lag of an autocorrelation is multiplied with."""
+        lags = 2 * np.pi * LAG_WINDOW_HZ * np.arange(self.order + 1) / self.log_mel.sample_rate
+        window: NDArray[np.float64] = np.exp(-0.5 * np.square(lags))
+        return window
+
+    @property
+    def per_magnitude(self) -> float:
         """The gain that a power of 1 in the spectrum leaves."""
         window = np.hanning(self.log_mel.n_fft + 1)[:-1]
         return float(EXCITATION * window.sum() / (2 * np.sqrt(np.square(window).sum())))

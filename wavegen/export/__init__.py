@@ -1,0 +1,1 @@
+"""A model for places without wavegen: files that other programs run."""
