@@ -1,6 +1,7 @@
 """Exported graphs, run by onnxruntime alone, against the models that they were made of."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +11,25 @@ import torch
 
 from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint, tiny_speaker
 from tests.generation.test_images import tiny_image_checkpoint
+from wavegen import checkpoint
+from wavegen.architectures import make_architecture
+from wavegen.engines import make_engine
+from wavegen.engines.onnx_graph import Graph
+from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.export import onnx as export
+from wavegen.export.onnx_conditions import WINDOW, planned_frames
 from wavegen.features.frame_codes import FrameCodes
-from wavegen.features.frame_condition import Frames
+from wavegen.features.frame_condition import FrameCondition, Frames
+from wavegen.features.frames import make_features
 from wavegen.generation.conditioning import FrameConditioner, condition_of
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
-from wavegen.generation.planning import PITCH_SMOOTHING, SMOOTHING
+from wavegen.generation.planning import AHEAD, CHUNK, NUMBERS, PITCH_SMOOTHING, SMOOTHING, Plan
 from wavegen.models.base import frames_on
-from wavegen.models.build import from_checkpoint
-from wavegen.sampling import Decoding, draw_categorical, draw_logistic_mixture, uniforms
+from wavegen.models.build import from_checkpoint, with_random_weights
+from wavegen.sampling import Decoding, draw_categorical, draw_logistic_mixture, probabilities, uniforms
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -95,10 +103,10 @@ def generate(file, u, at_step=lambda step: {}):
 def labels_of(model, n_streams=B):
     """The labels of some streams as values and as inputs of a file; the last stream's are unknown."""
     known = model.description.labels
-    numbers = {name: np.array([*range(n_streams - 1), len(values)]) % (len(values) + 1) for name, values in known.items()}
-    streams = [
-        {name: (*known[name], None)[numbers[name][stream]] for name in known} for stream in range(n_streams)
-    ]
+    numbers = {
+        name: np.array([*range(n_streams - 1), len(values)]) % (len(values) + 1) for name, values in known.items()
+    }
+    streams = [{name: (*known[name], None)[numbers[name][stream]] for name in known} for stream in range(n_streams)]
     return streams, {f"label_{name}": each for name, each in numbers.items()}
 
 
@@ -244,3 +252,201 @@ def test_a_likelihood_of_images_is_that_of_the_model(variant, tmp_path):
     files = exported(model, tmp_path, "likelihood")
     made = files["main"].run(codes=codes.reshape(B, height, -1), **labels)["bits"]
     np.testing.assert_allclose(made.reshape(B, -1), bits_of(model, codes, streams), rtol=2e-4, atol=1e-3)
+
+
+def planned(files, u, labels):
+    """Frames of a planner's file, with silence before them: as many as there are draws for."""
+    facts = files["planned"].facts
+    n_channels, n_window = files["planned"].session.get_inputs()[0].shape[2], facts["n_window"]
+
+    def channel(step):
+        return {"channel": np.full(len(u), step % n_channels), **labels}
+
+    codes = generate(files["planner"], u, channel).reshape(len(u), -1, n_channels)
+    codes = np.concatenate([np.repeat(codes[:, :1], facts["n_ahead"], axis=1), codes], axis=1)
+    n = (codes.shape[1] - n_window) // facts["n_frames"]
+    chunks = [codes[:, facts["n_frames"] * chunk :][:, :n_window] for chunk in range(n + 1)]
+    return np.concatenate([files["planned"].run(codes=chunk)["frames"] for chunk in chunks], axis=1)
+
+
+def test_a_model_that_speaks_plans_the_frames_of_the_reference_and_makes_its_codes(tmp_path):
+    model, n, hop = tiny_speaker(), 40, 5
+    files = exported(model, tmp_path)
+    engine = ReferenceEngine(from_checkpoint(model.planner))
+    plan = Plan(model, engine, seed=5, number=2, decoding=Decoding(), labels={"speaker": "1"})
+    labels = {"label_speaker": np.array([1])}
+    frames = planned(files, uniforms(5, 2 + NUMBERS, 0, 6 * (AHEAD + 12))[None], labels)
+    np.testing.assert_allclose(frames[0], plan.frames(0, 12), atol=1e-6)
+    u = uniforms(5, 2, 0, n)[None]
+    expected = ReferenceEngine(from_checkpoint(model)).advance(u, Decoding(), condition=plan.at(0, n))
+    made = generate(files["main"], u, at_step(read(files, frames, {}), hop))
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_a_likelihood_of_a_planner_is_that_of_the_model(tmp_path):
+    model = tiny_speaker()
+    files = exported(model, tmp_path, "likelihood")
+    streams, labels = labels_of(model.planner)
+    codes = random_codes(model.planner, B, 48)
+    expected = bits_of(model.planner, codes, streams)
+    np.testing.assert_allclose(files["planner"].run(codes=codes, **labels)["bits"], expected, rtol=2e-4, atol=1e-3)
+
+
+def test_planned_frames_with_a_pitch_are_decoded_and_smoothed_alike():
+    codes = FrameCodes(make_features(16000, {"n_mels": 20, "hop": 200, "pitch": {}}))
+    values = np.random.default_rng(0).integers(codes.n_levels, size=(B, WINDOW, codes.n_channels))
+    values[..., 1][np.random.default_rng(1).random(values.shape[:2]) < 0.4] = 0  # no voice
+    values[1, :, 1] = 0
+    graph = Graph()
+    frames = planned_frames(graph, codes, graph.input("codes", np.int64, ["batch", *values.shape[1:]], ""))
+    graph.output("frames", frames, np.float32, ["batch", CHUNK, 24], "")
+    (made,) = onnxruntime.InferenceSession(graph.model("planned", "")).run(None, {"codes": values})
+    expected = [codes.features.smoothed(codes.decode(one), SMOOTHING, PITCH_SMOOTHING) for one in values]
+    np.testing.assert_allclose(made, np.stack(expected), atol=1e-6)
+
+
+def test_a_file_ends_in_its_metadata_for_programs_that_cannot_ask_for_it(tmp_path):
+    (path,) = export.write(tiny_checkpoint(labels={"speaker": 2}), tmp_path / "model.onnx", "step")
+    data = path.read_bytes()
+    facts = json.loads(data[data.rindex(b'{"wavegen": ') :])
+    assert facts == File(path).facts
+    assert (facts["format"], facts["part"], facts["opset"]) == (1, "step", 18)
+    assert facts["labels"] == {"speaker": ["0", "1"]}
+    assert facts["codec"] == {"kind": "mu-law", "n_classes": 32, "pre_emphasis": 0.0}
+
+
+def test_equal_models_are_equal_files(tmp_path):
+    one, other = (tmp_path / name / "model.onnx" for name in ("one", "other"))
+    for path in (one, other):
+        export.write(tiny_checkpoint(), path, "step")
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_network_that_is_not_made_of_gated_layers_is_refused(tmp_path):
+    model = with_random_weights(make_architecture("table", {"n_classes": 16}), 8000)
+    with pytest.raises(InputError, match="cannot become ONNX, nor run on compiled engines: it is a table"):
+        export.write(model, tmp_path / "model.onnx", "step")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_library_a_sentence_names_the_extra(tmp_path, monkeypatch):
+    for library in ("onnx", "onnxruntime"):
+        with monkeypatch.context() as context:
+            context.setitem(sys.modules, library, None)
+            with pytest.raises(InputError, match=r"not installed .*: pip install 'wavegen\[onnx\]'"):
+                make_engine(tiny_checkpoint(), 1, EngineOptions("onnx"))
+
+
+SHIPPED_SOUND = 30_000  # samples
+
+
+def shipped(name, folder):
+    model = checkpoint.load(Path(name))
+    return model, exported(model, folder)
+
+
+def n_other_codes(model, codes, u, condition, decoding=None):
+    """How many codes are not those that the model draws after the codes before, with the largest difference; a
+    categorical code is another only where the draw lies within float error of the boundary between the two."""
+    network, state, n, n_others, largest = from_checkpoint(model), None, codes.shape[1], 0, 0
+    decoding = decoding or Decoding()
+    for first in range(0, n, 2000):
+        part = slice(first, min(first + 2000, n))
+        now = condition(part.start, part.stop - part.start)
+        with torch.inference_mode():
+            given = None if now is None else as_tensors(now)
+            parameters, state = network(torch.from_numpy(codes[:, part]), state, given)
+        parameters = parameters[0].numpy()
+        if not model.description.head.lists_probabilities:
+            expected = draw_logistic_mixture(parameters, u[0, part], decoding, model.description.n_classes)
+            largest = max(largest, int(np.abs(expected - codes[0, part]).max()))
+        else:
+            cumulative = np.cumsum(probabilities(parameters, decoding), axis=-1)
+            threshold = u[0, part, None] * cumulative[:, -1:]
+            expected = (cumulative <= threshold).sum(axis=-1)
+            for step in np.flatnonzero(expected != codes[0, part]):
+                between = cumulative[step, min(expected[step], codes[0, part][step])]
+                assert abs(between - threshold[step, 0]) < 1e-5
+        n_others += int((expected != codes[0, part]).sum())
+    return n_others, largest
+
+
+def as_tensors(condition):
+    if isinstance(condition, FrameCondition):
+        return condition.map(lambda array: torch.from_numpy(np.ascontiguousarray(array)))
+    return torch.from_numpy(condition)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "labels"), [("digits", {"digit": 7, "speaker": 4}), ("music", {"piece": 1})])
+def test_a_model_that_ships_makes_the_codes_of_the_reference(name, labels, tmp_path, capsys):
+    """30,000 samples; where the codes differ, the draw lies within float error of the boundary between them."""
+    model, files = shipped(name, tmp_path)
+    u = draws(1, SHIPPED_SOUND)
+    inputs = {f"label_{label}": np.array([number]) for label, number in labels.items()}
+    codes = generate(files["main"], u, lambda step: inputs)
+    values = {label: model.description.labels[label][number] for label, number in labels.items()}
+    condition = condition_of(model, [values])
+    n_others, _ = n_other_codes(model, codes, u, lambda first, n: condition)
+    with capsys.disabled():
+        print(f"{name}: {n_others} of {SHIPPED_SOUND} codes")
+    assert n_others < SHIPPED_SOUND / 1000
+
+
+def speech_frames(features, n, seed=3):
+    """Frames as of a voice: bands that fall with frequency, a pitch that glides, pauses."""
+    random, at = np.random.default_rng(seed), np.arange(n)
+    frames = np.empty((1, n, features.n_features), dtype=np.float32)
+    level = 0.25 * np.sin(at / 9)[:, None] + 0.1 * random.standard_normal((n, features.n_mels))
+    frames[0, :, : features.n_mels] = level - np.linspace(0, 0.7, features.n_mels)
+    is_voiced = np.sin(at / 15) > -0.4
+    frames[0, :, features.n_mels] = np.where(is_voiced, 0.2 * np.sin(at / 11), 0)
+    frames[0, :, features.n_mels + 1] = np.where(is_voiced, 1, -1)
+    frames[0, :, features.n_mels + 2] = np.where(is_voiced, 0.7, -0.5)
+    frames[0, :, features.n_mels + 3] = level.mean(axis=1)
+    return frames
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["vocoder", "speech"])
+def test_a_vocoder_that_ships_makes_the_codes_of_the_reference(name, tmp_path, capsys):
+    """30,000 samples of 16 bits. The last bits of float32 move a value by hundredths of a code, and so over the
+    boundary to the next one in as many of a hundred; by more than that none."""
+    model, files = shipped(name, tmp_path)
+    hop, u = model.description.features["hop"], draws(1, SHIPPED_SOUND)
+    labels, of_file = ({"speaker": model.description.labels["speaker"][2]}, {"label_speaker": np.array([2])})
+    if not model.description.labels:
+        labels, of_file = {}, {}
+    if model.planner is None:
+        frames = speech_frames(model.description.make_features(), SHIPPED_SOUND // hop + 4)
+    else:
+        u_of_plan = uniforms(5, NUMBERS, 0, model.planner.description.architecture.unit * (SHIPPED_SOUND // hop + 40))
+        known = {name: np.array([2]) for name in files["planner"].inputs if name.startswith("label_")}
+        frames = planned(files, u_of_plan[None], known)
+        engine = ReferenceEngine(from_checkpoint(model.planner))
+        plan = Plan(model, engine, seed=5, number=0, decoding=Decoding(), labels=labels)
+        np.testing.assert_allclose(frames[0, :150], plan.frames(0, 150), atol=1e-5)
+    codes = generate(files["main"], u, at_step(read(files, frames, of_file), hop))
+    conditioner = FrameConditioner(model, [labels], frames)
+    n_others, largest = n_other_codes(model, codes, u, conditioner.at)
+    with capsys.disabled():
+        print(f"{name}: {n_others} of {SHIPPED_SOUND} codes, by {largest} at most")
+    assert largest <= 1
+    assert n_others < SHIPPED_SOUND / 50
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["mnist", "mnist-binary"])
+def test_images_of_a_model_that_ships_are_those_of_the_reference(name, capsys):
+    """100 images by the engine, which runs the graphs that are exported."""
+    model = checkpoint.load(Path(name))
+    labels = [{"digit": str(number % 10)} for number in range(100)]
+    drawn = [
+        np.stack(list(ImageSession(model, labels, GenerationOptions(engine=engine, seed=1, guidance=1)).rows()), axis=1)
+        for engine in ("onnx", "reference")
+    ]
+    n_others = int((drawn[0] != drawn[1]).any(axis=(1, 2)).sum())
+    with capsys.disabled():
+        print(f"{name}: {n_others} of 100 images differ")
+    assert n_others == 0

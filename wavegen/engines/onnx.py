@@ -149,7 +149,7 @@ class OnnxVerticalStack:
 
     def __init__(self, weights: VerticalWeights, n_streams: int, condition: NDArray[np.float32] | None) -> None:
         self._weights, self._n_streams = weights, n_streams
-        self._labels = {} if condition is None else {"condition": np.ascontiguousarray(condition[:, 0])}
+        self._labels = {} if condition is None else {"labels": np.ascontiguousarray(condition[:, 0])}
         self._session = _sessions.get(
             weights, condition is not None, lambda: make_session(row_model(weights, condition is not None))
         )

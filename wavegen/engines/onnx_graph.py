@@ -28,6 +28,7 @@ from wavegen.features.linear_prediction import SHIFT, companding
 OPSET = 18
 IR_VERSION = 9
 MISSING = "ONNX needs libraries that are not installed ({}): pip install 'wavegen[onnx]'"
+MAX_BYTES = 2**31 - 2**20  # of a file: what protobuf holds, less the nodes
 END = 2**63 - 1  # of a slice: as far as there is
 
 Value = str  # the name of a value of a graph
@@ -127,8 +128,14 @@ class Graph:
         return self.concat([first, self.constant(rest, np.int64)], axis=0)
 
     def model(self, name: str, meaning: str, metadata: Mapping[str, str] | None = None) -> bytes:
-        """The file, which onnx has checked."""
+        """The file, which onnx has checked; the metadata is at its end.
+
+        Raises: InputError for more weights than a file can hold.
+        """
         helper = self._onnx.helper
+        n_bytes = sum(len(one.raw_data) for one in self._constants)
+        if n_bytes >= MAX_BYTES:
+            raise InputError(f"the {name} has {n_bytes:,} bytes of weights; ONNX holds less than {MAX_BYTES:,}")
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
         model = helper.make_model(
             graph,
@@ -497,7 +504,7 @@ def row_model(weights: VerticalWeights, is_conditioned: bool) -> bytes:
     condition = None
     if is_conditioned:
         n_layers, n_channels = weights.convolution_bias.shape
-        condition = graph.input("condition", np.float32, ["batch", 2 * n_layers, n_channels], "of the labels")
+        condition = graph.input("labels", np.float32, ["batch", 2 * n_layers, n_channels], "what labels bring in")
     add_row(graph, weights, condition)
     return graph.model("row", "")
 

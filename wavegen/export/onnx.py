@@ -23,7 +23,7 @@ from wavegen.architectures import FrameSizes
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.onnx_graph import OPSET, Graph, StateLayout, Value, add_row, add_step, row_state_sizes
 from wavegen.engines.weights import stack_weights, vertical_weights, why_not
-from wavegen.errors import InputError
+from wavegen.errors import InputError, shortened
 from wavegen.export.onnx_conditions import (
     WINDOW,
     frame_values,
@@ -53,8 +53,10 @@ MEANINGS = {
 def write(model: Checkpoint, out: Path, part: str) -> list[Path]:
     """Write a part of a model, `step` or `likelihood`; returns the files, `out` first.
 
-    Raises: InputError for a network that cannot be exported, or where onnx is not installed.
+    Raises: InputError for another part, a network that cannot be exported, or where onnx is not installed.
     """
+    if part not in PARTS:
+        raise InputError(f"part is {shortened(part)}; expected one of {', '.join(PARTS)}")
     contents = _step(model, out.stem) if part == "step" else _likelihood(model, out.stem)
     written = {out if role == part else _beside(out, role): data for role, data in contents.items()}
     for path, data in reversed(written.items()):  # the one that names the others last
@@ -185,7 +187,7 @@ def _planned(model: Checkpoint, planner: Checkpoint) -> bytes:
 
 def _finished(graph: Graph, model: Checkpoint, part: str, facts: Mapping[str, Any]) -> bytes:
     """The file of a part, with everything that a program needs to know."""
-    metadata = json.dumps({"format": FORMAT, "part": part, **_facts(model), **facts})
+    metadata = json.dumps({"wavegen": version("wavegen"), "format": FORMAT, "part": part, **_facts(model), **facts})
     return graph.model(part, MEANINGS[part], {"wavegen": metadata})
 
 
@@ -197,7 +199,6 @@ def _facts(model: Checkpoint) -> dict[str, Any]:
         head["log_scales"] = LOG_SCALES  # of a logistic distribution, in codes: bounds
     codec = {"kind": description.codec, "n_classes": description.n_classes, "pre_emphasis": description.pre_emphasis}
     return {
-        "wavegen": version("wavegen"),
         "opset": OPSET,
         "kind": description.kind,
         "makes": description.architecture.makes,
