@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from tests.cli.test_cli import run
 from tests.conftest import REPOSITORY, tiny_checkpoint, tiny_speaker
@@ -178,3 +180,31 @@ def test_an_example_refuses_a_file_that_is_none_in_one_sentence(example, tmp_pat
         assert ended.returncode == 1
         assert ended.stderr.startswith(f"{name} is not a step that makes sound by itself")
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def run_example(name: str, *words: str, cwd: Path) -> None:
+    subprocess.run([sys.executable, EXAMPLES / name, *words], check=True, cwd=cwd)
+
+
+def test_the_example_of_speech_plans_and_speaks(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    run("export", saved(tiny_speaker(), tmp_path), "--to", "onnx", tmp_path / "x.onnx")
+    run_example("onnx_speak.py", "x.onnx", "x.wav", "seconds=0.01", "speaker=2", cwd=tmp_path)
+    samples, rate = soundfile.read(tmp_path / "x.wav")
+    assert (len(samples), rate) == (80, 8000)
+    assert samples.std() > 0
+
+
+@pytest.mark.parametrize("n_colours", [1, 3])
+def test_the_example_of_images_draws_one(n_colours, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model = replace(tiny_image_checkpoint(n_colours)[0], path=tmp_path / "model.safetensors")
+    run("export", saved(model, tmp_path), "--to", "onnx", tmp_path / "x.onnx")
+    run_example("onnx_draw.py", "x.onnx", "x.ppm", "digit=2", cwd=tmp_path)
+    height, width, _ = model.description.shape
+    pixels = np.asarray(Image.open(tmp_path / "x.ppm"))
+    assert pixels.shape == (height, width, 3)
+    assert pixels.std() > 0
+    assert (pixels[..., 0] != pixels[..., 1]).any() == (n_colours == 3)
