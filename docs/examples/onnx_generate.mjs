@@ -12,7 +12,7 @@ try {
   const file = await readFile(path); // it ends in the metadata, which onnxruntime does not hand out in JavaScript
   model = JSON.parse(file.subarray(file.lastIndexOf('{"wavegen": ')).toString());
   if (model.part !== "step" || model.makes !== "sound" || model.files.frames) throw new TypeError();
-  session = await InferenceSession.create(file);
+  session = await InferenceSession.create(file, { intraOpNumThreads: 1 });
 } catch (error) {
   console.error(`${path} is not a step that makes sound by itself (${error.name})`);
   process.exit(1);

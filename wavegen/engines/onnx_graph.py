@@ -26,7 +26,7 @@ from wavegen.errors import InputError
 from wavegen.features.linear_prediction import SHIFT, companding
 
 OPSET = 18
-IR_VERSION = 9
+IR_VERSION = 8  # which came with the opset
 MISSING = "ONNX needs libraries that are not installed ({}): pip install 'wavegen[onnx]'"
 MAX_BYTES = 2**31 - 2**20  # of a file: what protobuf holds, less the nodes
 END = 2**63 - 1  # of a slice: as far as there is
