@@ -234,7 +234,7 @@ class _Queues:
 
 
 class _Shifted:
-    """The taps of a whole sequence: the same values, steps ago. Streams of `n_steps` steps, -1 for any number."""
+    """The taps of whole sequences: a layer's input some steps ago. `shape` is (B, T, R), as a value."""
 
     def __init__(self, graph: Graph, weights: StackWeights, shape: Value) -> None:
         self._graph, self._weights, self._shape = graph, weights, shape
@@ -293,16 +293,14 @@ def add_sequence(
 
     Shapes: codes (B, T) -> (B * T, P). `enter` adds to (B * T, H).
     """
-    n_channels = weights.convolution.shape[3]
     n_streams = graph.length(codes, 0)
-    shape = graph.shape(n_streams, -1, n_channels)
     none = graph.add("Expand", graph.constant([[-1]], np.int64), graph.shape(n_streams, 1))
     before = graph.slice(graph.concat([none, codes], axis=1), 0, -1, axis=1)
     told = None
     if weights.prediction is not None:
         assert prediction is not None  # whoever calls has seen to it
         told = _sequence_of_prediction(graph, weights.prediction, weights.n_classes, codes, prediction)
-    taps = _Shifted(graph, weights, shape)
+    taps = _Shifted(graph, weights, graph.shape(n_streams, -1, weights.convolution.shape[3]))
     return add_network(graph, weights, graph.reshape(before, -1), taps, enter, told)
 
 
@@ -330,10 +328,10 @@ def add_network(
     return _of_head(graph, weights, parameters, before, told)
 
 
-def _activated(graph: Graph, h: Value, is_gated: bool, n_channels: int, axis: int = 1) -> Value:
+def _activated(graph: Graph, h: Value, is_gated: bool, n_channels: int) -> Value:
     if not is_gated:
         return graph.add("Relu", h)
-    filtered, gate = graph.split(h, [n_channels // 2] * 2, axis)
+    filtered, gate = graph.split(h, [n_channels // 2] * 2)
     return graph.add("Mul", graph.add("Tanh", filtered), graph.add("Sigmoid", gate))
 
 

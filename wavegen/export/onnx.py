@@ -12,12 +12,12 @@ know (`_facts`), with the names of the other files. docs/export.md says how they
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import wavegen
 from wavegen import files
 from wavegen.architectures import FrameSizes
 from wavegen.checkpoint import Checkpoint
@@ -187,7 +187,7 @@ def _planned(model: Checkpoint, planner: Checkpoint) -> bytes:
 
 def _finished(graph: Graph, model: Checkpoint, part: str, facts: Mapping[str, Any]) -> bytes:
     """The file of a part, with everything that a program needs to know."""
-    metadata = json.dumps({"wavegen": version("wavegen"), "format": FORMAT, "part": part, **_facts(model), **facts})
+    metadata = json.dumps({"wavegen": wavegen.__version__, "format": FORMAT, "part": part, **_facts(model), **facts})
     return graph.model(part, MEANINGS[part], {"wavegen": metadata})
 
 

@@ -145,8 +145,8 @@ def _levinson(f64: _Float64, autocorrelation: Value, order: int) -> tuple[Value,
             left = f64("Sub", left, graph.add("ReduceSum", f64("Mul", filters, back), axes))
         reflection = f64("Div", left, error)
         if k:
-            reversed_ = graph.gather(filters, graph.constant(np.arange(k)[::-1], np.int64), axis=2)
-            filters = graph.concat([f64("Sub", filters, f64("Mul", reflection, reversed_)), reflection], axis=2)
+            backwards = graph.gather(filters, graph.constant(np.arange(k)[::-1], np.int64), axis=2)
+            filters = graph.concat([f64("Sub", filters, f64("Mul", reflection, backwards)), reflection], axis=2)
         else:
             filters = reflection
         error = f64("Mul", error, f64("Sub", 1.0, f64("Mul", reflection, reflection)))
