@@ -47,7 +47,7 @@ def bench(
     write it.
 
     Everything runs in turn within one call, so its ratios hold on a busy machine too. Beside our engines stand what
-    somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[bench]', ONNX Runtime.
+    somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[onnx]', ONNX Runtime.
 
     Examples:
         wavegen bench

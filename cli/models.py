@@ -1,20 +1,15 @@
 """wavegen models"""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
-
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from wavegen import checkpoint
-from wavegen.checkpoint import Checkpoint, Description
+from wavegen.checkpoint import Description
 from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
-from .options import Model, check_out
+from .options import Model
 from .terminal import Table, show_result
 
 app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
@@ -49,29 +44,10 @@ def list_models() -> None:
     show_result(table)
 
 
-@app.command("export")
-def export(
-    model: Model, out: Annotated[Path, typer.Argument(help="the .safetensors file to write", metavar="OUT")]
-) -> None:
-    """Write a model as one file of half the size: weights as float16, for shipping.
-
-    Examples:
-        wavegen models export runs/speech speech.safetensors
-    """
-    loaded = checkpoint.load(model)
-    check_out("OUT", ".safetensors", out, loaded.path)
-    planner = None if loaded.planner is None else replace(loaded.planner, weights=_halved(loaded.planner))
-    checkpoint.save(out, loaded.description, _halved(loaded), loaded.recipe, planner)
-    show_result(out)
-
-
-def _halved(model: Checkpoint) -> dict[str, NDArray[np.float16]]:
-    """Raises: InputError for weights that float16 does not hold."""
-    halved = {name: weight.astype(np.float16) for name, weight in model.weights.items()}
-    for name, weight in halved.items():
-        if not np.isfinite(weight).all():
-            raise InputError(f"the tensor {name} holds values beyond float16's range, {np.finfo(np.float16).max:g}")
-    return halved
+@app.command("export", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def export() -> None:
+    """Name the command that took its place."""
+    raise InputError("models export is now `wavegen export MODEL --to safetensors OUT`")
 
 
 @app.command("inspect")

@@ -101,7 +101,7 @@ def _generation_options(
         list[str] | None,
         typer.Option("--label", help="NAME=VALUE, such as digit=7; repeat for more (default: unknown)"),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, numba, reference, cuda-graph or triton")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, numba, reference, onnx, cuda-graph or triton")] = "auto",
     precision: Annotated[
         str,
         typer.Option(

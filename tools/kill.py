@@ -103,7 +103,7 @@ class Export(Task):
     name = "export"
 
     def commands(self) -> list[list[str]]:
-        return [["models", "export", "speech", str(self.folder / "x.safetensors")]]
+        return [["export", "speech", "--to", "safetensors", str(self.folder / "x.safetensors")]]
 
     def check(self, is_complete: bool) -> str:
         return _check_file(self.folder, "x.safetensors", lambda path: checkpoint.load(path).description.step > 0)

@@ -481,6 +481,8 @@ def _what_it_is(path: Path) -> str:
         return f"unreadable ({error.strerror})"
     if not start:
         return "empty"
+    if path.suffix.lower() == ".onnx":
+        return "an ONNX file, which wavegen writes and does not read"
     if start[:4] == b"PK\x03\x04":
         return "a PyTorch checkpoint or another zip archive, which could run code when loaded"
     if start[:1] == b"\x80":

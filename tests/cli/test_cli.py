@@ -400,22 +400,6 @@ def test_beam_search_and_drift_are_commands(tiny_run, tmp_path):
     assert "generated" in run("evaluate", tiny_run, "--free-running", "0.1").stdout
 
 
-def test_a_model_is_exported_at_half_the_size_and_sounds_alike(tiny_run, tmp_path):
-    assert (
-        run("models", "export", tiny_run, tmp_path / "small.safetensors").stdout.strip().endswith("small.safetensors")
-    )
-    whole, half = checkpoint.load(tiny_run), checkpoint.load(tmp_path / "small.safetensors")
-    assert half.description == whole.description
-    assert {weight.dtype for weight in half.weights.values()} == {np.dtype("float16")}
-    for name, weight in whole.weights.items():
-        np.testing.assert_allclose(half.weights[name], weight, rtol=1e-3, atol=1e-7)
-    run("generate", tmp_path / "small.safetensors", "--seconds", "0.01", "--out", tmp_path / "x.wav")
-    with pytest.raises(InputError, match=r"expected the name of a \.safetensors file"):
-        run("models", "export", tiny_run, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="which is also what is read"):
-        run("models", "export", tiny_run, tiny_run / "model.safetensors")
-
-
 def test_models_that_ship_are_listed_and_found_by_name(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
     (tmp_path / "hum.safetensors").write_bytes((tiny_run / "model.safetensors").read_bytes())

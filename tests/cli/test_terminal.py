@@ -53,7 +53,10 @@ def hostile(tmp_path, tiny_run) -> Path:
 WALK = {
     "models inspect RUN": None,
     "models inspect LABELLED": None,
-    "models export RUN FOLDER/x.safetensors": None,
+    "export RUN --to safetensors FOLDER/x.safetensors": None,
+    "export LABELLED --to onnx FOLDER/x.onnx": None,
+    "export RUN --to HOSTILE FOLDER/x": "expected one of",
+    "export RUN --to onnx --part HOSTILE FOLDER/x.onnx": "expected one of",
     "generate RUN --seconds 0.01 --out FOLDER/x.wav": None,
     "generate LABELLED --seconds 0.01 --label HOSTILE=1 --out FOLDER/x.wav": "has no label",
     "generate LABELLED --seconds 0.01 --label nothing --out FOLDER/x.wav": "expected NAME=VALUE",

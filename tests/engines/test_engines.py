@@ -8,6 +8,7 @@ from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint
 from tests.random_frames import random_condition
 from wavegen.engines.base import decoding_per_stream
 from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
+from wavegen.engines.onnx import OnnxEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -31,7 +32,7 @@ VARIANTS = {
 }
 MOST_STEPS = 70
 # How far logits may be from the reference's, which computes in float64. The tiny networks' logits reach about 30.
-ENGINES = {"reference": 1e-10, "float32": 2e-4, "float16": 0.1, "int8": 1.0, "int8x8": 3.0}
+ENGINES = {"reference": 1e-10, "onnx": 2e-4, "float32": 2e-4, "float16": 0.1, "int8": 1.0, "int8x8": 3.0}
 
 
 CASES = [
@@ -74,6 +75,10 @@ def engine_of(checkpoint, kind, model):
 def make(kind, checkpoint, model, n_streams):
     if kind == "reference":
         return ReferenceEngine(model, n_streams)
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+        return OnnxEngine(stack_weights(checkpoint), n_streams)
     if missing := missing_instructions(kind):
         pytest.skip(f"needs {missing}")
     return NumbaEngine(stack_weights(checkpoint), n_streams, kind, n_threads=1)
@@ -128,7 +133,7 @@ def test_cached_path_gives_the_logits_of_the_whole_sequence(model, kind, engine_
 def test_generated_codes_are_the_draws_from_the_whole_sequence_network(model, kind, engine_of):
     condition = condition_of(model, 2)
     codes = engine_of(2).advance(draws(2, 40), Decoding(), condition=condition)
-    if kind in ("reference", "float32"):
+    if kind in ("reference", "float32", "onnx"):
         logits = whole(model, codes, condition)
     else:
         logits = engine_of(2).logits(codes, condition)

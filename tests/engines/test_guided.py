@@ -7,6 +7,7 @@ from tests.conftest import tiny_checkpoint
 from tests.engines.gpu.test_cuda_graph import recorded
 from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.guided import GuidedEngine
+from wavegen.engines.onnx import OnnxEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -24,12 +25,19 @@ def triton_engine(checkpoint, n_streams):
     return triton_gpu.TritonEngine(stack_weights(checkpoint), n_streams, is_guided=True)
 
 
+def onnx_engine(checkpoint, n_streams):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    return OnnxEngine(stack_weights(checkpoint), n_streams, is_guided=True)
+
+
 ENGINES = {
     "reference": lambda checkpoint, n: ReferenceEngine(from_checkpoint(checkpoint), n, is_guided=True),
     "numba": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, is_guided=True, n_threads=1),
     "numba on two cores": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, is_guided=True, n_threads=2),
     "cuda-graph": lambda checkpoint, n: recorded(from_checkpoint(checkpoint), n, is_guided=True),
     "triton": triton_engine,
+    "onnx": onnx_engine,
 }
 
 
@@ -122,7 +130,7 @@ def test_an_engine_that_was_made_without_refuses_it():
         engine.advance(draws(1), Decoding(guidance=2.0))
 
 
-@pytest.mark.parametrize("kind", ["reference", "numba", "triton"])
+@pytest.mark.parametrize("kind", ["reference", "numba", "triton", "onnx"])
 def test_streams_that_are_no_pairs_are_refused(kind):
     with pytest.raises(InputError, match="3 streams are wanted of a guided engine; expected pairs"):
         ENGINES[kind](tiny_checkpoint(**SIZES), 3)

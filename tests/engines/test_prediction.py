@@ -7,6 +7,7 @@ from tests.conftest import PREDICTION, PREDICTION_ORDER_ONLY, tiny_checkpoint
 from tests.random_frames import random_condition
 from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.guided import GuidedEngine
+from wavegen.engines.onnx import OnnxEngine
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
@@ -32,7 +33,16 @@ VARIANTS = {
 
 
 SMALL = {"n_blocks": 1, "layers_per_block": 1}  # for Triton's interpreter
+
+
+def onnx_engine(checkpoint, n):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    return OnnxEngine(stack_weights(checkpoint), n)
+
+
 KINDS = {
+    "onnx": onnx_engine,
     "numba": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, n_threads=1),
     "numba on three cores": lambda checkpoint, n: NumbaEngine(stack_weights(checkpoint), n, n_threads=3),
 }

@@ -79,8 +79,11 @@ def test_something_is_made_once_whichever_thread_asks_first():
     assert once.get(Owner(), "key", lambda: 9) == 9
 
 
-@pytest.mark.parametrize("kind", ["reference", "numba"])
+@pytest.mark.parametrize("kind", ["reference", "numba", "onnx"])
 def test_users_of_one_engine_find_it_as_they_left_it(kind):
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
     _, engine = make_engine(tiny_checkpoint(), 2, EngineOptions(kind))
     draws = np.stack([uniforms(1, stream, 0, 30) for stream in range(2)])
     alone = engine.advance(draws, Decoding())

@@ -1,5 +1,6 @@
 """Images from engines: the fast one draws what the reference draws, and what is given stays."""
 
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,7 @@ def tiny_image_checkpoint(n_colours=1, labels=LABELS, **changes):
     return Checkpoint(described, weights, "", "tiny.safetensors"), model
 
 
+ONNX = ("onnx",) if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime") else ()
 VARIANTS = [
     {},
     {"n_colours": 3},
@@ -42,7 +44,7 @@ def test_the_engine_draws_what_the_reference_draws(changes):
     model, _ = tiny_image_checkpoint(**changes)
     labels = [{"digit": "1"}, {}, {"digit": "2"}] if model.description.labels else [{}] * 3
     drawn = {}
-    for engine in ("numba", "reference"):
+    for engine in ("numba", "reference", *ONNX):
         session = ImageSession(model, labels, GenerationOptions(temperature=0.9, engine=engine))
         for again in range(2):  # the second time from wherever the first has ended
             drawn[engine, again] = np.stack(list(session.rows(3)), axis=1)

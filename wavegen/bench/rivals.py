@@ -3,13 +3,13 @@
 Each makes codes from draws as an engine does, with categorical heads and gated residual blocks only, on one core.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from wavegen.engines.onnx import make_session
+from wavegen.engines.onnx_graph import Graph, add_network
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.sampling import Decoding, draw_categorical
@@ -71,25 +71,19 @@ class CachedTorch:
 class Onnx:
     """The same step as one graph in ONNX Runtime; the pasts of all layers go in and their new rows come out.
 
+    Unlike the engine onnx it copies no past: rings outside the graph hold it.
+
     Raises: InputError if onnx and onnxruntime are not installed.
     """
 
     def __init__(self, weights: StackWeights, n_streams: int) -> None:
         check(weights)
-        try:
-            import onnx
-            import onnxruntime
-        except ImportError as error:
-            raise InputError("the rival ONNX Runtime needs: pip install 'wavegen[bench]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = step_graph(weights, n_streams, onnx)
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = make_session(step_model(weights))
         n_layers, n_taps, _, channels = weights.convolution.shape
-        self._embedding, self._n_taps, self._dilations = weights.embedding, n_taps, weights.dilations
+        self._n_taps, self._dilations = n_taps, weights.dilations
         self._rings = [np.zeros(((n_taps - 1) * d, n_streams, channels), dtype=np.float32) for d in weights.dilations]
         self._past = np.zeros((n_layers, n_taps - 1, n_streams, channels), dtype=np.float32)
-        self._x = np.zeros((n_streams, channels), dtype=np.float32)
+        self._code = np.full(n_streams, -1)
         self._step = 0
 
     def advance(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -99,76 +93,44 @@ class Onnx:
             for layer, (ring, dilation) in enumerate(zip(self._rings, self._dilations, strict=True)):
                 for tap in range(self._n_taps - 1):
                     self._past[layer, tap] = ring[(self._step + tap * dilation) % len(ring)]
-            logits, rows = self._session.run(None, {"x": self._x, "past": self._past})
+            logits, rows = self._session.run(None, {"code": self._code, "past": self._past})
             for layer, ring in enumerate(self._rings):
                 ring[self._step % len(ring)] = rows[layer]
-            codes = draw_categorical(logits, uniforms[:, index], Decoding())
-            made[:, index] = codes
-            self._x = self._embedding[codes]
+            self._code = draw_categorical(logits, uniforms[:, index], Decoding())
+            made[:, index] = self._code
             self._step += 1
         return made
 
 
-def step_graph(weights: StackWeights, n_streams: int, onnx: Any) -> bytes:
-    """One step as an ONNX model: x (B, R) and past (L, k - 1, B, R) -> logits (B, P) and rows (L, B, R)."""
-    n_layers, n_taps, _, channels = weights.convolution.shape
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    nodes: list[Any] = []
-    constants: list[Any] = []
+class _GivenPast:
+    """The older taps of every layer as an input of a graph, past (L, k - 1, B, R); `rows` (1, B, R) are the newest."""
 
-    def constant(name: str, array: NDArray[Any]) -> str:
-        constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+    def __init__(self, graph: Graph, weights: StackWeights) -> None:
+        n_layers, n_taps, _, channels = weights.convolution.shape
+        past = graph.input("past", np.float32, [n_layers, n_taps - 1, "batch", channels], "older taps")
+        self._graph, self._past, self._n_taps = graph, past, n_taps
+        self.rows: list[str] = []
 
-    def node(operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, inputs, list(outputs), **attributes))
-        return outputs[0]
+    def joined(self, layer: int, x: str) -> str:
+        graph = self._graph
+        self.rows.append(graph.add("Unsqueeze", x, graph.constant([0], np.int64)))
+        older = [
+            graph.add("GatherND", self._past, graph.constant([layer, tap], np.int64)) for tap in range(self._n_taps - 1)
+        ]
+        return graph.concat([*older, x], axis=1)
 
-    def linear(x: str, name: str, matrix: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
-        return node("Gemm", [x, constant(f"{name}.w", matrix.T), constant(f"{name}.b", bias)], name)
 
-    x, skip = "x", constant("skip.b", weights.skip_bias)
-    skips = np.split(weights.skip, n_layers, axis=1)
-    halves = constant("halves", np.full(2, weights.convolution.shape[2] // 2))
-    parts = constant("parts", np.array([channels, len(weights.skip)]))
-    rows = []
-    for layer in range(n_layers):
-        pasts = []
-        for tap in range(n_taps - 1):
-            index = constant(f"{layer}.{tap}.at", np.array([layer, tap]))
-            pasts.append(node("GatherND", ["past", index], f"{layer}.{tap}.past"))
-        axis = constant(f"{layer}.axis", np.array([0]))
-        rows.append(node("Unsqueeze", [x, axis], f"{layer}.row"))
-        joined = node("Concat", [*pasts, x], f"{layer}.joined", axis=1)
-        matrix = np.concatenate(list(weights.convolution[layer]), axis=1)
-        h = linear(joined, f"{layer}.h", matrix, weights.convolution_bias[layer])
-        node("Split", [h, halves], f"{layer}.f", f"{layer}.g", axis=1)
-        filtered, gate = node("Tanh", [f"{layer}.f"], f"{layer}.tanh"), node("Sigmoid", [f"{layer}.g"], f"{layer}.s")
-        z = node("Mul", [filtered, gate], f"{layer}.z")
-        bias = np.concatenate([weights.projection_bias[layer], np.zeros(len(weights.skip), dtype=np.float32)])
-        both = linear(z, f"{layer}.both", np.concatenate([weights.projection[layer], skips[layer]]), bias)
-        node("Split", [both, parts], f"{layer}.r", f"{layer}.k", axis=1)
-        x = node("Add", [x, f"{layer}.r"], f"{layer}.out")
-        skip = node("Add", [skip, f"{layer}.k"], f"{layer}.skip")
-    node("Concat", rows, "rows", axis=0)
-    hidden = linear(node("Relu", [skip], "skip.relu"), "hidden", weights.hidden, weights.hidden_bias)
-    linear(node("Relu", [hidden], "hidden.relu"), "logits", weights.out, weights.out_bias)
-    graph = helper.make_graph(
-        nodes,
-        "step",
-        [
-            helper.make_tensor_value_info("x", kind, [n_streams, channels]),
-            helper.make_tensor_value_info("past", kind, [n_layers, n_taps - 1, n_streams, channels]),
-        ],
-        [
-            helper.make_tensor_value_info("logits", kind, [n_streams, len(weights.out)]),
-            helper.make_tensor_value_info("rows", kind, [n_layers, n_streams, channels]),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+def step_model(weights: StackWeights) -> bytes:
+    """One step: code (B,) before and past (L, k - 1, B, R) -> parameters (B, P) and rows (L, B, R)."""
+    graph = Graph()
+    n_layers, _, _, channels = weights.convolution.shape
+    code = graph.input("code", np.int64, ["batch"], "the code before, -1 at the beginning")
+    taps = _GivenPast(graph, weights)
+    parameters = add_network(graph, weights, code, taps)
+    graph.output("parameters", parameters, np.float32, ["batch", len(weights.out)], "of the next code's distribution")
+    rows = graph.concat(taps.rows, axis=0)
+    graph.output("rows", rows, np.float32, [n_layers, "batch", channels], "the newest input of each layer")
+    return graph.model("step", "")
 
 
 def check(weights: StackWeights) -> None:

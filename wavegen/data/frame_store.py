@@ -62,8 +62,8 @@ def frames_of(
     """The store and the segments of the splits of a corpus of sound, as codes of frames.
 
     The frames of a segment are those of its sound alone, with silence around it, so that no split hears of another.
-    What is trained on is heard at other `speeds` as well (T. Ko and others, "Audio augmentation for speech recognition",
-    Interspeech 2015): the same words, of a voice that no speaker has.
+    What is trained on is heard at other `speeds` as well: the same words, of a voice that no speaker has (T. Ko and
+    others, "Audio augmentation for speech recognition", Interspeech 2015).
 
     Raises: InputError if they cannot be written.
     """

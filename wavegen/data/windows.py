@@ -206,8 +206,8 @@ class WindowRule:
     `context`: codes that count for nothing at the beginning of a window that is not that of a recording.
     `mirrored_shape`: height, width and colours of images of which every second is mirrored, left to right.
     `gain_db`: every window is made louder or softer by up to so much. `lead_in`: codes before each window that come
-    with it, a multiple of the hop. `unit`: windows begin at multiples of so many codes (and of the hop). `ending`: codes
-    that follow the end of a recording, over and over; none for the codec's silence.
+    with it, a multiple of the hop. `unit`: windows begin at multiples of so many codes (and of the hop). `ending`:
+    codes that follow the end of a recording, over and over; none for the codec's silence.
     """
 
     window: int

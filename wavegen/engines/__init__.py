@@ -90,6 +90,20 @@ def _reference(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, i
     return "float32", ReferenceEngine(_network(checkpoint, options.device), n_streams, is_guided)
 
 
+def _onnx(checkpoint: Checkpoint, n_streams: int, options: EngineOptions, is_guided: bool) -> tuple[str, Engine]:
+    from wavegen.engines.onnx import OnnxEngine
+
+    return "float32", OnnxEngine(_stack_weights(checkpoint), n_streams, is_guided)
+
+
+def _onnx_vertical_stack(
+    checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
+) -> VerticalStack:
+    from wavegen.engines.onnx import OnnxVerticalStack
+
+    return OnnxVerticalStack(_vertical_weights(checkpoint), n_streams, condition)
+
+
 def _numpy_vertical_stack(
     checkpoint: Checkpoint, n_streams: int, device: str, condition: LabelCondition
 ) -> VerticalStack:
@@ -130,6 +144,7 @@ ENGINES = {
     ),
     "cuda-graph": Maker(("cuda",), ("float32",), False, _cuda_graph, _reference_vertical_stack, lambda: 256),
     "numba": Maker(("cpu",), get_args(Precision), True, _numba, _numpy_vertical_stack, lambda: 8 * n_cores(), why_not),
+    "onnx": Maker(("cpu",), ("float32",), False, _onnx, _onnx_vertical_stack, lambda: 64, why_not),
     "reference": Maker(("cpu", "cuda"), ("float32",), False, _reference, _reference_vertical_stack, lambda: 256),
 }
 

@@ -103,6 +103,16 @@ def decoding_per_stream(
     return each
 
 
+def decodings_at_step(each: Sequence[Decoding], condition: Condition | None, step: int) -> Sequence[Decoding]:
+    """The decodings of a step, whose temperature may depend on how much of a voice there is."""
+    prediction = condition.prediction if isinstance(condition, FrameCondition) else None
+    if prediction is None or all(one.voiced_temperature is None for one in each):
+        return each
+    assert isinstance(condition, FrameCondition)
+    voicing = prediction.voicing[:, (condition.phase + step) // condition.hop]
+    return [one.at_voicing(share) for one, share in zip(each, voicing, strict=True)]
+
+
 def check_call(
     n_streams: int,
     n_classes: int,

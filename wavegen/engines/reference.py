@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream
+from wavegen.engines.base import Condition, check_call, check_pairs, decoding_per_stream, decodings_at_step
 from wavegen.features.frame_condition import FrameCondition
 from wavegen.models.base import ImageModel, Model, map_state, tensors_of
-from wavegen.sampling import Decoding, Decodings, guide
+from wavegen.sampling import Decodings, guide
 
 CHUNK = 4096  # steps of given codes that run at once
 
@@ -71,7 +71,7 @@ class ReferenceEngine:
                 parameters = guide(parameters, each)
             if logits is not None:
                 logits[:, step] = parameters
-            drawn = self._model.head.draw(parameters, uniforms[:, step], _at_step(each, condition, step))
+            drawn = self._model.head.draw(parameters, uniforms[:, step], decodings_at_step(each, condition, step))
             codes[:, step] = np.where(codes[:, step] < 0, drawn, codes[:, step])
             self._state = self._model.observe(self._state, self._tensor(codes[:, step : step + 1]))
         return codes
@@ -131,16 +131,6 @@ class ReferenceVerticalStack:
     @torch.inference_mode()
     def feed(self, row: NDArray[np.int64]) -> None:
         self._state = self._model.observe(self._state, torch.from_numpy(row).to(self._rows.device))
-
-
-def _at_step(each: Sequence[Decoding], condition: Condition | None, step: int) -> Sequence[Decoding]:
-    """The decodings of a step, whose temperature may depend on how much of a voice there is."""
-    prediction = condition.prediction if isinstance(condition, FrameCondition) else None
-    if prediction is None or all(one.voiced_temperature is None for one in each):
-        return each
-    assert isinstance(condition, FrameCondition)
-    voicing = prediction.voicing[:, (condition.phase + step) // condition.hop]
-    return [one.at_voicing(share) for one, share in zip(each, voicing, strict=True)]
 
 
 def _part(condition: Condition | None, first: int, last: int) -> Condition | None:

@@ -83,8 +83,8 @@ def restart(room: int, seed: int) -> None:
 
 @njit(error_model="numpy")
 def change(room: int, what: int, value: float) -> int:
-    """Change an option, by its place in `player.OPTIONS`, or a label, behind those; 0 if there is none such, or it takes
-    no such value."""
+    """Change an option, by its place in `player.OPTIONS`, or a label, behind those; 0 if there is none such, or it
+    takes no such value."""
     return player.change(room, what, value)
 
 

@@ -322,7 +322,9 @@ def follow_pitch(model: int, here: int, there: int) -> None:
         period = np.int64(np.rint(frames.sample_rate / REFERENCE_HZ * np.exp(-pitch / 2)))
         period = min(period, frames.longest_period) if is_voiced or is_then else 0
         write(periods, index, np.int32(period))
-    both = voice(np.float64(read(here, f0 + STRENGTH)), is_voiced) + voice(np.float64(read(there, f0 + STRENGTH)), is_then)
+    both = voice(np.float64(read(here, f0 + STRENGTH)), is_voiced) + voice(
+        np.float64(read(there, f0 + STRENGTH)), is_then
+    )
     write(voicing, 0, np.float32(both / 2))
 
 

@@ -43,18 +43,20 @@ MOST = tuple({"top_k": float(MAX_TOP_K), "top_p": 1.0, "guidance": MAX_GUIDANCE}
 @njit(error_model="numpy")
 def prepare(model: int) -> None:
     """Draw as learnt, and know no label."""
+    sound = sound_of(model)
     for what in range(len(OPTIONS)):
         change(model, what, np.nan if what in CAN_BE_NONE else 1.0)
     if plan_of(model).n_channels > 0:
         plan.prepare(model)
-    for label in range(sound_of(model).n_labels):
-        change(model, len(OPTIONS) + label, np.float64(read(pointer(sound_of(model).n_rows, np.int64, 0), label) - 1))
+    for label in range(sound.n_labels):
+        change(model, len(OPTIONS) + label, np.float64(read(pointer(sound.n_rows, np.int64, 0), label) - 1))
     relabel(model)
 
 
 @njit(error_model="numpy")
 def change(model: int, what: int, value: float) -> int:
     """Change an option or a label; 1 if it is one and takes the value, else 0."""
+    sound = sound_of(model)
     if 0 <= what < len(OPTIONS):
         if not (LEAST[what] <= value <= MOST[what] or (np.isnan(value) and what in CAN_BE_NONE)):
             return 0
@@ -66,21 +68,21 @@ def change(model: int, what: int, value: float) -> int:
         if what == GUIDANCE and value != 1 and memory_of(model).n_streams == 1:
             return 0
         for stream in range(2):
-            write(pointer(sound_of(model).decoding, np.float64, stream * N_DECODING), what, value)
+            write(pointer(sound.decoding, np.float64, stream * N_DECODING), what, value)
         return 1
     label = what - len(OPTIONS)
-    n_rows = pointer(sound_of(model).n_rows, np.int64, 0)
-    if not 0 <= label < sound_of(model).n_labels or not 0 <= value < read(n_rows, label):
+    n_rows = pointer(sound.n_rows, np.int64, 0)
+    if not 0 <= label < sound.n_labels or not 0 <= value < read(n_rows, label):
         return 0
     first, n_all = 0, 0
-    for other in range(sound_of(model).n_labels):
+    for other in range(sound.n_labels):
         first += read(n_rows, other) if other < label else 0
         n_all += read(n_rows, other)
     for network in range(2):
-        number = read(pointer(sound_of(model).label_of, np.int64, network * sound_of(model).n_labels), label)
-        row = read(pointer(sound_of(model).row_of, np.int64, network * n_all + first), np.int64(value))
+        number = read(pointer(sound.label_of, np.int64, network * sound.n_labels), label)
+        row = read(pointer(sound.row_of, np.int64, network * n_all + first), np.int64(value))
         if number >= 0:
-            write(pointer(sound_of(model).chosen if network == 0 else sound_of(model).planned, np.int64, 0), number, row)
+            write(pointer(sound.chosen if network == 0 else sound.planned, np.int64, 0), number, row)
     relabel(model)
     return 1
 
@@ -88,7 +90,8 @@ def change(model: int, what: int, value: float) -> int:
 @njit(error_model="numpy")
 def relabel(model: int) -> None:
     """Let the chosen labels count from the next step on."""
-    condition_labels(labels_of(model), sound_of(model).chosen, sound_of(model).of_labels)
+    sound = sound_of(model)
+    condition_labels(labels_of(model), sound.chosen, sound.of_labels)
     if plan_of(model).n_channels > 0:
         plan.relabel(model)
     if frames_of(model).hop > 0:
@@ -98,11 +101,12 @@ def relabel(model: int) -> None:
 @njit(error_model="numpy")
 def begin(model: int, seed: np.uint64) -> None:
     """Go back to the beginning of time."""
-    state = pointer(sound_of(model).state, np.int64, 0)
+    sound = sound_of(model)
+    state = pointer(sound.state, np.int64, 0)
     write(state, POSITION, 0)
     write(state, SEED, np.int64(seed))
     write(state, IS_GUIDED, 0)
-    write(pointer(sound_of(model).before, np.float64, 0), 0, 0.0)
+    write(pointer(sound.before, np.float64, 0), 0, 0.0)
     clear(net_of(model), memory_of(model))
     if plan_of(model).n_channels > 0:
         clear(planner_of(model), planner_memory_of(model))
@@ -142,7 +146,8 @@ def n_ring_rows(net: Network) -> int:
 @njit(error_model="numpy")
 def make(model: int, out: int, n: int) -> None:
     """The next n samples, float32 at an address."""
-    done, position = 0, pointer(sound_of(model).state, np.int64, POSITION)
+    sound = sound_of(model)
+    done, position = 0, pointer(sound.state, np.int64, POSITION)
     while done < n:
         n_now, hop = min(n - done, BLOCK), frames_of(model).hop
         if hop > 0:
@@ -154,27 +159,27 @@ def make(model: int, out: int, n: int) -> None:
 
 @njit(error_model="numpy")
 def make_codes(model: int, n: int) -> None:
-    """The next n codes, at most BLOCK and of one frame, in `sound_of(model).codes`."""
+    """The next n codes, at most BLOCK and of one frame, in `sound.codes`."""
     sound, memory, frames = sound_of(model), memory_of(model), frames_of(model)
     state = pointer(sound.state, np.int64, 0)
-    uniforms, codes = pointer(sound_of(model).uniforms, np.float64, 0), pointer(sound_of(model).codes, np.int64, 0)
+    uniforms, codes = pointer(sound.uniforms, np.float64, 0), pointer(sound.codes, np.int64, 0)
     position, seed = read(state, POSITION), np.uint64(read(state, SEED))
     for step in range(n):
         write(uniforms, step, uniform(seed, np.uint64(0), position + step))
     for index in range(memory.n_streams * n):
         write(codes, index, -1)
-    is_guided = memory.n_streams == 2 and read(pointer(sound_of(model).decoding, np.float64, 0), GUIDANCE) != 1
+    is_guided = memory.n_streams == 2 and read(pointer(sound.decoding, np.float64, 0), GUIDANCE) != 1
     if is_guided and read(state, IS_GUIDED) == 0:
         copy_first_stream(model)
     write(state, IS_GUIDED, np.int64(is_guided))
-    n_frames, hop, condition = min(1, labels_of(model).n), np.int64(1), sound_of(model).of_labels
+    n_frames, hop, condition = min(1, labels_of(model).n), np.int64(1), sound.of_labels
     if frames.hop > 0:
-        n_frames, hop, condition = np.int64(2), frames.hop, sound_of(model).condition
+        n_frames, hop, condition = np.int64(2), frames.hop, sound.condition
         if position % hop == 0:
             plan.advance(model, seed, position // hop)
             join_conditions(model)
     plan.run(
-        net_of(model), memory, frames, n, sound_of(model).uniforms, sound_of(model).decoding, is_guided, sound_of(model).codes, n_frames, hop,
+        net_of(model), memory, frames, n, sound.uniforms, sound.decoding, is_guided, sound.codes, n_frames, hop,
         position % hop, condition,
     )  # fmt: skip
     write(state, POSITION, position + n)
@@ -183,9 +188,11 @@ def make_codes(model: int, n: int) -> None:
 @njit(error_model="numpy")
 def join_conditions(model: int) -> None:
     """What the network is made under by two frames and the labels."""
-    n_outputs = frames_of(model).n_outputs
-    projected, of_labels = pointer(frames_of(model).projected, np.float32, 0), pointer(sound_of(model).of_labels, np.float32, 0)
-    condition = pointer(sound_of(model).condition, np.float32, 0)
+    sound = sound_of(model)
+    frames = frames_of(model)
+    n_outputs = frames.n_outputs
+    projected, of_labels = pointer(frames.projected, np.float32, 0), pointer(sound.of_labels, np.float32, 0)
+    condition = pointer(sound.condition, np.float32, 0)
     for index in range(2 * n_outputs):
         value = read(projected, index)
         if labels_of(model).n > 0:
@@ -210,9 +217,10 @@ def copy_first_stream(model: int) -> None:
 @njit(error_model="numpy")
 def decode(model: int, out: int, n: int) -> None:
     """Make n samples, at an address, of the codes; as `codec.Codec.decoder`."""
-    codes, samples = pointer(sound_of(model).codes, np.int64, 0), pointer(out, np.float32, 0)
-    before = pointer(sound_of(model).before, np.float64, 0)
-    factor, now = read(pointer(sound_of(model).pre_emphasis, np.float64, 0), 0), read(before, 0)
+    sound = sound_of(model)
+    codes, samples = pointer(sound.codes, np.int64, 0), pointer(out, np.float32, 0)
+    before = pointer(sound.before, np.float64, 0)
+    factor, now = read(pointer(sound.pre_emphasis, np.float64, 0), 0), read(before, 0)
     for index in range(n):
         now = np.float64(level_of(model, read(codes, index))) + factor * now
         write(samples, index, np.float32(min(max(now, -1.0), 1.0)))
@@ -222,6 +230,7 @@ def decode(model: int, out: int, n: int) -> None:
 @njit(error_model="numpy")
 def level_of(model: int, code: int) -> np.float32:
     """What a code decodes to."""
-    if sound_of(model).is_even:
-        return np.float32(2 * code / (sound_of(model).n_classes - 1) - 1)
-    return read(pointer(sound_of(model).levels, np.float32, 0), code)
+    sound = sound_of(model)
+    if sound.is_even:
+        return np.float32(2 * code / (sound.n_classes - 1) - 1)
+    return read(pointer(sound.levels, np.float32, 0), code)

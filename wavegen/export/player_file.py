@@ -13,7 +13,6 @@ The checksum is that of what lies behind it: FNV-1a's recursion (Fowler, Noll an
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -41,8 +40,9 @@ from wavegen.export.model import (
     Sound,
 )
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
+from wavegen.features.frames import binomial_weights
 from wavegen.features.log_mel import SILENT
-from wavegen.generation.conditioning import joined_labels
+from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
 from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
 
 MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 1
@@ -89,10 +89,16 @@ def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
     for begin, array in arrays:
         file[begin : begin + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).ravel()
     file[at : at + len(described)] = np.frombuffer(described, dtype=np.uint8)
-    header = dict(
-        magic=MAGIC, version=VERSION, n_bytes=len(file), lanes=unit.lanes, n_room=room, n_leaves=len(leaves),
-        description=at, n_description=len(described),
-    )  # fmt: skip
+    header = {
+        "magic": MAGIC,
+        "version": VERSION,
+        "n_bytes": len(file),
+        "lanes": unit.lanes,
+        "n_room": room,
+        "n_leaves": len(leaves),
+        "description": at,
+        "n_description": len(described),
+    }
     words = file.view(np.int64)
     for place, name in enumerate(HEADER):
         words[place] = header.get(name, 0)
@@ -188,22 +194,20 @@ def _rows(chosen: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]
 
 
 def _labels(model: Checkpoint, is_gated: bool, lanes: int) -> Labels:
-    known, shape = model.description.labels, model.description.architecture
-    n_rows = np.array([len(values) + 1 for values in known.values()], dtype=np.int64)
+    known = model.description.labels
     if not known:
-        return Labels(0, 0, n_rows, NOTHING, NOTHING, 0)
-    size = shape.label_channels
-    tables = [model.tensor(f"labels.{name}.weight", len(values) + 1, size) for name, values in known.items()]
-    project = _padded_outputs(model, "project_labels.weight", len(tables) * size, is_gated, lanes)
-    return Labels(len(known), size, n_rows, np.concatenate(tables), project, len(project))
+        return nothing(Labels)
+    tables, project = label_weights(model)
+    n_rows = np.array([len(table) for table in tables.values()], dtype=np.int64)
+    padded = _padded_outputs(model, project, is_gated, lanes)
+    size = next(iter(tables.values())).shape[1]
+    return Labels(len(known), size, n_rows, np.concatenate(list(tables.values())), padded, len(padded))
 
 
-def _padded_outputs(model: Checkpoint, name: str, n_inputs: int, is_gated: bool, lanes: int) -> NDArray[np.float32]:
-    """A matrix that makes what enters every layer, (n_outputs, n_inputs), its outputs padded as the layers' are."""
-    shape = model.description.architecture
-    matrix = model.tensor(name, shape.n_conditions * shape.condition_channels, n_inputs)
-    by_layer = matrix.reshape(shape.n_conditions, shape.condition_channels, n_inputs)
-    return pad_halves(by_layer, is_gated, 1, lanes).reshape(-1, n_inputs)
+def _padded_outputs(model: Checkpoint, matrix: NDArray[np.float32], is_gated: bool, lanes: int) -> NDArray[np.float32]:
+    """A matrix that makes what enters every layer, (n_outputs, n_inputs), with outputs padded as the layers' are."""
+    by_layer = matrix.reshape(model.description.architecture.n_conditions, -1, matrix.shape[1])
+    return pad_halves(by_layer, is_gated, 1, lanes).reshape(-1, matrix.shape[1])
 
 
 def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
@@ -215,17 +219,18 @@ def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
     order = 0 if predictor is None else predictor.order
     empty = np.zeros((0, 0))
     to_bins, to_lags = (empty, empty) if predictor is None else (predictor.to_bins, predictor.to_lags)
-    project = _padded_outputs(model, "frame_network.project.weight", hidden, is_gated, lanes)
+    weights = frame_weights(model, shape.frames)
+    project = _padded_outputs(model, weights["project.weight"], is_gated, lanes)
     return Frames(
         hop=hop,
         n_features=n_features,
         n_mels=features.n_mels,
         look_ahead=look_ahead,
         hidden=hidden,
-        around=model.tensor("frame_network.around.weight", 2 * look_ahead + 1, hidden, n_features),
-        around_bias=model.tensor("frame_network.around.bias", hidden),
-        middle=model.tensor("frame_network.hidden.weight", hidden, hidden),
-        middle_bias=model.tensor("frame_network.hidden.bias", hidden),
+        around=weights["around.weight"],
+        around_bias=weights["around.bias"],
+        middle=weights["hidden.weight"],
+        middle_bias=weights["hidden.bias"],
         project=project,
         n_outputs=len(project),
         order=order,
@@ -235,7 +240,7 @@ def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
         lag_window=empty if predictor is None else predictor.lag_window,
         gains_of=empty if predictor is None else np.array([predictor.per_magnitude, predictor.least_gain]),
         has_pitch=pitch is not None,
-        pitch_bounds=empty if pitch is None else np.array(pitch.feature_bounds),
+        pitch_bounds=empty if pitch is None else np.array(pitch.pitch_bounds),
         sample_rate=model.description.sample_rate,
         longest_period=0 if pitch is None else pitch.longest_period,
         silent=features.silent,
@@ -271,8 +276,8 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         highest=highest,
         n_levels=codes.n_levels,
         band_bounds=np.array([SILENT, LOUDEST_BAND]),
-        smoothing=_binomial(SMOOTHING),
-        pitch_smoothing=_binomial(PITCH_SMOOTHING),
+        smoothing=_smoothing(SMOOTHING),
+        pitch_smoothing=_smoothing(PITCH_SMOOTHING),
         condition=Room(n_channels * n_outputs, np.float32),
         of_labels=Room(2 * n_outputs, np.float32),
         uniforms=Room(n_channels, np.float64),
@@ -286,10 +291,9 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
 
 
-def _binomial(order: int) -> NDArray[np.float64]:
+def _smoothing(order: int) -> NDArray[np.float64]:
     """The weights of a mean over time (`Features.smoothed`), in the middle of 2 * AHEAD + 1."""
-    weights = [math.comb(order, tap) / 2**order for tap in range(order + 1)]
-    return np.pad(weights, AHEAD - order // 2)
+    return np.pad(binomial_weights(order), AHEAD - order // 2)
 
 
 def _rooms(memory: Memory) -> Memory:

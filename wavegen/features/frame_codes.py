@@ -54,11 +54,11 @@ class FrameCodes:
     def encode(self, frames: NDArray[np.floating]) -> NDArray[np.uint8]:
         """The nearest levels. Shapes: frames (..., n_features) -> codes (..., n_channels)."""
         n_mels = self.features.n_mels
-        cepstrum = _levels(frames[..., :n_mels] @ self.cosines.T, *self._cepstrum_bounds, self.n_levels)
+        cepstrum = _levels(frames[..., :n_mels] @ self.cosines.T, *self.cepstrum_bounds, self.n_levels)
         if self.features.pitch is None:
             return cepstrum
         pitch = frames[..., n_mels:]
-        of_voice = 1 + _levels(pitch[..., PITCH], *self._pitch_bounds, self.n_levels - 1)
+        of_voice = 1 + _levels(pitch[..., PITCH], *self.pitch_bounds, self.n_levels - 1)
         own = [
             _levels(pitch[..., LOUDNESS], -1, 1, self.n_levels),
             np.where(pitch[..., VOICED] > 0, of_voice, np.uint8(0)),
@@ -70,13 +70,13 @@ class FrameCodes:
         """The frames of the levels. Shapes: codes (..., n_channels) from 0 to n_levels - 1 -> (..., n_features)."""
         codes = np.asarray(codes)
         n_own = self.n_channels - self.features.n_mels
-        cepstrum = _values(codes[..., n_own:], *self._cepstrum_bounds, self.n_levels)
+        cepstrum = _values(codes[..., n_own:], *self.cepstrum_bounds, self.n_levels)
         bands = np.clip(cepstrum @ self.cosines, SILENT, LOUDEST_BAND).astype(np.float32)
         if self.features.pitch is None:
             return bands
         loudness, of_voice, strength = (codes[..., channel] for channel in range(3))
         is_voiced = of_voice > 0
-        f0 = _values(np.maximum(of_voice, 1) - 1, *self._pitch_bounds, self.n_levels - 1)
+        f0 = _values(np.maximum(of_voice, 1) - 1, *self.pitch_bounds, self.n_levels - 1)
         pitch = [
             np.where(is_voiced, f0, np.float32(0)),
             np.where(is_voiced, np.float32(1), np.float32(-1)),
@@ -94,7 +94,7 @@ class FrameCodes:
         return rows
 
     @cached_property
-    def _cepstrum_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def cepstrum_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lowest and highest of each coefficient, (n_mels,): but for c[0], level n_levels / 2 is 0."""
         n, half = self.features.n_mels, self.n_levels / 2
         lowest = -RIPPLE * np.sqrt(n / np.maximum(1, np.arange(n)))
@@ -105,14 +105,14 @@ class FrameCodes:
     @property
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What the first and the last level of each channel are, (n_channels,); of the pitch that of voiced frames."""
-        lowest, highest = self._cepstrum_bounds
+        lowest, highest = self.cepstrum_bounds
         if self.features.pitch is None:
             return lowest, highest
-        low, high = self._pitch_bounds
+        low, high = self.pitch_bounds
         return np.concatenate([[-1, low, -1], lowest]), np.concatenate([[1, high, 1], highest])
 
     @cached_property
-    def _pitch_bounds(self) -> tuple[float, float]:
+    def pitch_bounds(self) -> tuple[float, float]:
         """Of the pitch of voiced frames, lowest and highest."""
         pitch = self.features.pitch
         assert pitch is not None

@@ -62,6 +62,14 @@ class FrameCondition(NamedTuple, Generic[ArrayT]):
         """How many steps of a call they are enough for."""
         return int(self.values.shape[1]) * self.hop - self.phase
 
+    def value_at(self, step: int) -> ArrayT:
+        """The values at one step, (B, n_layers, channels): on the line between two frames; the last one holds."""
+        last = self.values.shape[1] - 1
+        frame, within = divmod(self.phase + step, self.hop)
+        here, there = self.values[:, min(frame, last)], self.values[:, min(frame + 1, last)]
+        value: ArrayT = here + within / self.hop * (there - here)
+        return value
+
     def part(self, first: int, n: int) -> "FrameCondition[ArrayT]":
         """What the n steps from step `first` on need of it."""
         position = self.phase + first

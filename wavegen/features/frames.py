@@ -102,10 +102,10 @@ class Features:
         n = len(frames) - 2 * side
 
         def mean(values: NDArray[np.floating], order: int) -> NDArray[np.floating]:
-            weights = [math.comb(order, tap) / 2**order for tap in range(order + 1)]
+            weights = binomial_weights(order)
             first = side - order // 2
-            total: NDArray[np.floating] = sum(weight * values[first + tap :][:n] for tap, weight in enumerate(weights))
-            return total
+            total: Any = sum(weight * values[first + tap :][:n] for tap, weight in enumerate(weights))
+            return np.asarray(total)
 
         result = mean(frames.astype(np.float64), order)
         if self.pitch is not None:
@@ -178,6 +178,11 @@ class Features:
         if part is None:
             raise InputError("features has no bands and no pitch; expected n_mels of 1 or more, or pitch")
         return part
+
+
+def binomial_weights(order: int) -> list[float]:
+    """The `order` + 1 weights of a mean over neighbours, which sum to 1."""
+    return [math.comb(order, tap) / 2**order for tap in range(order + 1)]
 
 
 def make_features(sample_rate: int, parameters: Mapping[str, Any]) -> Features:

@@ -106,12 +106,14 @@ class Predictor:
     def lag_window(self) -> NDArray[np.float64]:
         """(order + 1,): what the autocorrelation is multiplied by."""
         lags = 2 * np.pi * LAG_WINDOW_HZ * np.arange(self.order + 1) / self.log_mel.sample_rate
-        return np.exp(-0.5 * np.square(lags))
+        window: NDArray[np.float64] = np.exp(-0.5 * np.square(lags))
+        return window
 
     @property
     def least_gain(self) -> float:
         """Two steps of the codes."""
         return 4 / (self.n_classes - 1)
+
 
     @property
     def per_magnitude(self) -> float:

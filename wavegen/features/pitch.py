@@ -181,7 +181,7 @@ class Pitch:
             raise InputError(f"{name} has the voicing {wrong:g}; expected 1 (voiced) or -1 (unvoiced) in every frame")
         if frames[~is_voiced, 0].any():
             raise InputError(f"{name} has unvoiced frames with a pitch; expected 0 where the voicing is -1")
-        low, high = self.feature_bounds
+        low, high = self.pitch_bounds
         pitches = frames[is_voiced, 0]
         beyond = pitches[(pitches < low - 1e-5) | (pitches > high + 1e-5)]
         if len(beyond):
@@ -212,7 +212,7 @@ class Pitch:
         Shapes: (..., 4) -> (..., 4).
         """
         higher = frames.copy()
-        moved = np.clip(frames[..., 0] + semitones / 6 * np.log(2), *self.feature_bounds)
+        moved = np.clip(frames[..., 0] + semitones / 6 * np.log(2), *self.pitch_bounds)
         higher[..., 0] = np.where(frames[..., 1] > 0, moved, frames[..., 0])
         return higher
 
@@ -225,7 +225,7 @@ class Pitch:
         Shapes: frames (..., F + 1, 4) -> (..., F, hop).
         """
         is_voiced = frames[..., 1] > 0
-        pitch = np.clip(frames[..., 0].astype(np.float64), *self.feature_bounds)
+        pitch = np.clip(frames[..., 0].astype(np.float64), *self.pitch_bounds)
         here, there = is_voiced[..., :-1], is_voiced[..., 1:]
         start = np.where(here, pitch[..., :-1], pitch[..., 1:])[..., None]
         end = np.where(there, pitch[..., 1:], pitch[..., :-1])[..., None]
@@ -246,7 +246,7 @@ class Pitch:
         return between
 
     @property
-    def feature_bounds(self) -> tuple[float, float]:
+    def pitch_bounds(self) -> tuple[float, float]:
         """Of the first feature of voiced frames."""
         return self.feature_of(self.lowest / SLACK), self.feature_of(self.highest * SLACK)
 

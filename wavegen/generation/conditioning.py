@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.architectures import GatedArchitecture
+from wavegen.architectures import FrameSizes, GatedArchitecture
 from wavegen.checkpoint import Checkpoint, Description
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import FrameCondition, joined
@@ -135,17 +135,27 @@ def condition_of(checkpoint: Checkpoint, streams: Sequence[Labels]) -> NDArray[n
     rows = [label_indices(description.labels, labels) for labels in streams]
     if not description.labels:
         return None
-    shape = cast(GatedArchitecture, description.architecture)  # of those that take labels
-    size, channels, n_conditions = shape.label_channels, shape.condition_channels, shape.n_conditions
-    tables = {
-        name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size)
-        for name, values in description.labels.items()
-    }
+    tables, project = label_weights(checkpoint)
     embedded = np.stack([np.concatenate([table[row[name]] for name, table in tables.items()]) for row in rows])
-    project = checkpoint.tensor("project_labels.weight", n_conditions * channels, len(tables) * size)
     # In float64, so that what is rounded to float32 does not depend on the order of the sums.
     projected = (embedded.astype(np.float64) @ project.T.astype(np.float64)).astype(np.float32)
-    return projected.reshape(len(streams), 1, n_conditions, channels)
+    return projected.reshape(len(streams), 1, description.architecture.n_conditions, -1)
+
+
+def label_weights(checkpoint: Checkpoint) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    """The embedding of each label (values + 1, label_channels), whose last row is "unknown", and what projects them
+    side by side, (n_conditions * channels, labels * label_channels).
+
+    Raises: InputError for tensors that do not fit.
+    """
+    labels = checkpoint.description.labels
+    shape = cast(GatedArchitecture, checkpoint.description.architecture)  # of those that take labels
+    size = shape.label_channels
+    tables = {
+        name: checkpoint.tensor(f"labels.{name}.weight", len(values) + 1, size) for name, values in labels.items()
+    }
+    n_outputs = shape.n_conditions * shape.condition_channels
+    return tables, checkpoint.tensor("project_labels.weight", n_outputs, len(tables) * size)
 
 
 class FrameConditioner:
@@ -178,16 +188,9 @@ class FrameConditioner:
             self._frames_at = _given(frames, features)
         self._chunk = chunk
         self._predictor = checkpoint.description.make_predictor()
-        n_features, self.hop, hidden, self._look_ahead = architecture.frames
-        self._n_layers, channels = architecture.n_conditions, architecture.condition_channels
-        shapes = {
-            "around.weight": (2 * self._look_ahead + 1, hidden, n_features),
-            "around.bias": (hidden,),
-            "hidden.weight": (hidden, hidden),
-            "hidden.bias": (hidden,),
-            "project.weight": (self._n_layers * channels, hidden),
-        }
-        self._weights = {name: checkpoint.tensor(f"frame_network.{name}", *shape) for name, shape in shapes.items()}
+        self.hop, self._look_ahead = architecture.frames.hop, architecture.frames.look_ahead
+        self._n_layers = architecture.n_conditions
+        self._weights = frame_weights(checkpoint, architecture.frames)
         self._of_labels = condition_of(checkpoint, streams)
         self._chunks: dict[int, FrameCondition[NDArray]] = {}
 
@@ -236,6 +239,23 @@ def with_neighbours(
     if first < last:
         padded[:, first - begin + n : last - begin + n] = frames[:, first:last]
     return padded
+
+
+def frame_weights(checkpoint: Checkpoint, sizes: FrameSizes) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a vocoder's network at frame rate (models/conditions.py), by name.
+
+    Raises: InputError for those that do not fit.
+    """
+    n_features, _, hidden, look_ahead = sizes
+    architecture = checkpoint.description.architecture
+    shapes = {
+        "around.weight": (2 * look_ahead + 1, hidden, n_features),
+        "around.bias": (hidden,),
+        "hidden.weight": (hidden, hidden),
+        "hidden.bias": (hidden,),
+        "project.weight": (architecture.n_conditions * architecture.condition_channels, hidden),
+    }
+    return {name: checkpoint.tensor(f"frame_network.{name}", *shape) for name, shape in shapes.items()}
 
 
 def project_frames(weights: Mapping[str, NDArray[np.float32]], frames: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -140,9 +140,7 @@ def interpolated(condition: FrameCondition[Tensor], n_steps: int) -> Tensor:
     """
     values, hop, phase = condition.values, condition.hop, condition.phase
     if n_steps == 1:
-        at, step = divmod(phase, hop)
-        here, there = values[:, at : at + 1], values[:, min(at + 1, values.shape[1] - 1)][:, None]
-        return here + step / hop * (there - here)
+        return condition.value_at(0)[:, None]
     following = torch.cat([values[:, 1:], values[:, -1:]], dim=1)
     share = torch.arange(hop, device=values.device, dtype=values.dtype)[:, None] / hop
     steps = (values[:, :, None] + share * (following - values)[:, :, None]).flatten(1, 2)

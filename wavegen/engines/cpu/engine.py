@@ -68,7 +68,9 @@ class NumbaEngine:
         self.precision: Precision = precision
         self._weights = weights
         group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
-        self._network = _packed.get(weights, (precision, group), lambda: pack_network(weights, precision, group, simd.HOST))
+        self._network = _packed.get(
+            weights, (precision, group), lambda: pack_network(weights, precision, group, simd.HOST)
+        )
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
         self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
         groups = np.array_split(np.arange(0, n_streams, together), n_groups)

@@ -1,4 +1,4 @@
-"""The random numbers of `sampling.uniforms`, compiled: Philox 4x64 with 10 rounds, a number for a seed, a stream, a step.
+"""The random numbers of `sampling.uniforms`, compiled: Philox 4x64 with 10 rounds, by seed, stream and step.
 
 J. Salmon and others, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). NumPy counts on before it draws, so the
 counter of step s is s + 1.
