@@ -64,7 +64,7 @@ def main() -> None:
 
 def real_digits(model: str) -> tuple[Digits, Digits]:
     """The training and the test split of the corpus that a model was trained on."""
-    loaded = checkpoint.load(Path(model))
+    loaded = checkpoint.load(Path(model)).trained
     data = recipe.parse(loaded.recipe, model).data
     store, _ = corpora.open_corpus(data)
     segments = splits.split(data, store.recordings)

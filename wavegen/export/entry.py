@@ -5,7 +5,7 @@ none calls anything but the mathematics of C.
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from wavegen.engines.cpu.simd import LANES, pointer, read, write
 from wavegen.export import player
@@ -92,3 +92,14 @@ def change(room: int, what: int, value: float) -> int:
 def make(room: int, out: int, n: int) -> None:
     """The next n samples."""
     player.make(room, out, n)
+
+
+# What each is called in a library, and the kinds of its arguments.
+INTEGER, NUMBER = types.int64, types.float64
+FUNCTIONS = {
+    "wavegen_room": (room, (INTEGER, INTEGER)),
+    "wavegen_start": (start, (INTEGER, INTEGER, INTEGER)),
+    "wavegen_restart": (restart, (INTEGER, INTEGER)),
+    "wavegen_change": (change, (INTEGER, INTEGER, NUMBER)),
+    "wavegen_make": (make, (INTEGER, INTEGER, INTEGER)),
+}

@@ -14,10 +14,14 @@ from wavegen.engines.cpu.tuples import reader
 BLOCK = 256  # steps that are made at a time
 N_DRAWN = 64  # newest frames that are kept as they were drawn; smoothing needs 2 * AHEAD + 1
 N_SMOOTHED = 64  # and of smoothed ones, of which a vocoder sees 2 * look_ahead + 1
-DRAWN, SMOOTHED, CONDITIONED = range(3)  # of `Plan.counts`: how many frames there are of each
-N_COUNTS = 3
-POSITION, SEED, IS_GUIDED = range(3)  # of `Sound.state`
-N_STATE = 3
+DRAWN, SMOOTHED, CONDITIONED, WAS_GUIDED = range(4)  # of `Plan.counts`: how many frames there are of each; a flag
+N_COUNTS = 4
+# Of `Matching.counts`: samples that wait, frames that are held, the number of the first of them, samples that are
+# ready, how many of them were given out, and samples that come before the sound.
+N_WAITING, N_HELD, FIRST, N_READY, N_GIVEN, N_TO_SKIP = range(6)
+N_MATCHING_COUNTS = 6
+POSITION, SEED, IS_GUIDED, IS_MATCHED = range(4)  # of `Sound.state`
+N_STATE = 4
 
 
 class Labels(NamedTuple):
@@ -81,14 +85,39 @@ class Plan(NamedTuple):
     band_bounds: NDArray[np.float64]  # (2)
     smoothing: NDArray[np.float64]  # (2 * AHEAD + 1) weights
     pitch_smoothing: NDArray[np.float64]  # (2 * AHEAD + 1)
-    condition: NDArray[np.float32]  # (n_channels, n_outputs)
+    condition: NDArray[np.float32]  # (2, n_channels, n_outputs) with labels, and with none
     of_labels: NDArray[np.float32]  # (2, n_outputs)
-    uniforms: NDArray[np.float64]  # (n_channels)
+    uniforms: NDArray[np.float64]  # (2 * n_channels)
+    drawn_codes: NDArray[np.int64]  # (2 * n_channels) of both streams
     codes: NDArray[np.int64]  # (n_channels)
-    decoding: NDArray[np.float64]  # (2 * N_DECODING) of the whole, and of the detail
+    decoding: NDArray[np.float64]  # (2, 2 * N_DECODING) of the whole, and of the detail
     drawn: NDArray[np.float32]  # (N_DRAWN, n_features)
     smoothed: NDArray[np.float32]  # (N_SMOOTHED, n_features)
     counts: NDArray[np.int64]  # (N_COUNTS)
+
+
+class Matching(NamedTuple):
+    """What scales the sound until it has the frames that it was made of."""
+
+    length: int  # samples of a frame's window, a power of two; 0 where nothing is matched
+    hop: int
+    n_mels: int
+    window: NDArray[np.float64]  # (length)
+    turns: NDArray[np.float64]  # (length / 2, 2) cosine and sine of index / length turns
+    filters: NDArray[np.float64]  # (n_mels, n_bins)
+    to_bins: NDArray[np.float64]  # (n_bins, n_mels)
+    waiting: NDArray[np.float64]  # (length) samples that are in no frame yet; this and all that follows is room
+    held: NDArray[np.float64]  # (N_AHEAD + 1, length) frames that are not settled
+    targets: NDArray[np.float64]  # (N_AHEAD + 1, n_mels) magnitudes that their bands are to have
+    settled: NDArray[np.float64]  # (2, length) sum of the settled frames, and of their squared windows
+    sums: NDArray[np.float64]  # (2, length + N_AHEAD * hop)
+    spectrum: NDArray[np.float64]  # (length, 2)
+    magnitudes: NDArray[np.float64]  # (n_bins)
+    gains: NDArray[np.float64]  # (n_bins)
+    of_bands: NDArray[np.float64]  # (n_mels)
+    ready: NDArray[np.float64]  # (hop) samples
+    made: NDArray[np.float32]  # (length) samples
+    counts: NDArray[np.int64]  # (N_MATCHING_COUNTS)
 
 
 class Sound(NamedTuple):
@@ -122,11 +151,21 @@ class Model(NamedTuple):
     frames: Frames
     plan: Plan
     planner: Network
-    planner_memory: Memory
+    planner_memory: Memory  # as `memory`
     planner_labels: Labels
+    matching: Matching
     sound: Sound
 
 
-net_of, memory_of, labels_of, frames_of, plan_of, planner_of, planner_memory_of, planner_labels_of, sound_of = (
-    reader(Model, name) for name in Model._fields
-)
+(
+    net_of,
+    memory_of,
+    labels_of,
+    frames_of,
+    plan_of,
+    planner_of,
+    planner_memory_of,
+    planner_labels_of,
+    matching_of,
+    sound_of,
+) = (reader(Model, name) for name in Model._fields)

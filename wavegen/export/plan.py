@@ -8,9 +8,7 @@ the middle of two float32 numbers.
 import numpy as np
 from numba import njit
 
-from wavegen.engines.cpu import kernel
 from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_P
-from wavegen.engines.cpu.kernel import Memory, Network
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export.model import (
@@ -19,8 +17,7 @@ from wavegen.export.model import (
     N_DRAWN,
     N_SMOOTHED,
     SMOOTHED,
-    Frames,
-    Labels,
+    WAS_GUIDED,
     frames_of,
     plan_of,
     planner_labels_of,
@@ -28,6 +25,7 @@ from wavegen.export.model import (
     planner_of,
     sound_of,
 )
+from wavegen.export.networks import condition_labels, copy_first_stream, run
 from wavegen.features.frame_codes import LOUDNESS, PITCH, STRENGTH, VOICED
 from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT
 from wavegen.features.pitch import REFERENCE_HZ, VOICES
@@ -37,28 +35,10 @@ PLAN = np.uint64(NUMBERS)
 
 
 @njit(error_model="numpy")
-def condition_labels(labels: Labels, chosen: int, to: int) -> None:
-    """What a network is made under by the chosen labels, and behind it by none; as `conditioning.condition_of`."""
-    rows, n_rows = pointer(chosen, np.int64, 0), pointer(labels.n_rows, np.int64, 0)
-    tables, project = pointer(labels.tables, np.float32, 0), pointer(labels.project, np.float32, 0)
-    condition = pointer(to, np.float32, 0)
-    for stream in range(2 if labels.n > 0 else 0):
-        for output in range(labels.n_outputs):
-            total, first = 0.0, 0
-            for label in range(labels.n):
-                row = first + (read(rows, label) if stream == 0 else read(n_rows, label) - 1)
-                for index in range(labels.size):
-                    weight = read(project, (output * labels.n + label) * labels.size + index)
-                    total += np.float64(read(tables, row * labels.size + index)) * np.float64(weight)
-                first += read(n_rows, label)
-            write(condition, stream * labels.n_outputs + output, np.float32(total))
-
-
-@njit(error_model="numpy")
 def prepare(model: int) -> None:
     """Draw as learnt."""
     plan = plan_of(model)
-    for which in range(2):
+    for which in range(4):
         decoding = pointer(plan.decoding, np.float64, which * N_DECODING)
         for what in range(N_DECODING):
             write(decoding, what, np.nan)
@@ -75,11 +55,13 @@ def relabel(model: int) -> None:
     n_outputs = plan.n_outputs
     position, of_labels = pointer(plan.position, np.float32, 0), pointer(plan.of_labels, np.float32, 0)
     condition = pointer(plan.condition, np.float32, 0)
-    for index in range(plan.n_channels * n_outputs):
-        value = read(position, index)
-        if labels.n > 0:
-            value += read(of_labels, index % n_outputs)
-        write(condition, index, value)
+    n = plan.n_channels * n_outputs
+    for stream in range(2):
+        for index in range(n):
+            value = read(position, index)
+            if labels.n > 0:
+                value += read(of_labels, stream * n_outputs + index % n_outputs)
+            write(condition, stream * n + index, value)
 
 
 @njit(error_model="numpy")
@@ -184,40 +166,31 @@ def draw_until(model: int, seed: np.uint64, frame: int) -> None:
 @njit(error_model="numpy")
 def draw(model: int, seed: np.uint64, frame: int) -> None:
     """The codes of a frame: its detail by one temperature, how loud and how high it is as learnt."""
-    plan = plan_of(model)
-    n_channels = plan.n_channels
+    plan, net, memory = plan_of(model), planner_of(model), planner_memory_of(model)
+    n_channels, counts = plan.n_channels, pointer(plan.counts, np.int64, 0)
     uniforms, codes = pointer(plan.uniforms, np.float64, 0), pointer(plan.codes, np.int64, 0)
-    is_detail = pointer(plan.is_detail, np.int64, 0)
+    is_detail, drawn = pointer(plan.is_detail, np.int64, 0), pointer(plan.drawn_codes, np.int64, 0)
+    is_guided = memory.n_streams == 2 and read(pointer(plan.decoding, np.float64, 0), GUIDANCE) != 1
+    if is_guided and read(counts, WAS_GUIDED) == 0:
+        copy_first_stream(net, memory)
+    write(counts, WAS_GUIDED, np.int64(is_guided))
     for channel in range(n_channels):
         write(uniforms, channel, uniform(seed, PLAN, frame * n_channels + channel))
-        write(codes, channel, -1)
     first, one = 0, np.int64(1)
     while first < n_channels:
-        last = first + 1
-        while last < n_channels and read(is_detail, last) == read(is_detail, first):
-            last += 1
-        decoding = plan.decoding + 8 * N_DECODING * read(is_detail, first)
+        n = 1
+        while first + n < n_channels and read(is_detail, first + n) == read(is_detail, first):
+            n += 1
+        for index in range(2 * n):
+            write(drawn, index, -1)
         run(
-            planner_of(model), planner_memory_of(model), frames_of(model), last - first, plan.uniforms + 8 * first,
-            decoding, n_channels < 0, plan.codes + 8 * first, n_channels, one, first, plan.condition,
+            net, memory, frames_of(model), n, plan.uniforms + 8 * first,
+            plan.decoding + 16 * N_DECODING * read(is_detail, first), is_guided, plan.drawn_codes, n_channels, one,
+            first, plan.condition,
         )  # fmt: skip
-        first = last
-
-
-@njit(error_model="numpy")
-def run(
-    net: Network, memory: Memory, frames: Frames, n: int, uniforms: int, decoding: int, is_guided: bool, codes: int,
-    n_frames: int, hop: int, phase: int, condition: int,
-) -> None:  # fmt: skip
-    """Make n steps of a network; the next four and the last are addresses, all as in `kernel.Call`."""
-    nothing, one, two = np.int64(0), np.int64(1), np.int64(2)
-    call = kernel.Call(
-        n, uniforms, decoding, is_guided, codes, n_frames, hop, phase, condition, frames.coefficients, frames.gains,
-        frames.periods, frames.voicing, n < 0, nothing,
-    )  # fmt: skip
-    kernel.run(net, memory, call, nothing, two if is_guided else one)
-    clock = pointer(memory.clock, np.int64, 0)
-    write(clock, 0, read(clock, 0) + n)
+        for index in range(n):
+            write(codes, first + index, read(drawn, index))
+        first += n
 
 
 @njit(error_model="numpy")

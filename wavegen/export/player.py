@@ -8,20 +8,23 @@ memory a `Model` lies, at the beginning of that room.
 import numpy as np
 from numba import njit
 
-from wavegen.engines.cpu import kernel
 from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE
-from wavegen.engines.cpu.kernel import Memory, Network
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export import plan
+from wavegen.export import matching, plan
 from wavegen.export.model import (
     BLOCK,
     IS_GUIDED,
+    IS_MATCHED,
     N_COUNTS,
+    N_GIVEN,
+    N_READY,
+    N_WAITING,
     POSITION,
     SEED,
     frames_of,
     labels_of,
+    matching_of,
     memory_of,
     net_of,
     plan_of,
@@ -29,25 +32,29 @@ from wavegen.export.model import (
     planner_of,
     sound_of,
 )
-from wavegen.export.plan import condition_labels
+from wavegen.export.networks import clear, condition_labels, copy_first_stream, run
 from wavegen.sampling import DECODING, MAX_GUIDANCE, MAX_TOP_K
 
-OPTIONS = (*DECODING, "temperature_frames")
-TEMPERATURE_FRAMES = len(DECODING)
+OPTIONS = (*DECODING, "temperature_frames", "match")
+TEMPERATURE_FRAMES, MATCH = len(DECODING), len(DECODING) + 1
 CAN_BE_NONE = (TOP_K, TOP_P, VOICED_TEMPERATURE)
 LARGEST = np.finfo(np.float64).max
 LEAST = tuple(1.0 if name == "top_k" else 0.0 for name in OPTIONS)
-MOST = tuple({"top_k": float(MAX_TOP_K), "top_p": 1.0, "guidance": MAX_GUIDANCE}.get(name, LARGEST) for name in OPTIONS)
+MOST = tuple(
+    {"top_k": float(MAX_TOP_K), "top_p": 1.0, "match": 1.0, "guidance": MAX_GUIDANCE}.get(name, LARGEST)
+    for name in OPTIONS
+)
 
 
 @njit(error_model="numpy")
 def prepare(model: int) -> None:
     """Draw as learnt, and know no label."""
     sound = sound_of(model)
-    for what in range(len(OPTIONS)):
-        change(model, what, np.nan if what in CAN_BE_NONE else 1.0)
+    write(pointer(sound_of(model).decoding, np.float64, 0), GUIDANCE, 1.0)
     if plan_of(model).n_channels > 0:
         plan.prepare(model)
+    for what in range(len(OPTIONS)):
+        change(model, what, np.nan if what in CAN_BE_NONE else 1.0)
     for label in range(sound.n_labels):
         change(model, len(OPTIONS) + label, np.float64(read(pointer(sound.n_rows, np.int64, 0), label) - 1))
     relabel(model)
@@ -63,10 +70,16 @@ def change(model: int, what: int, value: float) -> int:
         if what == TEMPERATURE_FRAMES:
             if plan_of(model).n_channels == 0:
                 return 0
-            write(pointer(plan_of(model).decoding, np.float64, N_DECODING), TEMPERATURE, value)
+            for stream in range(2, 4):
+                write(pointer(plan_of(model).decoding, np.float64, stream * N_DECODING), TEMPERATURE, value)
             return 1
-        if what == GUIDANCE and value != 1 and memory_of(model).n_streams == 1:
-            return 0
+        if what == MATCH:
+            if matching_of(model).length == 0:
+                return 0
+            write(pointer(sound.state, np.int64, 0), IS_MATCHED, np.int64(value))
+            return 1
+        if what == GUIDANCE:
+            return guide(model, value)
         for stream in range(2):
             write(pointer(sound.decoding, np.float64, stream * N_DECODING), what, value)
         return 1
@@ -84,6 +97,19 @@ def change(model: int, what: int, value: float) -> int:
         if number >= 0:
             write(pointer(sound.chosen if network == 0 else sound.planned, np.int64, 0), number, row)
     relabel(model)
+    return 1
+
+
+@njit(error_model="numpy")
+def guide(model: int, value: float) -> int:
+    """Change the guidance: of the plan, where there is one."""
+    is_planned = plan_of(model).n_channels > 0
+    memory = planner_memory_of(model) if is_planned else memory_of(model)
+    if value != 1 and memory.n_streams == 1:
+        return 0
+    decoding = pointer(plan_of(model).decoding if is_planned else sound_of(model).decoding, np.float64, 0)
+    for stream in range(4 if is_planned else 2):
+        write(decoding, stream * N_DECODING + GUIDANCE, value)
     return 1
 
 
@@ -108,6 +134,8 @@ def begin(model: int, seed: np.uint64) -> None:
     write(state, IS_GUIDED, 0)
     write(pointer(sound.before, np.float64, 0), 0, 0.0)
     clear(net_of(model), memory_of(model))
+    if matching_of(model).length > 0:
+        matching.begin(model)
     if plan_of(model).n_channels > 0:
         clear(planner_of(model), planner_memory_of(model))
         for index in range(N_COUNTS):
@@ -115,37 +143,31 @@ def begin(model: int, seed: np.uint64) -> None:
 
 
 @njit(error_model="numpy")
-def clear(net: Network, memory: Memory) -> None:
-    """Let a network be as before its first code; as `NumbaEngine.start`."""
-    B, n_rows, n_past = memory.n_streams, n_ring_rows(net), net.prediction.n_past
-    ring_scales, of_bytes = pointer(memory.ring_scales, np.float32, 0), net.newest_tap.precision == kernel.INT8X8
-    for index in range(n_rows * B):
-        write(ring_scales, index, np.float32(0))
-    if not of_bytes:  # a byte means nothing while its scale is 0
-        for index in range(n_rows * B * net.newest_tap.n_rows):
-            write(pointer(memory.ring, np.float32, 0), index, np.float32(0))
-    for b in range(B):
-        write(pointer(memory.previous, np.int64, 0), b, -1)
-    for index in range(B * net.n_layers):
-        write(pointer(memory.z_scales, np.float32, 0), index, np.float32(1 / 127))
-    for index in range(B * 4 * n_past):
-        write(pointer(memory.past, np.int32, 0), index, np.int32(0))
-        write(pointer(memory.companded, np.float32, 0), index, np.float32(0))
-    write(pointer(memory.clock, np.int64, 0), 0, 0)
-
-
-@njit(error_model="numpy")
-def n_ring_rows(net: Network) -> int:
-    """Rows of the ring buffers of all layers."""
-    n_rows, dilations = 0, pointer(net.dilations, np.int64, 0)
-    for layer in range(net.n_layers):
-        n_rows += max(1, (net.n_taps - 1) * read(dilations, layer))
-    return n_rows
-
-
-@njit(error_model="numpy")
 def make(model: int, out: int, n: int) -> None:
-    """The next n samples, float32 at an address."""
+    """The next n samples, float32 at an address, matched to their frames where they are to be."""
+    if read(pointer(sound_of(model).state, np.int64, 0), IS_MATCHED) == 0:
+        make_plain(model, out, n)
+        return
+    own, samples = matching_of(model), pointer(out, np.float32, 0)
+    counts, ready = pointer(own.counts, np.int64, 0), pointer(own.ready, np.float64, 0)
+    waiting, made = pointer(own.waiting, np.float64, 0), pointer(own.made, np.float32, 0)
+    for index in range(n):
+        while read(counts, N_GIVEN) == read(counts, N_READY):
+            n_waiting = read(counts, N_WAITING)
+            write(counts, N_GIVEN, 0)
+            write(counts, N_READY, 0)
+            make_plain(model, own.made, own.length - n_waiting)
+            for place in range(own.length - n_waiting):
+                write(waiting, n_waiting + place, np.float64(read(made, place)))
+            matching.advance(model)
+        n_given = read(counts, N_GIVEN)
+        write(samples, index, np.float32(min(max(read(ready, n_given), -1.0), 1.0)))
+        write(counts, N_GIVEN, n_given + 1)
+
+
+@njit(error_model="numpy")
+def make_plain(model: int, out: int, n: int) -> None:
+    """The next n samples as the network makes them."""
     sound = sound_of(model)
     done, position = 0, pointer(sound.state, np.int64, POSITION)
     while done < n:
@@ -170,7 +192,7 @@ def make_codes(model: int, n: int) -> None:
         write(codes, index, -1)
     is_guided = memory.n_streams == 2 and read(pointer(sound.decoding, np.float64, 0), GUIDANCE) != 1
     if is_guided and read(state, IS_GUIDED) == 0:
-        copy_first_stream(model)
+        copy_first_stream(net_of(model), memory)
     write(state, IS_GUIDED, np.int64(is_guided))
     n_frames, hop, condition = min(1, labels_of(model).n), np.int64(1), sound.of_labels
     if frames.hop > 0:
@@ -178,7 +200,7 @@ def make_codes(model: int, n: int) -> None:
         if position % hop == 0:
             plan.advance(model, seed, position // hop)
             join_conditions(model)
-    plan.run(
+    run(
         net_of(model), memory, frames, n, sound.uniforms, sound.decoding, is_guided, sound.codes, n_frames, hop,
         position % hop, condition,
     )  # fmt: skip
@@ -198,20 +220,6 @@ def join_conditions(model: int) -> None:
         if labels_of(model).n > 0:
             value += read(of_labels, index % n_outputs)
         write(condition, index, value)
-
-
-@njit(error_model="numpy")
-def copy_first_stream(model: int) -> None:
-    """Let the second stream, without labels, have heard what the first one has."""
-    net, memory = net_of(model), memory_of(model)
-    n_bytes = net.newest_tap.n_rows * (1 if net.newest_tap.precision == kernel.INT8X8 else 4)
-    ring, ring_scales = pointer(memory.ring, np.uint8, 0), pointer(memory.ring_scales, np.float32, 0)
-    for row in range(n_ring_rows(net)):
-        write(ring_scales, 2 * row + 1, read(ring_scales, 2 * row))
-        for index in range(n_bytes):
-            write(ring, (2 * row + 1) * n_bytes + index, read(ring, 2 * row * n_bytes + index))
-    previous = pointer(memory.previous, np.int64, 0)
-    write(previous, 1, read(previous, 0))
 
 
 @njit(error_model="numpy")

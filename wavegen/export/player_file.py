@@ -31,10 +31,12 @@ from wavegen.export.model import (
     BLOCK,
     N_COUNTS,
     N_DRAWN,
+    N_MATCHING_COUNTS,
     N_SMOOTHED,
     N_STATE,
     Frames,
     Labels,
+    Matching,
     Model,
     Plan,
     Sound,
@@ -42,6 +44,8 @@ from wavegen.export.model import (
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
 from wavegen.features.frames import binomial_weights
 from wavegen.features.log_mel import SILENT
+from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
+from wavegen.features.matching import Matcher
 from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
 from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
 
@@ -120,7 +124,8 @@ def description_of(model: Checkpoint, precision: Precision) -> dict[str, Any]:
     about = description if planner is None else planner.description
     decoding = dict(description.decoding)
     if planner is not None:
-        decoding["temperature_frames"] = planner.description.make_decoding().temperature
+        of_plan = planner.description.make_decoding()
+        decoding |= {"temperature_frames": of_plan.temperature, "guidance": of_plan.guidance}
     return {
         "name": model.path.stem,
         "about": about.about,
@@ -129,7 +134,8 @@ def description_of(model: Checkpoint, precision: Precision) -> dict[str, Any]:
         "shape": list(description.shape),
         "labels": joined_labels(model, planner),
         "decoding": decoding,
-        "can_be_guided": _can_be_guided(model),
+        "can_be_guided": _can_be_guided(planner or model),
+        "is_matched": bool(_matching(model).length),
         "has_top": description.head.lists_probabilities,
         "precision": precision,
     }
@@ -168,12 +174,13 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
     )  # type: ignore[arg-type]  # rooms stand for the arrays
     frames = _frames(model, weights.is_gated, unit.lanes)
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
-    return Model(net, memory, labels, frames, *_plan(model, precision, unit), sound)
+    return Model(net, memory, labels, frames, *_plan(model, precision, unit), _matching(model), sound)
 
 
 def _can_be_guided(model: Checkpoint) -> bool:
     description = model.description
-    has_labels = bool(description.labels) and bool(description.label_dropout) and not description.features
+    is_vocoder = description.architecture.reads_frames and bool(description.features)
+    has_labels = bool(description.labels) and bool(description.label_dropout) and not is_vocoder
     return has_labels and description.head.lists_probabilities
 
 
@@ -261,7 +268,8 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     if planner is None or features is None:
         return nothing(Plan), nothing(Network), nothing(Memory), nothing(Labels)
     weights = stack_weights(planner)
-    net = pack_network(weights, precision, 1, unit)
+    n_streams = 2 if _can_be_guided(planner) else 1
+    net = pack_network(weights, precision, n_streams, unit)
     codes = FrameCodes(features, planner.description.n_classes)
     position = pad_halves(position_of(planner)[0], weights.is_gated, 2, unit.lanes)  # (n_channels, L, H)
     n_channels, (lowest, highest) = codes.n_channels, codes.bounds
@@ -278,17 +286,52 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         band_bounds=np.array([SILENT, LOUDEST_BAND]),
         smoothing=_smoothing(SMOOTHING),
         pitch_smoothing=_smoothing(PITCH_SMOOTHING),
-        condition=Room(n_channels * n_outputs, np.float32),
+        condition=Room(2 * n_channels * n_outputs, np.float32),
         of_labels=Room(2 * n_outputs, np.float32),
-        uniforms=Room(n_channels, np.float64),
+        uniforms=Room(2 * n_channels, np.float64),
+        drawn_codes=Room(2 * n_channels, np.int64),
         codes=Room(n_channels, np.int64),
-        decoding=Room(2 * N_DECODING, np.float64),
+        decoding=Room(4 * N_DECODING, np.float64),
         drawn=Room(N_DRAWN * features.n_features, np.float32),
         smoothed=Room(N_SMOOTHED * features.n_features, np.float32),
         counts=Room(N_COUNTS, np.int64),
     )  # type: ignore[arg-type]
-    memory = _rooms(make_memory(net, 1, precision, N_AHEAD))
+    memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
     return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
+
+
+def _matching(model: Checkpoint) -> Matching:
+    features = model.description.make_features()
+    log_mel = None if features is None else features.log_mel
+    if log_mel is None or log_mel.n_fft & (log_mel.n_fft - 1):  # a transform of another length is not in the player
+        return nothing(Matching)
+    length, hop, n_mels, n_bins = log_mel.n_fft, log_mel.hop, log_mel.n_mels, log_mel.n_fft // 2 + 1
+    matcher = Matcher(log_mel, np.zeros((1, n_mels), dtype=np.float32))
+    angle = 2 * np.pi * np.arange(length // 2) / length
+    sizes = {
+        "waiting": length,
+        "held": (N_AHEAD_OF_MATCHING + 1) * length,
+        "targets": (N_AHEAD_OF_MATCHING + 1) * n_mels,
+        "settled": 2 * length,
+        "sums": 2 * (length + N_AHEAD_OF_MATCHING * hop),
+        "spectrum": 2 * length,
+        "magnitudes": n_bins,
+        "gains": n_bins,
+        "of_bands": n_mels,
+        "ready": hop,
+    }
+    return Matching(
+        length=length,
+        hop=hop,
+        n_mels=n_mels,
+        window=matcher.window.astype(np.float64),
+        turns=np.stack([np.cos(angle), np.sin(angle)], axis=1),
+        filters=matcher.filters.T.astype(np.float64),
+        to_bins=matcher.to_bins.T.astype(np.float64),
+        made=Room(length, np.float32),
+        counts=Room(N_MATCHING_COUNTS, np.int64),
+        **{name: Room(size, np.float64) for name, size in sizes.items()},
+    )  # type: ignore[arg-type]
 
 
 def _smoothing(order: int) -> NDArray[np.float64]:

@@ -114,7 +114,6 @@ class Predictor:
         """Two steps of the codes."""
         return 4 / (self.n_classes - 1)
 
-
     @property
     def per_magnitude(self) -> float:
         """The gain that a power of 1 in the spectrum leaves."""

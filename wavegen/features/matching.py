@@ -58,9 +58,9 @@ class Matcher:
         self._hop, self._length, self._n_mels = log_mel.hop, log_mel.n_fft, log_mel.n_mels
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
         self._frames_at = frames if callable(frames) else lambda first, end: frames[first:end]
-        self._window = window.astype(np.float32)
+        self.window = window.astype(np.float32)
         self._join = _joining(log_mel, least_hz)
-        self._filters = log_mel.filters * np.float32(2 / window.sum()) @ self._join  # (n_bins, n bands)
+        self.filters = log_mel.filters * np.float32(2 / window.sum()) @ self._join  # (n_bins, n bands)
         self._n_fed = self._n_given = 0
         # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
         # `_first` on, with the magnitudes that their bands are to have; and the sum of those that are, with that of
@@ -112,9 +112,9 @@ class Matcher:
         while len(self._waiting) >= self._length:
             target = self._target(self._first + len(self._frames))
             self._targets = np.concatenate([self._targets, target])
-            spectrum = np.fft.rfft(self._waiting[: self._length] * self._window)[None]
+            spectrum = np.fft.rfft(self._waiting[: self._length] * self.window)[None]
             self._waiting = self._waiting[self._hop :]
-            made = np.fft.irfft(self._scaled(spectrum, target), self._length) * self._window
+            made = np.fft.irfft(self._scaled(spectrum, target), self._length) * self.window
             self._frames = np.concatenate([self._frames, made])
             self._refine()
             if len(self._frames) > N_AHEAD:
@@ -128,19 +128,19 @@ class Matcher:
         sums = np.zeros((2, self._length + (n - 1) * self._hop), dtype=np.float32)
         sums[:, : self._length] = self._settled
         for place in range(n):
-            sums[1, place * self._hop :][: self._length] += np.square(self._window)
+            sums[1, place * self._hop :][: self._length] += np.square(self.window)
         for _ in range(N_ROUNDS):
             together = sums[0].copy()
             for place, frame in enumerate(self._frames):
                 together[place * self._hop :][: self._length] += frame
             together /= np.maximum(sums[1], LEAST_OVERLAP)
-            spectra = np.fft.rfft(together[places] * self._window)
-            self._frames = np.fft.irfft(self._scaled(spectra, self._targets), self._length) * self._window
+            spectra = np.fft.rfft(together[places] * self.window)
+            self._frames = np.fft.irfft(self._scaled(spectra, self._targets), self._length) * self.window
 
     def _settle(self) -> NDArray[np.floating]:
         """Settle the oldest frame; returns the samples that no later one reaches."""
         self._settled[0] += self._frames[0]
-        self._settled[1] += np.square(self._window)
+        self._settled[1] += np.square(self.window)
         done = self._settled[0, : self._hop] / np.maximum(self._settled[1, : self._hop], LEAST_OVERLAP)
         nothing = np.zeros((2, self._hop), dtype=np.float32)
         self._settled = np.concatenate([self._settled[:, self._hop :], nothing], axis=1)
@@ -156,8 +156,8 @@ class Matcher:
         magnitudes = np.abs(spectra[:n])
         gains = np.ones_like(magnitudes)
         for _ in range(N_SCALINGS if n else 0):
-            of_bands = targets / ((magnitudes * gains) @ self._filters + np.float32(QUIETEST))
-            gains = np.clip(gains * (of_bands @ self._to_bins), 1 / MAX_GAIN, MAX_GAIN)
+            of_bands = targets / ((magnitudes * gains) @ self.filters + np.float32(QUIETEST))
+            gains = np.clip(gains * (of_bands @ self.to_bins), 1 / MAX_GAIN, MAX_GAIN)
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
 
     def _target(self, number: int) -> NDArray[np.floating]:
@@ -167,13 +167,13 @@ class Matcher:
         return magnitudes.astype(np.float32) @ self._join + np.float32(QUIETEST)
 
     @cached_property
-    def _to_bins(self) -> NDArray[np.floating]:
+    def to_bins(self) -> NDArray[np.floating]:
         """From gains of bands to gains of bins (n_mels, n_bins): each bin's mean over its bands, or its neighbour's."""
-        weights = self._filters.sum(axis=1)
+        weights = self.filters.sum(axis=1)
         inside = np.flatnonzero(weights)
         bins = np.arange(len(weights))
         nearest = inside[np.abs(bins[:, None] - inside).argmin(axis=1)]
-        shares: NDArray[np.floating] = (self._filters[nearest] / weights[nearest, None]).T
+        shares: NDArray[np.floating] = (self.filters[nearest] / weights[nearest, None]).T
         return shares
 
 

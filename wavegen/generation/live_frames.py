@@ -32,6 +32,8 @@ class LiveFrames:
     Raises: InputError for a label that the model does not know, or a model that takes no frames.
     """
 
+    is_guided_itself = False
+
     def __init__(
         self,
         model: Checkpoint,

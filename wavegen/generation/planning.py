@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Condition, Engine
 from wavegen.features.frame_codes import FrameCodes
-from wavegen.generation.conditioning import FrameConditioner, condition_of, known_labels
+from wavegen.generation.conditioning import FrameConditioner, condition_of, guidance_pairs, known_labels
 from wavegen.generation.stream import Changed, Changes, Codes, ConditionAt, Snapshot, Stream, StreamGroup
 from wavegen.sampling import Decoding
 
@@ -43,11 +43,13 @@ class PlanSnapshot(NamedTuple):
 class Plan:
     """The frames of one sound of a model, as they are asked for.
 
-    `engine` makes one stream of the planner. `prime` (F, n_channels) are codes of the frames of a recording that it
-    goes on from. `decoding`: of its codes. `transpose`: what every frame is put through.
+    `engine` makes one stream of the planner, or, with a guided decoding, a pair (engines/guided.py). `prime` (F,
+    n_channels) are codes of the frames of a recording that it goes on from. `decoding`: of its codes. `transpose`: what every frame is put through.
 
     Raises: InputError for a label that the model does not know.
     """
+
+    is_guided_itself = True
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Plan:
         self._model, self._planner = model, model.planner
         self._codes = FrameCodes(features, model.planner.description.n_classes)
         self._features, self._silent, self._transpose = features, features.silent, transpose
+        self._is_guided = decoding.is_guided
         self._stream = Stream(
             seed=seed,
             number=number + NUMBERS,
@@ -112,6 +115,8 @@ class Plan:
         Raises: as `Stream.change`.
         """
         own: Changes = {}
+        if "guidance" in changes:
+            own["guidance"] = changes["guidance"]
         if "seed" in changes:
             own["seed"] = changes["seed"]
         if "labels" in changes:
@@ -174,7 +179,8 @@ class Plan:
     def _condition_of(self, labels: Mapping[str, str | None]) -> ConditionAt:
         """What the planner is made under: the channel that comes next, and labels it knows."""
         of_channels = position_of(self._planner)
-        of_labels = condition_of(self._planner, [known_labels(self._planner.description.labels, labels)])
+        known = [known_labels(self._planner.description.labels, labels)]
+        of_labels = condition_of(self._planner, guidance_pairs(known) if self._is_guided else known)
         table = of_channels if of_labels is None else of_channels + of_labels
         n_channels = table.shape[1]
 

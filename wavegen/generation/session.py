@@ -96,7 +96,15 @@ class StreamMaker:
         self._loaded = loaded
         conditioning.label_indices(self.known_labels, self.labels)
         self.temperature_frames = self._temperature_frames(options)
-        self.decoding: Decoding = conditioning.decoding_for(loaded, [self.labels], overrides, labels_follow)
+        guidance = 1.0
+        if self._planner is not None:  # labels say what is planned
+            of_plan = {"temperature": self.temperature_frames, "guidance": overrides["guidance"]}
+            guidance = conditioning.decoding_for(self._planner, [self.labels], of_plan, labels_follow).guidance
+            overrides["guidance"] = 1.0
+        self._own_decoding = conditioning.decoding_for(loaded, [self.labels], overrides, labels_follow)
+        self.decoding: Decoding = (
+            self._own_decoding if guidance == 1 else replace(self._own_decoding, guidance=guidance)
+        )
         self.seed = fresh_seed() if options.seed is None else options.seed
         if options.beam is not None:
             _check_beam(options, description)
@@ -153,10 +161,15 @@ class StreamMaker:
             prime=self.prime,
             labels=self.labels,
             condition_of=condition_of,
-            check_decoding=lambda decoding: conditioning.check_decoding(self.description, decoding),
+            check_decoding=self._check_decoding,
             plan=plan,
             model=self._loaded,
         )
+
+    def _check_decoding(self, decoding: Decoding) -> None:
+        """Raises: InputError for one that the model does not have."""
+        own = decoding if self._planner is None else replace(decoding, guidance=1.0)
+        conditioning.check_decoding(self.description, own)
 
     def _plan(self, number: int) -> Plan:
         """What plans the frames of the sound of a number."""
@@ -164,10 +177,12 @@ class StreamMaker:
         assert self.temperature_frames is not None
         return Plan(
             self._loaded,
-            make_engine(self._planner, 1, self._engine_options)[1],
+            make_engine(self._planner, 1, self._engine_options, self.decoding.is_guided)[1],
             seed=self.seed,
             number=number,
-            decoding=self._planner.description.make_decoding(temperature=self.temperature_frames),
+            decoding=self._planner.description.make_decoding(
+                temperature=self.temperature_frames, guidance=self.decoding.guidance
+            ),
             labels=self.labels,
             prime=self._primed_frames,
             transpose=self._transpose,
@@ -187,7 +202,7 @@ class StreamMaker:
 
     def _rows_of(self, labels: Labels, n: int) -> list[Labels]:
         """The labels that the engine's condition of n streams is made of."""
-        return conditioning.guidance_pairs([labels] * n) if self.decoding.is_guided else [labels] * n
+        return conditioning.guidance_pairs([labels] * n) if self._own_decoding.is_guided else [labels] * n
 
 
 class Session(StreamMaker):
@@ -216,7 +231,7 @@ class Session(StreamMaker):
         self._matched_by = None if features is None else features.log_mel  # None: nothing is matched to frames
         self._least_hz = JOINED_HZ if options.transpose else 0.0
         self.engine_title, self._engine = make_engine(
-            loaded, self.n_streams, options.engine_options, self.decoding.is_guided
+            loaded, self.n_streams, options.engine_options, self._own_decoding.is_guided
         )
 
     def streams(self, sound: SoundInput | None = None) -> StreamGroup:

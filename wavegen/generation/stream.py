@@ -43,7 +43,10 @@ class Changed(NamedTuple):
 
 
 class Plan(Protocol):
-    """What a stream is made under, where that is made with it (planning.py)."""
+    """What a stream is made under, where that is made with it (planning.py). `is_guided_itself`: the guidance of the
+    stream's decoding is that of what is planned, and not of the sound."""
+
+    is_guided_itself: bool
 
     def at(self, first: int, n: int) -> Condition:
         """As `ConditionAt`; `first` goes on from call to call, or back to 0 by `restart`, or as `restore` says."""
@@ -109,7 +112,8 @@ class Stream:
         check_seed(number, "stream")
         self.seed, self.number, self.position, self.model = seed, number, 0, model
         self.decoding = decoding or Decoding()
-        self.needs_guided_engine = self.decoding.is_guided
+        self._is_guided_by_plan = plan is not None and plan.is_guided_itself
+        self.needs_guided_engine = self.own_decoding.is_guided
         self.labels: Mapping[str, str | None] = dict(labels or {})
         self.prime = np.empty(0, dtype=np.int64) if prime is None else prime
         self.plan = plan
@@ -117,6 +121,11 @@ class Stream:
         self._drawn = (seed, 0, np.empty(0))  # of which seed, from which step on, and the random numbers
         self._group: Callable[[], StreamGroup | None] = lambda: None  # a weak reference, once there is one
         self._own_group = None if engine is None else StreamGroup(engine, [self])
+
+    @property
+    def own_decoding(self) -> Decoding:
+        """That of its codes: without the guidance that is its plan's."""
+        return replace(self.decoding, guidance=1.0) if self._is_guided_by_plan else self.decoding
 
     @property
     def group(self) -> "StreamGroup | None":
@@ -176,7 +185,9 @@ class Stream:
         decoding = replace(changes.get("decoding", self.decoding), **fields)
         if self._check_decoding is not None:
             self._check_decoding(decoding)
-        if decoding.is_guided and not self.needs_guided_engine:
+        if self._is_guided_by_plan:
+            changes = {**changes, "guidance": decoding.guidance}
+        elif decoding.is_guided and not self.needs_guided_engine:
             raise InputError("guidance is off; restart with --guidance 1.5 (doubles the computation)")
         seed = changes.get("seed", self.seed)
         check_seed(seed)
@@ -350,7 +361,7 @@ class StreamGroup:
                     codes[slot] = 0
                 elif one.codes is not None:
                     codes[slot] = np.where(codes[slot] < 0, one.codes, codes[slot])
-        decoding = [Decoding() if stream is None else stream.decoding for stream in self.streams]
+        decoding = [Decoding() if stream is None else stream.own_decoding for stream in self.streams]
         all_alike = decoding[0] if all(one == decoding[0] for one in decoding) else decoding
         with self.turn() as engine:
             if self._fresh:

@@ -335,8 +335,8 @@ def multiply_panel(
     side by side, sums are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the
     rows. Strides are in elements, from stream to stream.
 
-    The sums stay in registers, which `VectorUnit.panel_vectors` sees to. Where the CPU lacks the instructions nothing is
-    emitted: the engine refuses such a precision.
+    The sums stay in registers, which `VectorUnit.panel_vectors` sees to. Where the CPU lacks the instructions nothing
+    is emitted: the engine refuses such a precision.
     """
     of_bytes = x.dtype == types.uint8
     is_possible = can_multiply_bytes() if of_bytes else HOST.reads_float16 or weights.dtype != types.uint16

@@ -5,7 +5,7 @@
  */
 
 const HEADER = { lanes: 4, description: 7, nDescription: 8, n: 16 }; // places of 64-bit integers (player_file.py)
-const OPTIONS = ["temperature", "top_k", "top_p", "voiced_temperature", "guidance", "temperature_frames"];
+const OPTIONS = ["temperature", "top_k", "top_p", "voiced_temperature", "guidance", "temperature_frames", "match"];
 const WRONG = new Map([
   [-1n, "This is no model: expected a file that `wavegen export --to web` wrote."],
   [-2n, "This model was exported by another version of wavegen; export it again."],
@@ -25,6 +25,7 @@ const ALIGNED = 64; // bytes
  * @property {Record<string, string[]>} labels values by name
  * @property {Record<string, number | null>} decoding the model's own options
  * @property {boolean} can_be_guided
+ * @property {boolean} is_matched whether sound can be scaled until it has its frames
  * @property {boolean} has_top whether it takes top_k and top_p
  * @property {string} precision
  */
@@ -59,6 +60,7 @@ export class Player {
     /** @type {Description} */
     this.description = descriptionOf(file);
     for (const [name, value] of Object.entries(this.description.decoding)) this.change(name, value);
+    if (this.description.is_matched) this.change("match", 1);
   }
 
   /** Go back to the beginning of time. @param {bigint} seed */
@@ -68,7 +70,7 @@ export class Player {
 
   /**
    * Change an option from the next sample on; null switches a filter off.
-   * @param {string} name temperature, top_k, top_p, voiced_temperature, guidance or temperature_frames
+   * @param {string} name temperature, top_k, top_p, voiced_temperature, guidance, temperature_frames, or match (0 or 1)
    * @param {number | null} value
    * @returns {boolean} whether the model has it and takes the value; if not, nothing is changed
    */
