@@ -59,7 +59,9 @@ def link(compiled: Path) -> Path:
     module = compiled.with_suffix(".wasm")
     exported = [f"-Wl,--export={name}" for name in (*names, "__heap_base")]
     zig = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi", "-O3", "-mexec-model=reactor"]
-    subprocess.run([*zig, str(compiled), "-o", str(module), *exported, "-Wl,--export-memory", "-Wl,--strip-all"], check=True)
+    subprocess.run(
+        [*zig, str(compiled), "-o", str(module), *exported, "-Wl,--export-memory", "-Wl,--strip-all"], check=True
+    )
     return module
 
 

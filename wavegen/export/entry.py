@@ -58,7 +58,7 @@ def start(file: int, room: int, seed: int) -> None:
             value = room + place
         write(leaves, index, value)
     player.prepare(room)
-    player.begin(room, np.uint64(seed))
+    player.begin(room, np.uint64(seed), np.uint64(0))
 
 
 @njit(error_model="numpy")
@@ -76,9 +76,9 @@ def widen(halves: int, to: int, n: int) -> None:
 
 
 @njit(error_model="numpy")
-def restart(room: int, seed: int) -> None:
-    """Go back to the beginning of time with a seed."""
-    player.begin(room, np.uint64(seed))
+def restart(room: int, seed: int, number: int) -> None:
+    """Go back to the beginning of time; the sounds and images of a seed are told apart by numbers."""
+    player.begin(room, np.uint64(seed), np.uint64(number))
 
 
 @njit(error_model="numpy")
@@ -94,12 +94,19 @@ def make(room: int, out: int, n: int) -> None:
     player.make(room, out, n)
 
 
+@njit(error_model="numpy")
+def give(room: int, values: int, n: int) -> int:
+    """Let the next n brightnesses of an image be given."""
+    return player.give(room, values, n)
+
+
 # What each is called in a library, and the kinds of its arguments.
 INTEGER, NUMBER = types.int64, types.float64
 FUNCTIONS = {
     "wavegen_room": (room, (INTEGER, INTEGER)),
     "wavegen_start": (start, (INTEGER, INTEGER, INTEGER)),
-    "wavegen_restart": (restart, (INTEGER, INTEGER)),
+    "wavegen_restart": (restart, (INTEGER, INTEGER, INTEGER)),
     "wavegen_change": (change, (INTEGER, INTEGER, NUMBER)),
+    "wavegen_give": (give, (INTEGER, INTEGER, INTEGER)),
     "wavegen_make": (make, (INTEGER, INTEGER, INTEGER)),
 }

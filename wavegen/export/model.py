@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.engines.cpu.kernel import Memory, Network
+from wavegen.engines.cpu.packing import Matrices
 from wavegen.engines.cpu.tuples import reader
 
 BLOCK = 256  # steps that are made at a time
@@ -20,8 +21,8 @@ N_COUNTS = 4
 # ready, how many of them were given out, and samples that come before the sound.
 N_WAITING, N_HELD, FIRST, N_READY, N_GIVEN, N_TO_SKIP = range(6)
 N_MATCHING_COUNTS = 6
-POSITION, SEED, IS_GUIDED, IS_MATCHED = range(4)  # of `Sound.state`
-N_STATE = 4
+POSITION, SEED, NUMBER, IS_GUIDED, IS_MATCHED = range(5)  # of `Sound.state`
+N_STATE = 5
 
 
 class Labels(NamedTuple):
@@ -120,6 +121,40 @@ class Matching(NamedTuple):
     counts: NDArray[np.int64]  # (N_MATCHING_COUNTS)
 
 
+class Image(NamedTuple):
+    """What of an image is above a row; letters as in `engines.weights`."""
+
+    height: int  # 0 of a model of sound
+    width: int
+    row_length: int  # codes: colours of all pixels
+    n_classes: int
+    n_layers: int
+    n_channels: int  # R
+    side: int  # pixels to either side that a layer sees
+    n_ring_rows: int
+    is_gated: bool
+    has_position: bool
+    dilations: NDArray[np.int64]  # (L)
+    embedding: NDArray[np.float32]  # (n_colours, n_classes, R)
+    position: NDArray[np.float32]  # (height, width, R)
+    convolution: Matrices  # 2 * L, the row above first; float32 like all the others
+    convolution_bias: NDArray[np.float32]  # (L, H)
+    projection: Matrices  # L
+    projection_bias: NDArray[np.float32]  # (L, R)
+    entering: Matrices  # L
+    colours: NDArray[np.float32]  # (n_colours, L, H)
+    ones: NDArray[np.float32]  # (1) the scale of an input that has none
+    given: NDArray[np.int64]  # (height, row_length) codes that are not drawn, else -1; this and what follows is room
+    codes: NDArray[np.int64]  # (row_length) of the newest row
+    rings: NDArray[np.float32]  # (2, n_ring_rows, width + 2 * side, R) inputs of the layers
+    x: NDArray[np.float32]  # (width, R)
+    h: NDArray[np.float32]  # (width, H)
+    z: NDArray[np.float32]  # (width, G)
+    projected: NDArray[np.float32]  # (width, R)
+    seen: NDArray[np.float32]  # (L, width, H)
+    condition: NDArray[np.float32]  # (2, row_length, L, H)
+
+
 class Sound(NamedTuple):
     """What is chosen, and what becomes of codes."""
 
@@ -154,6 +189,7 @@ class Model(NamedTuple):
     planner_memory: Memory  # as `memory`
     planner_labels: Labels
     matching: Matching
+    image: Image
     sound: Sound
 
 
@@ -167,5 +203,6 @@ class Model(NamedTuple):
     planner_memory_of,
     planner_labels_of,
     matching_of,
+    image_of,
     sound_of,
 ) = (reader(Model, name) for name in Model._fields)

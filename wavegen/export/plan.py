@@ -65,15 +65,15 @@ def relabel(model: int) -> None:
 
 
 @njit(error_model="numpy")
-def advance(model: int, seed: np.uint64, frame: int) -> None:
+def advance(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """Have what a vocoder is told at a frame, which is the first one, the one before, or the next."""
     counts = pointer(plan_of(model).counts, np.int64, 0)
     conditioned = read(counts, CONDITIONED)
     if conditioned == 0:
-        project(model, seed, 0)
+        project(model, seed, number, 0)
         conditioned = 1
     while conditioned < frame + 2:
-        project(model, seed, conditioned)
+        project(model, seed, number, conditioned)
         if frames_of(model).order > 0:
             predict(model, conditioned - 1)
         conditioned += 1
@@ -90,10 +90,10 @@ def frame_at(model: int, frame: int) -> int:
 
 
 @njit(error_model="numpy")
-def project(model: int, seed: np.uint64, frame: int) -> None:
+def project(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """What enters every layer at a frame, behind that of the frame before; as `conditioning.project_frames`."""
     frames = frames_of(model)
-    smooth_until(model, seed, frame + frames.look_ahead)
+    smooth_until(model, seed, number, frame + frames.look_ahead)
     hidden, n_taps = frames.hidden, 2 * frames.look_ahead + 1
     around, middle = pointer(frames.around, np.float32, 0), pointer(frames.middle, np.float32, 0)
     around_bias, middle_bias = pointer(frames.around_bias, np.float32, 0), pointer(frames.middle_bias, np.float32, 0)
@@ -122,14 +122,14 @@ def project(model: int, seed: np.uint64, frame: int) -> None:
 
 
 @njit(error_model="numpy")
-def smooth_until(model: int, seed: np.uint64, frame: int) -> None:
+def smooth_until(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """Have the smoothed frames up to one; as `Features.smoothed`, with the first frame held before it."""
     plan, frames = plan_of(model), frames_of(model)
     counts, n_features, f0 = pointer(plan.counts, np.int64, 0), frames.n_features, frames.n_mels
     weights, of_pitch = pointer(plan.smoothing, np.float64, 0), pointer(plan.pitch_smoothing, np.float64, 0)
     drawn = pointer(plan.drawn, np.float32, 0)
     for now in range(read(counts, SMOOTHED), frame + 1):
-        draw_until(model, seed, now + AHEAD)
+        draw_until(model, seed, number, now + AHEAD)
         to = pointer(frame_at(model, now), np.float32, 0)
         for feature in range(n_features):
             total = 0.0
@@ -153,18 +153,18 @@ def smooth_until(model: int, seed: np.uint64, frame: int) -> None:
 
 
 @njit(error_model="numpy")
-def draw_until(model: int, seed: np.uint64, frame: int) -> None:
+def draw_until(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """Have the frames drawn up to one; as `planning.Plan` does."""
     plan, n_features = plan_of(model), frames_of(model).n_features
     counts = pointer(plan.counts, np.int64, 0)
     for now in range(read(counts, DRAWN), frame + 1):
-        draw(model, seed, now)
+        draw(model, seed, number, now)
         decode(model, plan.drawn + 4 * (now % N_DRAWN) * n_features)
         write(counts, DRAWN, now + 1)
 
 
 @njit(error_model="numpy")
-def draw(model: int, seed: np.uint64, frame: int) -> None:
+def draw(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """The codes of a frame: its detail by one temperature, how loud and how high it is as learnt."""
     plan, net, memory = plan_of(model), planner_of(model), planner_memory_of(model)
     n_channels, counts = plan.n_channels, pointer(plan.counts, np.int64, 0)
@@ -175,7 +175,7 @@ def draw(model: int, seed: np.uint64, frame: int) -> None:
         copy_first_stream(net, memory)
     write(counts, WAS_GUIDED, np.int64(is_guided))
     for channel in range(n_channels):
-        write(uniforms, channel, uniform(seed, PLAN, frame * n_channels + channel))
+        write(uniforms, channel, uniform(seed, PLAN + number, frame * n_channels + channel))
     first, one = 0, np.int64(1)
     while first < n_channels:
         n = 1

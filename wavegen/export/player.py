@@ -11,7 +11,7 @@ from numba import njit
 from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export import matching, plan
+from wavegen.export import matching, plan, rows
 from wavegen.export.model import (
     BLOCK,
     IS_GUIDED,
@@ -20,9 +20,11 @@ from wavegen.export.model import (
     N_GIVEN,
     N_READY,
     N_WAITING,
+    NUMBER,
     POSITION,
     SEED,
     frames_of,
+    image_of,
     labels_of,
     matching_of,
     memory_of,
@@ -125,15 +127,18 @@ def relabel(model: int) -> None:
 
 
 @njit(error_model="numpy")
-def begin(model: int, seed: np.uint64) -> None:
-    """Go back to the beginning of time."""
+def begin(model: int, seed: np.uint64, number: np.uint64) -> None:
+    """Go back to the beginning of time, of the sound or image of a seed and a number."""
     sound = sound_of(model)
     state = pointer(sound.state, np.int64, 0)
     write(state, POSITION, 0)
     write(state, SEED, np.int64(seed))
+    write(state, NUMBER, np.int64(number))
     write(state, IS_GUIDED, 0)
     write(pointer(sound.before, np.float64, 0), 0, 0.0)
     clear(net_of(model), memory_of(model))
+    if image_of(model).height > 0:
+        rows.begin(model)
     if matching_of(model).length > 0:
         matching.begin(model)
     if plan_of(model).n_channels > 0:
@@ -144,7 +149,11 @@ def begin(model: int, seed: np.uint64) -> None:
 
 @njit(error_model="numpy")
 def make(model: int, out: int, n: int) -> None:
-    """The next n samples, float32 at an address, matched to their frames where they are to be."""
+    """The next n samples, float32 at an address, matched to their frames where they are to be; or the next n
+    brightnesses of an image, from 0 to 1."""
+    if image_of(model).height > 0:
+        make_image(model, out, n)
+        return
     if read(pointer(sound_of(model).state, np.int64, 0), IS_MATCHED) == 0:
         make_plain(model, out, n)
         return
@@ -185,26 +194,85 @@ def make_codes(model: int, n: int) -> None:
     sound, memory, frames = sound_of(model), memory_of(model), frames_of(model)
     state = pointer(sound.state, np.int64, 0)
     uniforms, codes = pointer(sound.uniforms, np.float64, 0), pointer(sound.codes, np.int64, 0)
-    position, seed = read(state, POSITION), np.uint64(read(state, SEED))
+    position, seed, number = read(state, POSITION), np.uint64(read(state, SEED)), np.uint64(read(state, NUMBER))
     for step in range(n):
-        write(uniforms, step, uniform(seed, np.uint64(0), position + step))
+        write(uniforms, step, uniform(seed, number, position + step))
     for index in range(memory.n_streams * n):
         write(codes, index, -1)
-    is_guided = memory.n_streams == 2 and read(pointer(sound.decoding, np.float64, 0), GUIDANCE) != 1
-    if is_guided and read(state, IS_GUIDED) == 0:
+    is_guided = has_guidance(model)
+    if image_of(model).height > 0:  # which may change from row to row
+        is_guided = read(state, IS_GUIDED) == 1
+    elif is_guided and read(state, IS_GUIDED) == 0:
         copy_first_stream(net_of(model), memory)
     write(state, IS_GUIDED, np.int64(is_guided))
     n_frames, hop, condition = min(1, labels_of(model).n), np.int64(1), sound.of_labels
     if frames.hop > 0:
         n_frames, hop, condition = np.int64(2), frames.hop, sound.condition
         if position % hop == 0:
-            plan.advance(model, seed, position // hop)
+            plan.advance(model, seed, number, position // hop)
             join_conditions(model)
+    phase = position % hop
+    if image_of(model).height > 0:
+        image = image_of(model)
+        n_frames, condition, phase = image.row_length, image.condition, position % image.row_length
+        for step in range(n):
+            given = read(pointer(image.given, np.int64, 0), position + step)
+            for stream in range(memory.n_streams):
+                write(codes, stream * n + step, given)
     run(
         net_of(model), memory, frames, n, sound.uniforms, sound.decoding, is_guided, sound.codes, n_frames, hop,
-        position % hop, condition,
+        phase, condition,
     )  # fmt: skip
     write(state, POSITION, position + n)
+
+
+@njit(error_model="numpy")
+def has_guidance(model: int) -> bool:
+    """Whether labels of the network count for more or less than they learnt to."""
+    return memory_of(model).n_streams == 2 and read(pointer(sound_of(model).decoding, np.float64, 0), GUIDANCE) != 1
+
+
+@njit(error_model="numpy")
+def make_image(model: int, out: int, n: int) -> None:
+    """The next n brightnesses, float32 at an address; behind the end of the image there is black."""
+    image, sound, done = image_of(model), sound_of(model), 0
+    state, samples = pointer(sound.state, np.int64, 0), pointer(out, np.float32, 0)
+    row_codes, codes = pointer(image.codes, np.int64, 0), pointer(sound.codes, np.int64, 0)
+    while done < n:
+        position = read(state, POSITION)
+        if position == image.height * image.row_length:
+            write(samples, done, np.float32(0))
+            done += 1
+            continue
+        column = position % image.row_length
+        if column == 0:
+            is_guided = has_guidance(model)
+            write(state, IS_GUIDED, np.int64(is_guided))
+            clear(net_of(model), memory_of(model))
+            for stream in range(2 if is_guided else 1):
+                rows.condition_row(model, stream, position // image.row_length)
+        n_now = min(n - done, min(BLOCK, image.row_length - column))
+        make_codes(model, n_now)
+        for index in range(n_now):
+            code = read(codes, index)
+            write(row_codes, column + index, code)
+            write(samples, done + index, np.float32(code / (image.n_classes - 1)))
+        done += n_now
+
+
+@njit(error_model="numpy")
+def give(model: int, values: int, n: int) -> int:
+    """Let the next n brightnesses of an image, float32 at an address, be what is there, where that is 0 to 1, and drawn
+    where it is not; 1 if there is room for so many, else 0."""
+    image, first = image_of(model), read(pointer(sound_of(model).state, np.int64, 0), POSITION)
+    if not 0 <= n <= image.height * image.row_length - first:
+        return 0
+    brightness, given = pointer(values, np.float32, 0), pointer(image.given, np.int64, 0)
+    for index in range(n):
+        value = np.float64(read(brightness, index))
+        code = np.int64(np.floor(value * (image.n_classes - 1) + 0.5)) if 0 <= value <= 1 else np.int64(-1)
+        write(given, first + index, code)
+    return 1
 
 
 @njit(error_model="numpy")

@@ -23,10 +23,10 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.codec import Linear, PreEmphasised
 from wavegen.engines.cpu.draws import N_DECODING
 from wavegen.engines.cpu.kernel import Memory, Network
-from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
-from wavegen.engines.cpu.packing import Precision, VectorUnit
+from wavegen.engines.cpu.layout import NOTHING, STEPS_OF_A_PASS, make_memory, pack_network, pad_halves
+from wavegen.engines.cpu.packing import Matrices, Precision, VectorUnit, pack, pad
 from wavegen.engines.cpu.tuples import nothing
-from wavegen.engines.weights import stack_weights
+from wavegen.engines.weights import stack_weights, vertical_weights
 from wavegen.export.model import (
     BLOCK,
     N_COUNTS,
@@ -35,6 +35,7 @@ from wavegen.export.model import (
     N_SMOOTHED,
     N_STATE,
     Frames,
+    Image,
     Labels,
     Matching,
     Model,
@@ -166,7 +167,7 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
         decoding=Room(2 * N_DECODING, np.float64),
         chosen=Room(len(model.description.labels), np.int64),
         planned=Room(len(planned), np.int64),
-        of_labels=Room(2 * n_outputs, np.float32),
+        of_labels=Room(2 * max(n_outputs, labels.n_outputs), np.float32),
         condition=Room(2 * n_outputs, np.float32),
         uniforms=Room(2 * BLOCK, np.float64),
         codes=Room(2 * BLOCK, np.int64),
@@ -174,7 +175,9 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
     )  # type: ignore[arg-type]  # rooms stand for the arrays
     frames = _frames(model, weights.is_gated, unit.lanes)
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
-    return Model(net, memory, labels, frames, *_plan(model, precision, unit), _matching(model), sound)
+    return Model(
+        net, memory, labels, frames, *_plan(model, precision, unit), _matching(model), _image(model, unit), sound
+    )
 
 
 def _can_be_guided(model: Checkpoint) -> bool:
@@ -331,6 +334,61 @@ def _matching(model: Checkpoint) -> Matching:
         made=Room(length, np.float32),
         counts=Room(N_MATCHING_COUNTS, np.int64),
         **{name: Room(size, np.float64) for name, size in sizes.items()},
+    )  # type: ignore[arg-type]
+
+
+def _image(model: Checkpoint, unit: VectorUnit) -> Image:
+    if not model.description.shape:
+        return nothing(Image)
+    weights, lanes = vertical_weights(model), unit.lanes
+    height, width, n_colours = model.description.shape
+    n_layers, _, n_seen, _, _ = weights.convolution.shape
+    R = -(-weights.embedding.shape[2] // lanes) * lanes
+
+    def packed(matrices: NDArray[np.float32]) -> Matrices:
+        group = STEPS_OF_A_PASS
+        return pack(pad(matrices, lanes, 1, 2), "float32", lanes, unit.panel_vectors(group), group)
+
+    # (L, 2, J, R, H): what a pixel sees of a row lies side by side.
+    taps = pad(weights.convolution.transpose(0, 1, 2, 4, 3), lanes, 3).reshape(2 * n_layers, n_seen * R, -1)
+    convolution = packed(pad_halves(taps, weights.is_gated, 2, lanes))
+    entering = pad_halves(weights.entering, weights.is_gated, 1, lanes).transpose(0, 2, 1)
+    H, G = convolution.n_columns, -(-weights.projection.shape[2] // lanes) * lanes
+    n_ring_rows = sum(dilation + 1 for dilation in weights.dilations)
+    row_length = width * n_colours
+    sizes = {
+        "rings": 2 * n_ring_rows * (width + n_seen - 1) * R,
+        "x": width * R,
+        "h": width * H,
+        "z": width * G,
+        "projected": width * R,
+        "seen": n_layers * width * H,
+        "condition": 2 * row_length * n_layers * H,
+    }
+    return Image(
+        height=height,
+        width=width,
+        row_length=row_length,
+        n_classes=model.description.n_classes,
+        n_layers=n_layers,
+        n_channels=R,
+        side=n_seen // 2,
+        n_ring_rows=n_ring_rows,
+        is_gated=weights.is_gated,
+        has_position=weights.position is not None,
+        dilations=np.array(weights.dilations, dtype=np.int64),
+        embedding=pad(weights.embedding, lanes, 2),
+        position=NOTHING if weights.position is None else pad(weights.position, lanes, 2),
+        convolution=convolution,
+        convolution_bias=pad_halves(weights.convolution_bias, weights.is_gated, 1, lanes),
+        projection=packed(weights.projection.transpose(0, 2, 1)),
+        projection_bias=pad(weights.projection_bias, lanes, 1),
+        entering=packed(entering),
+        colours=pad_halves(weights.colour + weights.entering_bias, weights.is_gated, 2, lanes),
+        ones=np.ones(1, dtype=np.float32),
+        given=Room(height * row_length, np.int64),
+        codes=Room(row_length, np.int64),
+        **{name: Room(size, np.float32) for name, size in sizes.items()},
     )  # type: ignore[arg-type]
 
 

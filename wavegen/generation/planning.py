@@ -44,7 +44,8 @@ class Plan:
     """The frames of one sound of a model, as they are asked for.
 
     `engine` makes one stream of the planner, or, with a guided decoding, a pair (engines/guided.py). `prime` (F,
-    n_channels) are codes of the frames of a recording that it goes on from. `decoding`: of its codes. `transpose`: what every frame is put through.
+    n_channels) are codes of the frames of a recording that it goes on from. `decoding`: of its codes. `transpose`: what
+    every frame is put through.
 
     Raises: InputError for a label that the model does not know.
     """

@@ -63,9 +63,23 @@ export class Player {
     if (this.description.is_matched) this.change("match", 1);
   }
 
-  /** Go back to the beginning of time. @param {bigint} seed */
-  restart(seed) {
-    this.#exports.wavegen_restart(this.#room, BigInt.asIntN(64, seed));
+  /**
+   * Go back to the beginning of time, or to an empty image.
+   * @param {bigint} seed
+   * @param {bigint} number of the sound or image among those of the seed
+   */
+  restart(seed, number = 0n) {
+    this.#exports.wavegen_restart(this.#room, BigInt.asIntN(64, seed), BigInt.asIntN(64, number));
+  }
+
+  /**
+   * Let the next colours of an image's pixels be given, and not drawn.
+   * @param {Float32Array} values 0 to 1; what is to be drawn is -1; at most 4096, and no more than are left
+   * @returns {boolean} whether there is room for so many
+   */
+  give(values) {
+    new Float32Array(this.#exports.memory.buffer, this.#out, values.length).set(values);
+    return this.#exports.wavegen_give(this.#room, BigInt(this.#out), BigInt(values.length)) === 1n;
   }
 
   /**
