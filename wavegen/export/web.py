@@ -30,6 +30,7 @@ LIST = "models.json"
 SUFFIX = ".wavegen"
 PRECISIONS: tuple[Precision, ...] = ("int8x8", "int8", "float32")  # for a page, fastest first
 
+
 def export_web(models: Sequence[Checkpoint], out: Path, precision: Precision | None = None) -> list[Path]:
     """Write a page with one or more models to a folder, each file whole or not at all; the list of models comes last.
 
@@ -48,7 +49,9 @@ def export_web(models: Sequence[Checkpoint], out: Path, precision: Precision | N
     for model in models:
         name = name_of(model)
         if name in by_name:
-            raise InputError(f"{by_name[name].path} and {model.path} would both be called {name} in the page; rename one")
+            raise InputError(
+                f"{by_name[name].path} and {model.path} would both be called {name} in the page; rename one"
+            )
         check_playable(model)
         by_name[name] = model
     if out.exists() and not out.is_dir():
@@ -65,6 +68,7 @@ def export_web(models: Sequence[Checkpoint], out: Path, precision: Precision | N
     written.append(_write(out / LIST, f"{text}\n".encode()))
     return written
 
+
 def playable_models() -> list[Checkpoint]:
     """The models that ship and that a page can play; those that it cannot are said."""
     playable = []
@@ -78,10 +82,12 @@ def playable_models() -> list[Checkpoint]:
             playable.append(model)
     return playable
 
+
 def name_of(model: Checkpoint) -> str:
     """What a page calls a model: its run folder or its file, in letters that every host and address takes."""
     name = model.path.absolute().parent.name if model.path.name == MODEL_FILE else model.path.stem
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
+
 
 def check_playable(model: Checkpoint) -> None:
     """Raises: InputError for a model that a page cannot play, saying why."""
@@ -95,6 +101,7 @@ def check_playable(model: Checkpoint) -> None:
         what = "plans its frames" if model.planner is not None else "draws images"
         raise InputError(f"{model.path} {what}, which pages cannot do yet; expected a model that makes sound by itself")
 
+
 def _precision_of(name: str, model: Checkpoint) -> Precision:
     """The fastest precision that costs a model little; what is not measured counts as if it cost nothing."""
     costs: Mapping[str, float] = model.description.precision_costs
@@ -104,14 +111,17 @@ def _precision_of(name: str, model: Checkpoint) -> Precision:
         logger.info(f"{name}: {chosen}, for {PRECISIONS[0]} costs {cost:.3f} bits per sample")
     return chosen
 
+
 def _entry(name: str, model: Checkpoint, precision: Precision, n_bytes: int) -> dict[str, Any]:
     """What the page's list says of a model."""
     description = player_file.description_of(model, precision)
     told = {key: description[key] for key in ("about", "credit", "sample_rate", "shape", "precision")}
     return {"name": name, "file": f"{name}{SUFFIX}", "n_bytes": n_bytes, **told}
 
+
 def _write(path: Path, data: bytes) -> Path:
     files.write(path, data)
     return path
+
 
 assert set(PRECISIONS) <= set(NUMBERS)

@@ -8,6 +8,7 @@
  * @property {Record<string, string | null>} labels chosen
  * @property {number} factor seconds of sound made per second of work; NaN of images
  * @property {boolean} canGive whether it can complete images
+ * @property {boolean} hasBits whether it tells how much of a surprise it was
  * @property {boolean} hasFrames whether it has a temperature of frames
  */
 

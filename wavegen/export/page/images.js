@@ -49,6 +49,7 @@ export class ImageView {
     this.#grid.width = COLUMNS * (width + GAP) - GAP;
     this.#grid.height = (N / COLUMNS) * (height + GAP) - GAP;
     this.#makeControls();
+    element("image-surprise-fact", HTMLElement).hidden = !ready.hasBits;
     element("complete", HTMLElement).hidden = !ready.canGive;
     if (ready.canGive) this.#easel = new Easel(height, width, this.#closing.signal);
     this.#listen();

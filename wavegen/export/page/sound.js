@@ -8,7 +8,10 @@ import { Tape, download } from "./tape.js";
 /** @typedef {import("./engine.js").Ready} Ready */
 
 const AHEAD_S = 0.2; // made ahead: how late a change is heard, and how long the machine may do something else
+const SLOW_AHEAD_S = 0.35; // where it is not twice as fast as real time
 const RENDERED_S = 10; // made first where it is slower than real time
+const MANY = 3; // drop-outs
+const RECENT_MS = 10_000;
 const LEVEL_S = 0.1; // of sound to a measurement of its level
 const FLOOR_DB = -70;
 const MAX_GAIN = 4;
@@ -32,6 +35,8 @@ export class SoundView {
   #hasEnded = false;
   #factor = NaN;
   #nDropouts = 0;
+  /** @type {number[]} */ #dropouts = []; // when they were, ms
+  #saidAt = 0; // when it was last looked whether this is too slow, ms
   #isRendered = false;
   #take = 0;
   #seed = 0n;
@@ -66,7 +71,8 @@ export class SoundView {
     this.#note("");
     this.#showState();
     this.#showFacts(0, NaN);
-    this.#showDelay(Math.round(AHEAD_S * this.#rate));
+    this.#showDelay(this.#ahead().nAhead);
+    element("surprise-fact", HTMLElement).hidden = !ready.hasBits;
     element("dropouts", HTMLElement).textContent = "0";
     element("recorded", HTMLElement).textContent =
       "A take is what was heard since the last restart; the newest ten minutes are kept.";
@@ -153,7 +159,8 @@ export class SoundView {
   }
 
   #ahead() {
-    return { nAhead: Math.round((this.#isRendered ? RENDERED_S : AHEAD_S) * this.#rate), isRendered: this.#isRendered };
+    const made = this.#factor < 2 ? SLOW_AHEAD_S : AHEAD_S;
+    return { nAhead: Math.round((this.#isRendered ? RENDERED_S : made) * this.#rate), isRendered: this.#isRendered };
   }
 
   /** Play sound that was made before, or again as it is made. @param {boolean} isRendered */
@@ -184,6 +191,7 @@ export class SoundView {
     if (data.seed !== this.#seed) this.#showSeed(data.seed);
     this.#factor = data.factor;
     this.#showFacts(data.factor, data.bits);
+    if (performance.now() - this.#saidAt > 1000) this.#showSlow();
     const hasEnded = data.hasEnded && !element("again", HTMLInputElement).checked;
     if (hasEnded && !this.#hasEnded) this.#note("The sound has ended; another label or Restart begins a new one.");
     this.#hasEnded = hasEnded;
@@ -201,6 +209,7 @@ export class SoundView {
     this.#showDelay(data.nAhead);
     if (data.nDropouts !== this.#nDropouts) {
       this.#nDropouts = data.nDropouts;
+      this.#dropouts.push(performance.now());
       this.#showSlow();
     }
     const silent = data.nSilent ? ` (${(data.nSilent / this.#rate).toFixed(2)} s of silence)` : "";
@@ -267,16 +276,17 @@ export class SoundView {
   }
 
   #showSlow() {
-    const isSlow = this.#factor < 1 || this.#nDropouts > 2;
+    this.#saidAt = performance.now();
+    this.#dropouts = this.#dropouts.filter((at) => this.#saidAt - at < RECENT_MS);
+    const isSlow = this.#factor < 1;
+    const isBusy = this.#dropouts.length >= MANY;
     const panel = element("slow", HTMLElement);
-    panel.hidden = !isSlow && !this.#isRendered;
+    panel.hidden = !isSlow && !isBusy && !this.#isRendered;
     if (panel.hidden) return;
-    setText(
-      "slow-text",
-      this.#factor < 1
-        ? `This device makes ${twoDigits(this.#factor)} times real time with this model: too slow to play without gaps while it is made.`
-        : "This device was busy at times, and there were gaps in the sound.",
-    );
+    const speed = `This device makes ${twoDigits(this.#factor)} times real time with this model`;
+    if (this.#isRendered) setText("slow-text", `${RENDERED_S} s are made first and then played, so a change is heard late.`);
+    else if (isSlow) setText("slow-text", `${speed}: too slow to play without gaps while it is made.`);
+    else setText("slow-text", "This device is busy with other things as well, and there are gaps in the sound.");
     setText("render", this.#isRendered ? "Play as it is made" : `Make ${RENDERED_S} s first, then play`);
     element("unguided", HTMLElement).hidden = !this.#sliders.guidance || this.#sliders.guidance.value === 1;
     const link = element("smaller", HTMLAnchorElement);

@@ -6,10 +6,11 @@
  * Messages from the page: see `receive`. Messages to the page: `ready`, `fault`, `status`, `row` and `drawn`.
  */
 
-import { Live } from "./live.js";
+import { BLOCK, Live } from "./live.js";
 import { Player } from "./player.js";
 
-const WARM_UP_MS = 500; // of work before the page is told how fast it is: engines compile what is used often once more
+const WARM_UP_MS = 400; // of work before the page is told how fast it is: browsers compile what is used often once more
+const SECOND_MS = 1600; // of more work where that seems too slow, for a machine may have been busy
 const STATUS_MS = 100;
 const MEMORY = 0.95; // how much of the older work a measurement of the speed keeps with each block
 
@@ -103,7 +104,7 @@ function load(module, file, seed, labels) {
   const chosen = labels ?? Object.fromEntries(Object.entries(description.labels).map(([name, values]) => [name, values[0]]));
   if (description.shape.length === 0) {
     for (const [name, value] of Object.entries(chosen)) player.changeLabel(name, value);
-    warmUp();
+    if (warmUp(WARM_UP_MS) < 1) warmUp(SECOND_MS);
     live = new Live(player, seed);
   }
   postMessage({
@@ -112,19 +113,24 @@ function load(module, file, seed, labels) {
     labels: chosen,
     factor: factor(),
     canGive: "give" in player,
+    hasBits: "bits" in player,
     hasFrames: player.change("temperature_frames", description.decoding.temperature_frames ?? null),
   });
 }
 
-/** Make some sound that nobody hears, to know how fast this is. */
-function warmUp() {
+/** Make some sound that nobody hears, to know how fast this is. @param {number} ms @returns {number} the factor of its second half */
+function warmUp(ms) {
   const began = performance.now();
-  let spent = 0;
-  while (spent < WARM_UP_MS) {
-    timed(() => player.make(256).length);
-    spent = performance.now() - began;
-    if (spent < WARM_UP_MS / 2) nTimed = timedMs = 0;
+  nTimed = timedMs = 0;
+  let isSecondHalf = false;
+  for (let spent = 0; spent < ms; spent = performance.now() - began) {
+    if (!isSecondHalf && spent > ms / 2) {
+      nTimed = timedMs = 0;
+      isSecondHalf = true;
+    }
+    timed(() => player.make(BLOCK).length);
   }
+  return factor();
 }
 
 /** @param {() => number} make makes so many samples */
