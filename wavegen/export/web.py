@@ -7,7 +7,7 @@ The page is plain JavaScript (page/). Beside it lie the kernel in WebAssembly, a
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,13 @@ def check_playable(model: Checkpoint) -> None:
 
 
 def _precision_of(name: str, model: Checkpoint) -> Precision:
-    """The fastest precision that costs a model little; what is not measured counts as if it cost nothing."""
-    costs: Mapping[str, float] = model.description.precision_costs
+    """The fastest precision that is not known to cost a model much."""
+    costs = model.description.precision_costs
     chosen = next(one for one in PRECISIONS if costs.get(one, 0.0) < MAX_COST)
     if chosen != PRECISIONS[0]:
-        cost = costs[PRECISIONS[0]]
-        logger.info(f"{name}: {chosen}, for {PRECISIONS[0]} costs {cost:.3f} bits per sample")
+        logger.info(f"{name}: {chosen}, for {PRECISIONS[0]} costs {costs[PRECISIONS[0]]:.3f} bits per sample")
+    elif chosen not in costs:
+        logger.info(f"{name}: {chosen}, whose cost in bits was not measured; training measures it at its end")
     return chosen
 
 

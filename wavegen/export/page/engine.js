@@ -27,8 +27,8 @@ export function loadModule() {
   compiled ??= (async () => {
     if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD))
       throw new Fault(
-        "This browser has no WebAssembly with SIMD, which the models need; Chrome or Edge from 91, Firefox from 89 and " +
-          "Safari from 16.4 on have it.",
+        "This browser has no WebAssembly with SIMD, which the models need; a current Chrome, Edge or Firefox has it, and " +
+          "Safari from 16.4 on.",
       );
     const bytes = await loadBytes("player.wasm", () => {});
     try {

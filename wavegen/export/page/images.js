@@ -26,6 +26,7 @@ export class ImageView {
   #seed = 0n;
   /** @type {Job[]} */ #jobs = [];
   #isDrawing = false;
+  #drawing = 0; // counts them, for rows of an earlier one may still come
   #nRows = 0; // drawn so far
   #ms = 0; // which that took
   /** @type {Record<string, Slider>} */ #sliders = {};
@@ -87,7 +88,7 @@ export class ImageView {
     this.#clear();
     if (given !== null) this.#showGiven(given);
     setText("image-seeds", `${this.#jobs[0].seed} to ${this.#jobs[N - 1].seed}`);
-    this.#worker.postMessage({ type: "draw", jobs: this.#jobs, given });
+    this.#worker.postMessage({ type: "draw", drawing: ++this.#drawing, jobs: this.#jobs, given });
     element("save-images", HTMLButtonElement).disabled = false;
     this.#showState();
     this.#showProgress(0);
@@ -111,7 +112,7 @@ export class ImageView {
   /** @param {any} data a message from the worker */
   #told(data) {
     if (data.type === "fault") this.#showFault(data.sentence);
-    if (!this.#isDrawing) return;
+    if (!this.#isDrawing || data.drawing !== this.#drawing) return;
     if (data.type === "row") {
       this.#showRow(data.job, data.row, data.values);
       this.#nRows += 1;
@@ -250,7 +251,9 @@ export class ImageView {
     if (this.#easel === null) return;
     const nColours = this.#ready.description.shape[2];
     const given = this.#easel.given();
-    this.#draw(freshSeed(), Float32Array.from({ length: given.length * nColours }, (_, index) => given[Math.floor(index / nColours)]));
+    const colours = Float32Array.from({ length: given.length * nColours }, (_, index) => given[Math.floor(index / nColours)]);
+    this.#draw(freshSeed(), colours);
+    this.#grid.scrollIntoView({ block: "nearest" });
   }
 
   #save() {

@@ -70,7 +70,7 @@ export class SoundView {
     this.#root.hidden = false;
     this.#note("");
     this.#showState();
-    this.#showFacts(0, NaN);
+    this.#showFacts(ready.factor, NaN);
     this.#showDelay(this.#ahead().nAhead);
     element("surprise-fact", HTMLElement).hidden = !ready.hasBits;
     element("dropouts", HTMLElement).textContent = "0";
@@ -136,7 +136,7 @@ export class SoundView {
     }
     let context;
     try {
-      context = new AudioContext({ sampleRate: this.#rate, latencyHint: "interactive" });
+      context = new AudioContext({ sampleRate: this.#rate, latencyHint: "balanced" });
     } catch {
       this.#showFault(`This browser cannot play ${this.#rate} samples per second, at which this model makes sound.`);
       return;

@@ -4,6 +4,7 @@
 const FLOOR_DB = -90;
 const TOP_DB = -15;
 const SECONDS = 6; // of sound across the picture
+const GAP_S = 0.25; // after which what was not looked at stays black, as when the page was hidden
 const MARKS_HZ = [250, 500, 1000, 2000, 4000, 8000];
 const COLOURS = ["#07060f", "#2a1357", "#6a1c81", "#b3367a", "#ee605e", "#fcae78", "#fcfdbf"]; // as matplotlib's magma
 
@@ -66,16 +67,18 @@ export class Spectrogram {
     this.#fit();
     const { width, height } = this.#canvas;
     const now = this.#analyser.context.currentTime;
-    const n = Math.min(Math.floor(((now - this.#time) * width) / SECONDS), width);
+    const nDue = Math.floor(((now - this.#time) * width) / SECONDS);
+    const n = Math.min(nDue, width);
     if (n < 1 || this.#rows.length === 0) return;
-    this.#time += (n * SECONDS) / width;
-    if (n === width) this.#time = now;
+    this.#time += (nDue * SECONDS) / width;
+    const nNew = n * SECONDS > GAP_S * width ? 1 : n; // columns of what sounds now
     this.#analyser.getFloatFrequencyData(this.#db);
     const column = this.#context.createImageData(n, height);
     const points = new Uint32Array(column.data.buffer);
     this.#rows.forEach((bin, row) => {
       const share = (this.#db[bin] - FLOOR_DB) / (TOP_DB - FLOOR_DB);
-      points.fill(this.#palette[Math.round(255 * Math.min(Math.max(share, 0), 1)) || 0], row * n, (row + 1) * n);
+      const colour = this.#palette[Math.round(255 * Math.min(Math.max(share, 0), 1)) || 0];
+      points.fill(this.#palette[0], row * n, (row + 1) * n - nNew).fill(colour, (row + 1) * n - nNew, (row + 1) * n);
     });
     if (this.#isCalm.matches) this.#sweep(column, n);
     else {

@@ -21,7 +21,8 @@ const MEMORY = 0.95; // how much of the older work a measurement of the speed ke
 /** @type {MessagePort | null} */ let playback = null;
 /** @type {Job[]} */ let jobs = [];
 /** @type {Float32Array | null} */ let given = null; // what the images begin with
-let job = -1, row = 0; // the image in work
+let drawing = 0; // the number that the page gave these jobs
+let job = 0, row = 0; // the image in work
 let nMade = 0, nPlayed = 0, nAhead = 0; // samples
 let nTimed = 0, timedMs = 0; // samples and the work that they took, the newest counting most
 let saidAt = 0;
@@ -85,6 +86,7 @@ function receive(data) {
     case "draw":
       jobs = data.jobs;
       given = data.given;
+      drawing = data.drawing;
       job = row = 0;
       return work();
     case "stop":
@@ -188,12 +190,13 @@ function drawRow() {
   }
   const began = performance.now();
   const values = player.make(width * nColours);
-  postMessage({ type: "row", job, row, values, ms: performance.now() - began, bits: bits() }, { transfer: [values.buffer] });
+  const ms = performance.now() - began;
+  postMessage({ type: "row", drawing, job, row, values, ms, bits: bits() }, { transfer: [values.buffer] });
   row += 1;
   if (row === height) {
     row = 0;
     job += 1;
   }
-  if (job === jobs.length) postMessage({ type: "drawn" });
+  if (job === jobs.length) postMessage({ type: "drawn", drawing });
   return job < jobs.length;
 }
