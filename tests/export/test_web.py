@@ -120,6 +120,32 @@ async ({ seed, labels, events }) => {
 }
 """
 
+IMAGES = """
+export class Player {
+  #given = new Float32Array(0);
+  #position = 0;
+  description = {
+    shape: [8, 8, 1], labels: { digit: ["0", "1"] }, decoding: {}, can_be_guided: true, has_top: true,
+    precision: "int8", sample_rate: 0,
+  };
+  change() { return false; }
+  changeLabel() { return true; }
+  restart() { this.#given = new Float32Array(64).fill(-1); this.#position = 0; }
+  give(values) { this.#given = values; }
+  make(n) {
+    this.#position += n;
+    return this.#given.slice(this.#position - n, this.#position).map((value) => (value < 0 ? 0.5 : value));
+  }
+}
+"""
+GRID = """  // the first image
+(() => {
+  const grid = document.querySelector("#grid");
+  const { data } = grid.getContext("2d").getImageData(0, 0, 8, 8);
+  return Array.from({ length: 64 }, (_, index) => data[4 * index]);
+})()
+"""
+
 
 def digits() -> checkpoint.Checkpoint:
     return checkpoint.load(Path("digits"))
@@ -311,7 +337,7 @@ def visit(browser: Any, *, is_patient: bool = False, is_slow: bool = False) -> I
     if not is_slow:
         _patch(context, "worker.js", r"WARM_UP_MS = \d+|SECOND_MS = \d+", r"\g<0> / 20")
     if is_patient:
-        _patch(context, "sound.js", r"AHEAD_S = [\d.]+", "AHEAD_S = 2")
+        _patch(context, "sound.js", r"AHEAD_S = 0\.[28]", "AHEAD_S = 2")
     try:
         yield Visit(context.new_page())
     finally:
@@ -465,6 +491,28 @@ def test_a_slow_device_is_told_so_and_may_make_some_sound_first(browser: Any, ad
         assert one.text("dropouts") == "0"
         one.page.click("#unguided")
         assert one.page.input_value("#slider-guidance") == "1"
+        assert one.errors == []
+
+
+def test_images_fill_a_grid_and_what_was_drawn_stays(browser: Any, address: str) -> None:
+    """With a stand-in for the player: of pixels that are to be drawn each is half bright."""
+    with visit(browser) as one:
+        one.page.context.route("**/player.js", lambda route: route.fulfill(body=IMAGES, content_type="text/javascript"))
+        one.page.goto(address)
+        one.page.wait_for_selector("#draw:visible", timeout=30_000)
+        one.page.fill("#image-seed", "18446744073709551615")
+        one.page.click("#image-seed-form button")
+        one.wait("document.querySelector('#image-note').textContent === '16 images drawn'")
+        assert one.text("image-seeds") == "18446744073709551615 to 14"  # of 64 bits
+        assert set(one.page.evaluate(GRID)) == {128}
+        one.page.focus("#easel")
+        for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", " "):
+            one.page.keyboard.press(key)
+        one.page.get_by_label("rows that stay").fill("2")
+        one.page.click("#complete-draw")
+        one.wait("document.querySelector('#image-note').textContent === '16 images drawn'")
+        grid = np.array(one.page.evaluate(GRID)).reshape(8, 8)
+        assert (grid[2:] == 128).all() and grid[0, 4] == 255 and grid[0, 0] == 0
         assert one.errors == []
 
 

@@ -8,7 +8,8 @@ import { Tape, download } from "./tape.js";
 /** @typedef {import("./engine.js").Ready} Ready */
 
 const AHEAD_S = 0.2; // made ahead: how late a change is heard, and how long the machine may do something else
-const SLOW_AHEAD_S = 0.35; // where it is not twice as fast as real time
+const MOST_AHEAD_S = 0.8; // before there were drop-outs
+const WORK_AHEAD_S = 0.7; // so much over the speed is made ahead: a machine that is slow, or busy, needs more
 const RENDERED_S = 10; // made first where it is slower than real time
 const MANY = 3; // drop-outs
 const RECENT_MS = 10_000;
@@ -159,7 +160,7 @@ export class SoundView {
   }
 
   #ahead() {
-    const made = this.#factor < 2 ? SLOW_AHEAD_S : AHEAD_S;
+    const made = Math.min(Math.max(WORK_AHEAD_S / this.#factor, AHEAD_S), MOST_AHEAD_S);
     return { nAhead: Math.round((this.#isRendered ? RENDERED_S : made) * this.#rate), isRendered: this.#isRendered };
   }
 
