@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 ASSETS = (
-    "index.html", "style.css", "plain.js", "page.js", "engine.js", "controls.js", "sound.js", "images.js", "easel.js",
-    "spectrogram.js", "tape.js", "worker.js", "live.js", "player.js", "playback.js", "player.wasm",
+    "index.html", "style.css", "plain.js", "page.js", "engine.js", "controls.js", "keys.js", "sound.js", "output.js",
+    "spectrogram.js", "tape.js", "images.js", "easel.js", "worker.js", "live.js", "player.js", "playback.js",
+    "player.wasm",
 )  # fmt: skip
 LIST = "models.json"
 SUFFIX = ".wavegen"

@@ -35,7 +35,14 @@ export class Slider {
     this.#options = options;
     this.#output = make("output", { for: id });
     this.#input = /** @type {HTMLInputElement} */ (
-      make("input", { id, type: "range", min: `${min}`, max: `${max}`, step: `${step}`, "aria-describedby": `${id}-help` })
+      make("input", {
+        id,
+        type: "range",
+        min: `${min}`,
+        max: `${max}`,
+        step: `${step}`,
+        "aria-describedby": `${id}-help`,
+      })
     );
     this.#input.addEventListener("input", () => this.#changed());
     parent.append(
@@ -73,6 +80,58 @@ export class Slider {
     this.show(this.value);
     this.#options.change(this.value);
   }
+}
+
+/**
+ * Sliders for what a model draws with, by the names of its options.
+ * @param {HTMLElement} parent
+ * @param {import("./player.js").Description} description
+ * @param {boolean} hasFrames whether it has a temperature of frames
+ * @param {(name: string, value: number | null) => void} change null switches a filter off
+ * @returns {Record<string, Slider>}
+ */
+export function decodingSliders(parent, description, hasFrames, change) {
+  const { decoding } = description;
+  const temperature = { min: 0, max: 2, step: 0.05, format: twoDigits };
+  /** @type {Record<string, Slider>} */ const sliders = {};
+  const add = (/** @type {string} */ option, /** @type {any} */ settings) => {
+    const changed = (/** @type {number} */ value) => change(option, option === "top_p" && value === 1 ? null : value);
+    sliders[option] = new Slider(parent, { value: decoding[option] ?? 1, change: changed, ...settings });
+  };
+  add("temperature", {
+    name: "temperature",
+    ...temperature,
+    help: "1 as learnt; lower is safer, 0 takes the most probable",
+  });
+  if (hasFrames)
+    add("temperature_frames", {
+      name: "temperature of frames",
+      ...temperature,
+      help: "of what plans the sound; 1 as learnt",
+    });
+  if (description.has_top)
+    add("top_p", {
+      name: "top-p",
+      ...{ min: 0.05, max: 1, step: 0.05, format: twoDigits },
+      help: "keep the most probable values up to this probability; 1 keeps all",
+    });
+  if (description.can_be_guided)
+    add("guidance", {
+      name: "guidance",
+      ...{ min: 0, max: 5, step: 0.25, format: String },
+      help: "guidance scale of the labels; 1 is off, and half the work",
+    });
+  return sliders;
+}
+
+/**
+ * The options of a command line that sets sliders as they are.
+ * @param {Record<string, Slider>} sliders @param {import("./player.js").Description} description
+ */
+export function optionsOf(sliders, description) {
+  return Object.entries(sliders).flatMap(([option, { value }]) =>
+    value === (description.decoding[option] ?? 1) ? [] : [`--${option.replaceAll("_", "-")}`, `${value}`],
+  );
 }
 
 /** The values of a label, and "unknown", of which one is chosen. */
@@ -125,7 +184,9 @@ export class LabelChooser {
       input.addEventListener("change", () => this.#choose(index));
       return input;
     });
-    const chips = inputs.map((input, index) => make("label", { class: "chip" }, input, make("span", {}, titles[index])));
+    const chips = inputs.map((input, index) =>
+      make("label", { class: "chip" }, input, make("span", {}, titles[index])),
+    );
     parent.append(make("fieldset", {}, make("legend", {}, this.name), make("div", { class: "chips" }, ...chips)));
     return (/** @type {number} */ index) => void (inputs[index].checked = true);
   }
@@ -133,14 +194,19 @@ export class LabelChooser {
   /** @param {HTMLElement} parent @param {string[]} titles */
   #list(parent, titles) {
     const id = `label-${this.name}`;
-    const select = /** @type {HTMLSelectElement} */ (make("select", { id }, ...titles.map((title) => make("option", {}, title))));
+    const select = /** @type {HTMLSelectElement} */ (
+      make("select", { id }, ...titles.map((title) => make("option", {}, title)))
+    );
     select.addEventListener("change", () => this.#choose(select.selectedIndex));
     parent.append(make("div", { class: "row" }, make("label", { for: id }, this.name), select));
     return (/** @type {number} */ index) => void (select.selectedIndex = index);
   }
 }
 
-/** Change what is written, if it changes, so that what did not is not read out again. @param {string} id @param {string} text */
+/**
+ * Change what is written, if it changes: what did not is not to be read out again.
+ * @param {string} id @param {string} text
+ */
 export function setText(id, text) {
   const shown = element(id, HTMLElement);
   if (shown.textContent !== text) shown.textContent = text;

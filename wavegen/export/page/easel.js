@@ -25,11 +25,20 @@ export class Easel {
     this.#values = new Float32Array(height * width);
     this.#cursor = { x: width >> 1, y: height >> 2 };
     this.#rows = new Slider(element("rows-slider", HTMLElement), {
-      name: "rows that stay", min: 1, max: height - 1, step: 1, value: height >> 1, format: (value) => `${value} of ${height}`,
-      help: "those above the line", change: () => this.#show(),
-    }); // prettier-ignore
-    const on = (/** @type {HTMLElement} */ target, /** @type {string} */ type, /** @type {(event: any) => void} */ action) =>
-      target.addEventListener(type, action, { signal });
+      name: "rows that stay",
+      min: 1,
+      max: height - 1,
+      step: 1,
+      value: height >> 1,
+      format: (value) => `${value} of ${height}`,
+      help: "those above the line",
+      change: () => this.#show(),
+    });
+    const on = (
+      /** @type {HTMLElement} */ target,
+      /** @type {string} */ type,
+      /** @type {(event: any) => void} */ action,
+    ) => target.addEventListener(type, action, { signal });
     on(this.#canvas, "pointerdown", (event) => this.#begin(event));
     on(this.#canvas, "pointermove", (event) => this.#last !== null && this.#move(event));
     for (const type of ["pointerup", "pointercancel"]) on(this.#canvas, type, () => (this.#last = null));
@@ -58,7 +67,10 @@ export class Easel {
   /** @param {PointerEvent} event @returns {[number, number]} in pixels of the image */
   #at(event) {
     const box = this.#canvas.getBoundingClientRect();
-    return [((event.clientX - box.left) / box.width) * this.#width, ((event.clientY - box.top) / box.height) * this.#height];
+    return [
+      ((event.clientX - box.left) / box.width) * this.#width,
+      ((event.clientY - box.top) / box.height) * this.#height,
+    ];
   }
 
   /** @param {PointerEvent} event */
@@ -75,7 +87,8 @@ export class Easel {
       const [x, y] = this.#at(one);
       const [fromX, fromY] = /** @type {[number, number]} */ (this.#last);
       const n = Math.max(1, Math.ceil(Math.hypot(x - fromX, y - fromY) * 2));
-      for (let step = 1; step <= n; step++) this.#stamp(fromX + ((x - fromX) * step) / n, fromY + ((y - fromY) * step) / n);
+      for (let step = 1; step <= n; step++)
+        this.#stamp(fromX + ((x - fromX) * step) / n, fromY + ((y - fromY) * step) / n);
       this.#last = [x, y];
     }
     this.#show();
@@ -85,10 +98,16 @@ export class Easel {
   #stamp(x, y) {
     const most = Math.ceil(2 * REACH);
     for (let row = Math.max(0, Math.floor(y) - most); row <= Math.min(this.#height - 1, Math.floor(y) + most); row++)
-      for (let column = Math.max(0, Math.floor(x) - most); column <= Math.min(this.#width - 1, Math.floor(x) + most); column++) {
+      for (
+        let column = Math.max(0, Math.floor(x) - most);
+        column <= Math.min(this.#width - 1, Math.floor(x) + most);
+        column++
+      ) {
         const ink = Math.min(Math.max((2 * REACH - Math.hypot(column + 0.5 - x, row + 0.5 - y)) / REACH, 0), 1);
         const index = row * this.#width + column;
-        this.#values[index] = this.#isErasing ? Math.min(this.#values[index], 1 - ink) : Math.max(this.#values[index], ink);
+        this.#values[index] = this.#isErasing
+          ? Math.min(this.#values[index], 1 - ink)
+          : Math.max(this.#values[index], ink);
       }
   }
 

@@ -17,7 +17,37 @@ export class Fault extends Error {}
 
 // A module of one function that makes a vector of zeros: what a browser without SIMD calls invalid.
 const SIMD = Uint8Array.of(
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+  0,
+  97,
+  115,
+  109,
+  1,
+  0,
+  0,
+  0,
+  1,
+  5,
+  1,
+  96,
+  0,
+  1,
+  123,
+  3,
+  2,
+  1,
+  0,
+  10,
+  10,
+  1,
+  8,
+  0,
+  65,
+  0,
+  253,
+  15,
+  253,
+  98,
+  11,
 );
 
 /** @type {Promise<WebAssembly.Module> | null} */ let compiled = null;
@@ -27,8 +57,8 @@ export function loadModule() {
   compiled ??= (async () => {
     if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD))
       throw new Fault(
-        "This browser has no WebAssembly with SIMD, which the models need; a current Chrome, Edge or Firefox has it, and " +
-          "Safari from 16.4 on.",
+        "This browser has no WebAssembly with SIMD, which the models need; a current Chrome, Edge, Firefox or " +
+          "Safari has it.",
       );
     const bytes = await loadBytes("player.wasm", () => {});
     try {

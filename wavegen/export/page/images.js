@@ -1,7 +1,17 @@
 // @ts-check
 /** A model of images: a grid that fills while it is drawn, row by row, and a canvas whose drawing is completed. */
 
-import { BAD_SEED, LabelChooser, Slider, commandLine, element, freshSeed, parseSeed, setText, twoDigits } from "./controls.js";
+import {
+  BAD_SEED,
+  LabelChooser,
+  commandLine,
+  decodingSliders,
+  element,
+  freshSeed,
+  optionsOf,
+  parseSeed,
+  setText,
+} from "./controls.js";
 import { Easel } from "./easel.js";
 import { download } from "./tape.js";
 
@@ -29,7 +39,7 @@ export class ImageView {
   #drawing = 0; // counts them, for rows of an earlier one may still come
   #nRows = 0; // drawn so far
   #ms = 0; // which that took
-  /** @type {Record<string, Slider>} */ #sliders = {};
+  /** @type {Record<string, import("./controls.js").Slider>} */ #sliders = {};
   /** @type {LabelChooser[]} */ #labels = [];
   /** @type {Easel | null} */ #easel = null;
 
@@ -81,7 +91,9 @@ export class ImageView {
     this.#showSeed(seed);
     this.#jobs = Array.from({ length: N }, (_, index) => ({
       seed: BigInt.asUintN(64, seed + BigInt(index)),
-      labels: Object.fromEntries(this.#labels.map((label) => [label.name, this.#labelOf(label, index, given !== null)])),
+      labels: Object.fromEntries(
+        this.#labels.map((label) => [label.name, this.#labelOf(label, index, given !== null)]),
+      ),
     }));
     this.#nRows = this.#ms = 0;
     this.#isDrawing = true;
@@ -119,7 +131,7 @@ export class ImageView {
       this.#ms += data.ms;
       const height = this.#ready.description.shape[0];
       if (data.row === height - 1) {
-        setText("image-speed", `${((this.#ms / this.#nRows) * height / 1000).toFixed(2)} s per image`);
+        setText("image-speed", `${(((this.#ms / this.#nRows) * height) / 1000).toFixed(2)} s per image`);
         this.#showProgress(data.job + 1);
       }
       if (Number.isFinite(data.bits)) setText("image-surprise", `${data.bits.toFixed(2)} bits per colour of a pixel`);
@@ -186,39 +198,34 @@ export class ImageView {
   }
 
   #showCommand() {
-    const { decoding, precision } = this.#ready.description;
-    const words = ["wavegen", "image", "sample", this.#name, "--n", "1", "--seed", `${this.#seed}`, "--precision", precision];
+    const { precision } = this.#ready.description;
+    const words = [
+      "wavegen",
+      "image",
+      "sample",
+      this.#name,
+      "--n",
+      "1",
+      "--seed",
+      `${this.#seed}`,
+      "--precision",
+      precision,
+    ];
     for (const label of this.#labels) {
       const value = this.#labelOf(label, 0, false);
       if (value !== null) words.push("--label", `${label.name}=${value}`);
     }
-    for (const [option, slider] of Object.entries(this.#sliders))
-      if (slider.value !== (decoding[option] ?? 1)) words.push(`--${option.replaceAll("_", "-")}`, `${slider.value}`);
+    words.push(...optionsOf(this.#sliders, this.#ready.description));
     setText("image-command", commandLine(words));
   }
 
   #makeControls() {
     const { description } = this.#ready;
-    const parent = element("image-sliders", HTMLElement);
-    const option = (/** @type {string} */ name) => (/** @type {number} */ value) => {
-      this.#worker.postMessage({ type: "change", name, value: name === "top_p" && value === 1 ? null : value });
+    const change = (/** @type {string} */ name, /** @type {number | null} */ value) => {
+      this.#worker.postMessage({ type: "change", name, value });
       this.#showCommand();
     };
-    this.#sliders.temperature = new Slider(parent, {
-      name: "temperature", min: 0, max: 2, step: 0.05, value: description.decoding.temperature ?? 1, format: twoDigits,
-      help: "1 as learnt; lower is safer, higher is wilder", change: option("temperature"),
-    }); // prettier-ignore
-    if (description.has_top)
-      this.#sliders.top_p = new Slider(parent, {
-        name: "top-p", min: 0.05, max: 1, step: 0.05, value: description.decoding.top_p ?? 1, format: twoDigits,
-        help: "keep the most probable values up to this probability; 1 keeps all", change: option("top_p"),
-      }); // prettier-ignore
-    if (description.can_be_guided)
-      this.#sliders.guidance = new Slider(parent, {
-        name: "guidance", min: 0, max: 5, step: 0.25, value: description.decoding.guidance ?? 1,
-        format: (value) => `${value}`, help: "how strongly the labels steer; 1 is off and half the work",
-        change: option("guidance"),
-      }); // prettier-ignore
+    this.#sliders = decodingSliders(element("image-sliders", HTMLElement), description, false, change);
     const labels = Object.entries(description.labels);
     const more = labels.length === 1 ? [IN_TURN] : [];
     for (const [name, values] of labels) {
@@ -251,7 +258,10 @@ export class ImageView {
     if (this.#easel === null) return;
     const nColours = this.#ready.description.shape[2];
     const given = this.#easel.given();
-    const colours = Float32Array.from({ length: given.length * nColours }, (_, index) => given[Math.floor(index / nColours)]);
+    const colours = Float32Array.from(
+      { length: given.length * nColours },
+      (_, index) => given[Math.floor(index / nColours)],
+    );
     this.#draw(freshSeed(), colours);
     this.#grid.scrollIntoView({ block: "nearest" });
   }

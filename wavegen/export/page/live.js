@@ -40,7 +40,10 @@ export class Live {
     return this.#player.change(name, value);
   }
 
-  /** The sound bends as the network goes on; where it has ended it begins anew. @param {string} name @param {string | null} value */
+  /**
+   * The sound bends as the network goes on; where it has ended it begins anew.
+   * @param {string} name @param {string | null} value
+   */
   changeLabel(name, value) {
     const isKnown = this.#player.changeLabel(name, value);
     if (isKnown && this.hasEnded && this.#nextSeed === null) this.#begin(this.seed);
@@ -51,7 +54,8 @@ export class Live {
   restart(seed) {
     this.take += 1;
     this.isFrozen = false;
-    if (this.#recent.length === 0 && this.#loop === null) this.#begin(seed); // nothing to fade from
+    if (this.#recent.length === 0 && this.#loop === null)
+      this.#begin(seed); // nothing to fade from
     else this.#nextSeed = seed;
   }
 

@@ -115,7 +115,9 @@ async function start() {
     models = list.models;
     element("version", HTMLElement).textContent = `wavegen ${list.version}`;
     if (models.length > 1) {
-      nav.append(...models.map(({ name }) => make("a", { href: `#${encodeURIComponent(name)}`, "data-name": name }, name)));
+      nav.append(
+        ...models.map(({ name }) => make("a", { href: `#${encodeURIComponent(name)}`, "data-name": name }, name)),
+      );
       nav.hidden = false;
     }
     addEventListener("hashchange", choose);

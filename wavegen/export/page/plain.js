@@ -5,7 +5,7 @@ addEventListener("DOMContentLoaded", function () {
   if (loading === null) return;
   if (location.protocol === "file:")
     loading.textContent =
-      "Browsers load this page from a web server only. In its folder run python3 -m http.server, and open http://localhost:8000.";
+      "Browsers load this page from a server only. Run python3 -m http.server in its folder, and open http://localhost:8000";
   else if (!("noModule" in document.createElement("script")))
     loading.textContent = "This browser is too old for this page; a current Firefox, Chrome, Edge or Safari will do.";
 });

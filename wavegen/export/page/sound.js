@@ -1,7 +1,23 @@
 // @ts-check
 /** A model of sound: what is heard and seen of it, and its controls, which are those of `wavegen play`. */
 
-import { BAD_SEED, LabelChooser, Slider, commandLine, element, freshSeed, make, parseSeed, setText, twoDigits } from "./controls.js";
+import {
+  BAD_SEED,
+  LabelChooser,
+  Slider,
+  commandLine,
+  decodingSliders,
+  element,
+  freshSeed,
+  make,
+  optionsOf,
+  parseSeed,
+  setText,
+  twoDigits,
+} from "./controls.js";
+import { Fault } from "./engine.js";
+import { listenForKeys } from "./keys.js";
+import { Output } from "./output.js";
 import { Spectrogram, marks } from "./spectrogram.js";
 import { Tape, download } from "./tape.js";
 
@@ -13,9 +29,15 @@ const WORK_AHEAD_S = 0.7; // so much over the speed is made ahead: a machine tha
 const RENDERED_S = 10; // made first where it is slower than real time
 const MANY = 3; // drop-outs
 const RECENT_MS = 10_000;
+const SMOOTHING = 0.3; // of the speed, each time it is looked at
+const FAST_ENOUGH = 1.15; // for what seemed too slow
 const LEVEL_S = 0.1; // of sound to a measurement of its level
 const FLOOR_DB = -70;
 const MAX_GAIN = 4;
+const LABEL_KEYS = [
+  ["l", "L"],
+  ["k", "K"],
+]; // next and previous value of the first label, and of the second
 
 /** Where its parts go, which are made anew for each model. */
 const PARTS = ["sound-labels", "sliders", "keys", "marks"];
@@ -28,13 +50,14 @@ export class SoundView {
   #smaller;
   #closing = new AbortController(); // ends what listens to the page
   #root = element("sound", HTMLElement);
-  /** @type {AudioContext | null} */ #context = null;
-  /** @type {AudioWorkletNode | null} */ #node = null;
+  /** @type {Output | null} */ #output = null;
   /** @type {Spectrogram | null} */ #spectrogram = null;
   #isStarting = false;
   #isFrozen = false;
   #hasEnded = false;
   #factor = NaN;
+  #speed; // that, over some seconds
+  #isSlow;
   #nDropouts = 0;
   /** @type {number[]} */ #dropouts = []; // when they were, ms
   #saidAt = 0; // when it was last looked whether this is too slow, ms
@@ -45,8 +68,8 @@ export class SoundView {
   /** @type {Tape} */ #tape;
   /** @type {Tape | null} */ #recording = null;
   /** @type {Record<string, Slider>} */ #sliders = {};
+  #gain;
   /** @type {LabelChooser[]} */ #labels = [];
-  /** @type {Record<string, () => string>} */ #keys = {};
 
   /**
    * @param {Worker} worker
@@ -61,10 +84,12 @@ export class SoundView {
     this.#name = name;
     this.#showFault = showFault;
     this.#smaller = smaller;
-    this.#factor = ready.factor;
+    this.#factor = this.#speed = ready.factor;
+    this.#isSlow = ready.factor < 1;
     this.#tape = new Tape(ready.description.sample_rate);
     worker.onmessage = ({ data }) => this.#told(data);
     this.#makeControls();
+    this.#gain = this.#makeGain();
     this.#makeKeys();
     this.#makeMarks();
     this.#listen();
@@ -86,7 +111,7 @@ export class SoundView {
   close() {
     this.#closing.abort();
     this.#spectrogram?.stop();
-    this.#context?.close();
+    this.#output?.close();
     this.#worker.terminate();
     this.#root.hidden = true;
     for (const part of PARTS) element(part, HTMLElement).replaceChildren();
@@ -97,7 +122,7 @@ export class SoundView {
   }
 
   get #isPlaying() {
-    return this.#context?.state === "running";
+    return this.#output?.isPlaying ?? false;
   }
 
   /** @param {object} message @param {Transferable[]} [transfer] */
@@ -116,58 +141,35 @@ export class SoundView {
     if (this.#isStarting) return;
     this.#isStarting = true;
     try {
-      if (this.#context === null) await this.#open();
-      else if (this.#isPlaying) await this.#context.suspend();
-      else await this.#context.resume();
+      if (this.#output !== null) await this.#output.toggle();
+      else await this.#open();
+      this.#showState();
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#showFault(error.message);
     } finally {
       this.#isStarting = false;
-      this.#showState();
     }
   }
 
   async #open() {
-    if (typeof AudioWorkletNode !== "function") {
-      const isInsecure = !isSecureContext;
-      this.#showFault(
-        isInsecure
-          ? "Browsers let a page play this way only from an https address, or from this machine (localhost)."
-          : "This browser has no AudioWorklet, with which this page plays; a current Firefox, Chrome, Edge or Safari has.",
-      );
-      return;
-    }
-    let context;
-    try {
-      context = new AudioContext({ sampleRate: this.#rate, latencyHint: "balanced" });
-    } catch {
-      this.#showFault(`This browser cannot play ${this.#rate} samples per second, at which this model makes sound.`);
-      return;
-    }
-    this.#context = context;
-    context.onstatechange = () => this.#showState();
-    const resumed = context.resume(); // now, while it is known that somebody asked for sound
-    await context.audioWorklet.addModule(new URL("playback.js", import.meta.url));
-    if (this.#closing.signal.aborted) return;
-    const node = new AudioWorkletNode(context, "playback", { numberOfInputs: 0, outputChannelCount: [1] });
-    const analyser = context.createAnalyser();
-    node.connect(analyser).connect(context.destination);
-    node.port.onmessage = ({ data }) => this.#heard(data);
+    this.#output = new Output(this.#rate, () => this.#showState());
     const { port1, port2 } = new MessageChannel();
-    this.#node = node;
     this.#send({ type: "play", port: port1 }, [port1]);
-    node.port.postMessage({ worker: port2, gain: this.#sliders.gain.value, ...this.#ahead() }, [port2]);
-    this.#spectrogram = new Spectrogram(analyser, element("spectrogram", HTMLCanvasElement));
-    await resumed;
+    this.#spectrogram = new Spectrogram(this.#output.analyser, element("spectrogram", HTMLCanvasElement));
+    const settings = { gain: this.#gain.value, ...this.#ahead() };
+    await this.#output.open(port2, settings, (report) => this.#heard(report));
   }
 
   #ahead() {
-    const made = Math.min(Math.max(WORK_AHEAD_S / this.#factor, AHEAD_S), MOST_AHEAD_S);
+    const made = Math.min(Math.max(WORK_AHEAD_S / (this.#factor || 1), AHEAD_S), MOST_AHEAD_S);
     return { nAhead: Math.round((this.#isRendered ? RENDERED_S : made) * this.#rate), isRendered: this.#isRendered };
   }
 
   /** Play sound that was made before, or again as it is made. @param {boolean} isRendered */
   #render(isRendered) {
     this.#isRendered = isRendered;
-    this.#node?.port.postMessage(this.#ahead());
+    this.#output?.set(this.#ahead());
     this.#showSlow();
     if (!this.#isPlaying) this.#play();
   }
@@ -195,14 +197,15 @@ export class SoundView {
     if (performance.now() - this.#saidAt > 1000) this.#showSlow();
     const hasEnded = data.hasEnded && !element("again", HTMLInputElement).checked;
     if (hasEnded && !this.#hasEnded) this.#note("The sound has ended; another label or Restart begins a new one.");
+    else if (!hasEnded && this.#hasEnded) this.#note("");
     this.#hasEnded = hasEnded;
   }
 
-  /** @param {any} data a report of the audio thread, some with a block that was heard */
+  /** @param {import("./output.js").Report} data */
   #heard(data) {
     if (data.heard) {
       if (data.take !== this.#take) this.#tape.clear();
-      this.#take = data.take;
+      this.#take = data.take ?? 0;
       this.#tape.add(data.heard);
       this.#recording?.add(data.heard);
       this.#measure(data.heard);
@@ -253,8 +256,7 @@ export class SoundView {
 
   /** @param {number} nAhead samples */
   #showDelay(nAhead) {
-    const device = this.#context === null ? 0 : this.#context.baseLatency + (this.#context.outputLatency || 0);
-    setText("delay", `${(nAhead / this.#rate + device).toFixed(2)} s`);
+    setText("delay", `${(nAhead / this.#rate + (this.#output?.latency ?? 0)).toFixed(2)} s`);
   }
 
   /** @param {bigint} seed */
@@ -269,23 +271,23 @@ export class SoundView {
     const { description } = this.#ready;
     const words = ["wavegen", "generate", this.#name, "--seed", `${this.#seed}`, "--precision", description.precision];
     for (const { name, value } of this.#labels) if (value !== null) words.push("--label", `${name}=${value}`);
-    for (const [option, slider] of Object.entries(this.#sliders)) {
-      const own = description.decoding[option] ?? 1;
-      if (option !== "gain" && slider.value !== own) words.push(`--${option.replaceAll("_", "-")}`, `${slider.value}`);
-    }
+    words.push(...optionsOf(this.#sliders, description));
     setText("command", commandLine(words));
   }
 
   #showSlow() {
     this.#saidAt = performance.now();
     this.#dropouts = this.#dropouts.filter((at) => this.#saidAt - at < RECENT_MS);
-    const isSlow = this.#factor < 1;
+    this.#speed += SMOOTHING * (this.#factor - this.#speed);
+    this.#isSlow = this.#speed < (this.#isSlow ? FAST_ENOUGH : 1);
+    const isSlow = this.#isSlow;
     const isBusy = this.#dropouts.length >= MANY;
     const panel = element("slow", HTMLElement);
     panel.hidden = !isSlow && !isBusy && !this.#isRendered;
     if (panel.hidden) return;
-    const speed = `This device makes ${twoDigits(this.#factor)} times real time with this model`;
-    if (this.#isRendered) setText("slow-text", `${RENDERED_S} s are made first and then played, so a change is heard late.`);
+    const speed = `This device makes ${twoDigits(this.#speed)} times real time with this model`;
+    if (this.#isRendered)
+      setText("slow-text", `${RENDERED_S} s are made first and then played, so a change is heard late.`);
     else if (isSlow) setText("slow-text", `${speed}: too slow to play without gaps while it is made.`);
     else setText("slow-text", "This device is busy with other things as well, and there are gaps in the sound.");
     setText("render", this.#isRendered ? "Play as it is made" : `Make ${RENDERED_S} s first, then play`);
@@ -309,39 +311,10 @@ export class SoundView {
 
   #makeControls() {
     const { description, labels, hasFrames } = this.#ready;
-    const parent = element("sliders", HTMLElement);
-    const { decoding } = description;
-    const option = (/** @type {string} */ name) => (/** @type {number} */ value) => {
-      const isOff = name === "top_p" && value === 1;
-      this.#send({ type: "change", name, value: isOff ? null : value });
+    this.#sliders = decodingSliders(element("sliders", HTMLElement), description, hasFrames, (name, value) => {
+      this.#send({ type: "change", name, value });
       this.#showCommand();
-      this.#showSlow();
-    };
-    this.#sliders = {
-      temperature: new Slider(parent, {
-        name: "temperature", min: 0, max: 2, step: 0.05, value: decoding.temperature ?? 1, format: twoDigits,
-        help: "1 as learnt; lower is safer, higher is wilder", change: option("temperature"),
-      }), // prettier-ignore
-    };
-    if (hasFrames)
-      this.#sliders.temperature_frames = new Slider(parent, {
-        name: "temperature of frames", min: 0, max: 2, step: 0.05, value: decoding.temperature_frames ?? 1,
-        format: twoDigits, help: "of the plan of what is said", change: option("temperature_frames"),
-      }); // prettier-ignore
-    if (description.has_top)
-      this.#sliders.top_p = new Slider(parent, {
-        name: "top-p", min: 0.05, max: 1, step: 0.05, value: decoding.top_p ?? 1, format: twoDigits,
-        help: "keep the most probable values up to this probability; 1 keeps all", change: option("top_p"),
-      }); // prettier-ignore
-    if (description.can_be_guided)
-      this.#sliders.guidance = new Slider(parent, {
-        name: "guidance", min: 0, max: 5, step: 0.25, value: decoding.guidance ?? 1, format: (value) => `${value}`,
-        help: "how strongly the labels steer; 1 is off and half the work", change: option("guidance"),
-      }); // prettier-ignore
-    this.#sliders.gain = new Slider(parent, {
-      name: "gain", min: 0, max: MAX_GAIN, step: 0.01, value: 1, format: twoDigits, help: "1 as made",
-      change: (gain) => this.#node?.port.postMessage({ gain }),
-    }); // prettier-ignore
+    });
     for (const [name, values] of Object.entries(description.labels)) {
       const change = (/** @type {string | null} */ value) => {
         this.#send({ type: "label", name, value });
@@ -349,6 +322,13 @@ export class SoundView {
       };
       this.#labels.push(new LabelChooser(element("sound-labels", HTMLElement), name, values, labels[name], change));
     }
+  }
+
+  #makeGain() {
+    return new Slider(element("sliders", HTMLElement), {
+      ...{ name: "gain", min: 0, max: MAX_GAIN, step: 0.01, value: 1, format: twoDigits, help: "1 as made" },
+      change: (gain) => this.#output?.set({ gain }),
+    });
   }
 
   #fresh() {
@@ -426,55 +406,43 @@ export class SoundView {
       },
       { signal },
     );
-    addEventListener("keydown", (event) => this.#pressed(event), { signal });
   }
 
   #makeKeys() {
-    const { temperature, temperature_frames: frames, top_p: topP, guidance, gain } = this.#sliders;
-    const steps = (/** @type {Slider | undefined} */ slider, /** @type {number} */ by) =>
-      slider === undefined ? undefined : () => slider.set(slider.value + by);
-    /** @type {[string, string, Record<string, (() => string) | undefined>][]} */
-    const keys = [
-      ["space", "play or pause", { " ": () => (this.#play(), "") }],
-      ["↑ ↓", "temperature", { ArrowUp: steps(temperature, 0.05), ArrowDown: steps(temperature, -0.05) }],
-      ["T t", "temperature of frames", { T: steps(frames, 0.05), t: steps(frames, -0.05) }],
-      ["P p", "top-p", { P: steps(topP, 0.05), p: steps(topP, -0.05) }],
-      ["G g", "guidance", { G: steps(guidance, 0.25), g: steps(guidance, -0.25) }],
-      ["+ −", "gain", { "+": () => gain.set(gain.value * 1.25), "=": () => gain.set(gain.value * 1.25), "-": () => gain.set(gain.value / 1.25) }],
-      ...[["l L", "l", "L"], ["k K", "k", "K"]].slice(0, this.#labels.length).map(
-        ([shown, next, previous], index) =>
-          /** @type {[string, string, Record<string, () => string>]} */ ([
-            shown,
-            this.#labels[index].name,
-            { [next]: () => this.#labels[index].step(1), [previous]: () => this.#labels[index].step(-1) },
-          ]),
-      ),
-      ["r", "restart, new seed", { r: () => this.#restart(freshSeed()) }],
-      ["f", "freeze", { f: () => this.#freeze() }],
-      ["w", "save the take", { w: () => this.#save() }],
-      ["q", "pause", { q: () => (this.#isPlaying && this.#play(), "paused") }],
-    ]; // prettier-ignore
-    const list = element("keys", HTMLElement);
-    for (const [shown, what, actions] of keys) {
-      const known = Object.entries(actions).filter(([, action]) => action !== undefined);
-      if (known.length === 0) continue;
-      list.append(make("div", {}, make("dt", {}, ...shown.split(" ").map((key) => make("kbd", {}, key))), make("dd", {}, what)));
-      for (const [key, action] of known) this.#keys[key] = /** @type {() => string} */ (action);
+    const { temperature, temperature_frames: frames, top_p: topP, guidance } = this.#sliders;
+    const gain = this.#gain;
+    /** @type {import("./keys.js").Row[]} */ const rows = [];
+    const row = (
+      /** @type {string} */ shown,
+      /** @type {string} */ what,
+      /** @type {Record<string, () => string>} */ actions,
+    ) => rows.push({ shown, what, actions });
+    const steps = (
+      /** @type {string[]} */ [up, down],
+      /** @type {string} */ what,
+      /** @type {Slider | undefined} */ slider,
+      /** @type {number} */ by,
+      shown = `${up} ${down}`,
+    ) => {
+      if (slider)
+        row(shown, what, { [up]: () => slider.set(slider.value + by), [down]: () => slider.set(slider.value - by) });
+    };
+    row("space", "play or pause", { " ": () => (this.#play(), "") });
+    steps(["ArrowUp", "ArrowDown"], "temperature", temperature, 0.05, "↑ ↓");
+    steps(["T", "t"], "temperature of frames", frames, 0.05);
+    steps(["P", "p"], "top-p", topP, 0.05);
+    steps(["G", "g"], "guidance", guidance, 0.25);
+    const louder = () => gain.set(gain.value * 1.25);
+    row("+ −", "gain", { "+": louder, "=": louder, "-": () => gain.set(gain.value / 1.25) });
+    for (const [index, label] of this.#labels.slice(0, LABEL_KEYS.length).entries()) {
+      const [next, previous] = LABEL_KEYS[index];
+      row(`${next} ${previous}`, label.name, { [next]: () => label.step(1), [previous]: () => label.step(-1) });
     }
-  }
-
-  /** @param {KeyboardEvent} event */
-  #pressed(event) {
-    const action = this.#keys[event.key];
-    if (!action || !element("keys-on", HTMLInputElement).checked) return;
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    const target = /** @type {HTMLElement} */ (event.target);
-    const isArrow = event.key.startsWith("Arrow");
-    if (target.closest("select, textarea, input:not([type=range], [type=radio], [type=checkbox])")) return;
-    if (isArrow && target.closest("input, pre")) return;
-    if (event.key === " " && target.closest("button, a, summary, input")) return;
-    event.preventDefault();
-    this.#note(action());
+    row("r", "restart, new seed", { r: () => this.#restart(freshSeed()) });
+    row("f", "freeze", { f: () => this.#freeze() });
+    row("w", "save the take", { w: () => this.#save() });
+    row("q", "pause", { q: () => (this.#isPlaying && this.#play(), "paused") });
+    listenForKeys(rows, (sentence) => this.#note(sentence), this.#closing.signal);
   }
 }
 

@@ -50,7 +50,12 @@ export class Spectrogram {
   #fit() {
     const width = Math.round(this.#canvas.clientWidth * devicePixelRatio);
     const height = Math.round(this.#canvas.clientHeight * devicePixelRatio);
-    if (width < 2 || height < 2 || (width === this.#canvas.width && height === this.#canvas.height && this.#rows.length)) return;
+    if (
+      width < 2 ||
+      height < 2 ||
+      (width === this.#canvas.width && height === this.#canvas.height && this.#rows.length)
+    )
+      return;
     this.#canvas.width = width;
     this.#canvas.height = height;
     this.#context.fillStyle = COLOURS[0];
@@ -87,7 +92,10 @@ export class Spectrogram {
     }
   }
 
-  /** Without the whole picture moving: the newest column replaces the oldest one. @param {ImageData} column @param {number} n */
+  /**
+   * Without the whole picture moving: the newest columns replace the oldest.
+   * @param {ImageData} column @param {number} n
+   */
   #sweep(column, n) {
     const { width, height } = this.#canvas;
     if (this.#column + n > width) this.#column = 0;
@@ -98,7 +106,10 @@ export class Spectrogram {
   }
 }
 
-/** Where frequencies are written beside the picture: Hz, and how far up. @param {number} sampleRate @returns {{hz: number, share: number}[]} */
+/**
+ * Where frequencies are written in the picture: Hz, and how far up.
+ * @param {number} sampleRate @returns {{hz: number, share: number}[]}
+ */
 export function marks(sampleRate) {
   return MARKS_HZ.filter((hz) => hz < sampleRate / 2).map((hz) => ({ hz, share: melOf(hz) / melOf(sampleRate / 2) }));
 }

@@ -22,18 +22,23 @@ const MEMORY = 0.95; // how much of the older work a measurement of the speed ke
 /** @type {Job[]} */ let jobs = [];
 /** @type {Float32Array | null} */ let given = null; // what the images begin with
 let drawing = 0; // the number that the page gave these jobs
-let job = 0, row = 0; // the image in work
-let nMade = 0, nPlayed = 0, nAhead = 0; // samples
-let nTimed = 0, timedMs = 0; // samples and the work that they took, the newest counting most
+let job = 0,
+  row = 0; // the image in work
+let nMade = 0,
+  nPlayed = 0,
+  nAhead = 0; // samples
+let nTimed = 0,
+  timedMs = 0; // samples and the work that they took, the newest counting most
 let saidAt = 0;
 
 // Turns of work are messages to itself, between which messages from others come in.
 const turns = new MessageChannel();
 let isWorking = false;
-turns.port1.onmessage = () => guarded(() => {
-  isWorking = false;
-  if (live === null ? drawRow() : makeBlock()) work();
-});
+turns.port1.onmessage = () =>
+  guarded(() => {
+    isWorking = false;
+    if (live === null ? drawRow() : makeBlock()) work();
+  });
 
 function work() {
   if (isWorking) return;
@@ -103,7 +108,8 @@ function receive(data) {
 function load(module, file, seed, labels) {
   player = new Player(module, file, seed);
   const description = player.description;
-  const chosen = labels ?? Object.fromEntries(Object.entries(description.labels).map(([name, values]) => [name, values[0]]));
+  const chosen =
+    labels ?? Object.fromEntries(Object.entries(description.labels).map(([name, values]) => [name, values[0]]));
   if (description.shape.length === 0) {
     for (const [name, value] of Object.entries(chosen)) player.changeLabel(name, value);
     if (warmUp(WARM_UP_MS) < 1) warmUp(SECOND_MS);
@@ -120,7 +126,10 @@ function load(module, file, seed, labels) {
   });
 }
 
-/** Make some sound that nobody hears, to know how fast this is. @param {number} ms @returns {number} the factor of its second half */
+/**
+ * Make some sound that nobody hears, to know how fast this is.
+ * @param {number} ms of work @returns {number} the factor of its second half
+ */
 function warmUp(ms) {
   const began = performance.now();
   nTimed = timedMs = 0;
