@@ -229,7 +229,9 @@ export const BAD_SEED = "A seed is a whole number from 0 to 18446744073709551615
 /** @param {number} value */
 export const twoDigits = (value) => value.toFixed(2);
 
-/** A command line whose words need no quotes, or have them. @param {string[]} words */
-export function commandLine(words) {
-  return words.map((word) => (/^[\w.,:=+/@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+/** Show a command line, its words in quotes where a shell needs them. @param {string} id @param {string[]} words */
+export function showCommandLine(id, words) {
+  const quoted = words.map((word) => (/^[\w.,:=+/@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
+  const whole = quoted.flatMap((word, index) => [index ? " " : "", make("span", {}, word)]); // no line ends in a word
+  element(id, HTMLElement).replaceChildren(...whole);
 }

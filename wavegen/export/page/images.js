@@ -4,13 +4,13 @@
 import {
   BAD_SEED,
   LabelChooser,
-  commandLine,
   decodingSliders,
   element,
   freshSeed,
   optionsOf,
   parseSeed,
   setText,
+  showCommandLine,
 } from "./controls.js";
 import { Easel } from "./easel.js";
 import { download } from "./tape.js";
@@ -216,7 +216,7 @@ export class ImageView {
       if (value !== null) words.push("--label", `${label.name}=${value}`);
     }
     words.push(...optionsOf(this.#sliders, this.#ready.description));
-    setText("image-command", commandLine(words));
+    showCommandLine("image-command", words);
   }
 
   #makeControls() {

@@ -30,6 +30,11 @@ export class Live {
     this.#begin(seed);
   }
 
+  /** Whether the next block is, as far as is known, of a loop: no work for the network. */
+  get isLooping() {
+    return this.#loop !== null && this.isFrozen && this.#nextSeed === null;
+  }
+
   /** Whether the newest half second is silent. */
   get hasEnded() {
     return this.#nSilent >= this.#nRecent;

@@ -4,7 +4,7 @@
  * how much sound is made ahead. Blocks that were heard go on to the page, as they were heard.
  *
  * It waits (silent) until as much as wanted is ready, plays until nothing is, and then waits again. Where it plays as
- * the sound is made, such a wait is a drop-out, after which more is made ahead.
+ * the sound is made, such a wait is a drop-out, after which more is made ahead; it goes on when half of that is ready.
  */
 
 const GROWTH = 1.5; // of what is made ahead, after a drop-out
@@ -49,7 +49,7 @@ class Playback extends AudioWorkletProcessor {
   /** @param {Float32Array[][]} _inputs @param {Float32Array[][]} outputs */
   process(_inputs, outputs) {
     const out = outputs[0][0];
-    if (this.#isWaiting && this.#nAhead > 0 && this.#nReady >= this.#nAhead) this.#isWaiting = false;
+    if (this.#isWaiting && this.#nAhead > 0 && this.#nReady >= this.#nEnough) this.#isWaiting = false;
     let n = 0;
     if (!this.#isWaiting) {
       n = this.#copy(out);
@@ -62,6 +62,11 @@ class Playback extends AudioWorkletProcessor {
       if (this.#nQuanta === 0) this.port.postMessage(this.#report());
     }
     return true;
+  }
+
+  /** Samples that end a wait. */
+  get #nEnough() {
+    return this.#nDropouts > 0 && !this.#isRendered ? this.#nAhead / 2 : this.#nAhead;
   }
 
   /** Fill the output as far as samples are ready. @param {Float32Array} out @returns {number} samples */

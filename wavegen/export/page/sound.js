@@ -5,7 +5,6 @@ import {
   BAD_SEED,
   LabelChooser,
   Slider,
-  commandLine,
   decodingSliders,
   element,
   freshSeed,
@@ -13,6 +12,7 @@ import {
   optionsOf,
   parseSeed,
   setText,
+  showCommandLine,
   twoDigits,
 } from "./controls.js";
 import { Fault } from "./engine.js";
@@ -272,7 +272,7 @@ export class SoundView {
     const words = ["wavegen", "generate", this.#name, "--seed", `${this.#seed}`, "--precision", description.precision];
     for (const { name, value } of this.#labels) if (value !== null) words.push("--label", `${name}=${value}`);
     words.push(...optionsOf(this.#sliders, description));
-    setText("command", commandLine(words));
+    showCommandLine("command", words);
   }
 
   #showSlow() {

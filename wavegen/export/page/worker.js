@@ -168,7 +168,8 @@ function makeBlock() {
   if (live === null || playback === null || nMade - nPlayed >= nAhead) return false;
   const sound = live;
   /** @type {Float32Array<ArrayBufferLike>} */ let block = new Float32Array(0);
-  timed(() => (block = sound.block()).length);
+  if (sound.isLooping) block = sound.block();
+  else timed(() => (block = sound.block()).length);
   nMade += block.length;
   playback.postMessage({ block, take: live.take }, [block.buffer]);
   if (performance.now() - saidAt >= STATUS_MS) status();
