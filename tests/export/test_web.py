@@ -448,10 +448,14 @@ def test_keys_do_what_they_do_in_play(browser: Any, address: str) -> None:
         one.hear(0.5)
         one.page.keyboard.press("q")
         one.wait("document.querySelector('#play').textContent.includes('Play')")
+        one.page.keyboard.press("r")
+        seed = one.text("note").split()[-1]
+        time.sleep(0.3)  # for what the worker says to that
+        assert one.page.input_value("#seed") == seed and f"--seed {seed} " in one.text("command")
         one.page.click("#keys-details summary")
         one.page.uncheck("#keys-on")
         one.page.keyboard.press("p")
-        assert one.text("note") == "paused"
+        assert one.text("note") == f"restarted, seed {seed}"
         assert one.errors == []
 
 

@@ -12,10 +12,10 @@ const SILENCE = 1e-3; // of full scale: a sound that stays below it for as long 
 
 /** Endless sound of a player, and what can be changed while it plays. */
 export class Live {
-  seed = 0n;
   take = 0; // counts the beginnings that were asked for
   isFrozen = false;
   beginsAgain = false; // with the next seed, where the sound has ended
+  #seed = 0n;
   /** @type {Player} */ #player;
   /** @type {Float32Array[]} */ #recent = [];
   #nRecent; // blocks of a loop
@@ -28,6 +28,11 @@ export class Live {
     this.#player = player;
     this.#nRecent = Math.max(1, Math.round((LOOP_S * player.description.sample_rate) / BLOCK));
     this.#begin(seed);
+  }
+
+  /** Of the sound, or of what is asked for and comes with the next block. */
+  get seed() {
+    return this.#nextSeed ?? this.#seed;
   }
 
   /** Whether the next block is, as far as is known, of a loop: no work for the network. */
@@ -51,7 +56,7 @@ export class Live {
    */
   changeLabel(name, value) {
     const isKnown = this.#player.changeLabel(name, value);
-    if (isKnown && this.hasEnded && this.#nextSeed === null) this.#begin(this.seed);
+    if (isKnown && this.hasEnded && this.#nextSeed === null) this.#begin(this.#seed);
     return isKnown;
   }
 
@@ -88,7 +93,7 @@ export class Live {
       this.#loop = null;
       return cross(before, this.#player.make(BLOCK));
     }
-    if (this.beginsAgain && this.hasEnded && this.#loop === null) this.#begin(BigInt.asUintN(64, this.seed + 1n));
+    if (this.beginsAgain && this.hasEnded && this.#loop === null) this.#begin(BigInt.asUintN(64, this.#seed + 1n));
     return this.#read();
   }
 
@@ -98,7 +103,7 @@ export class Live {
 
   /** @param {bigint} seed */
   #begin(seed) {
-    this.seed = seed;
+    this.#seed = seed;
     this.#nextSeed = null;
     this.#recent = [];
     this.#nSilent = 0;

@@ -99,10 +99,13 @@ export class SoundView {
     this.#showFacts(ready.factor, NaN);
     this.#showDelay(this.#ahead().nAhead);
     element("surprise-fact", HTMLElement).hidden = !ready.hasBits;
-    element("dropouts", HTMLElement).textContent = "0";
-    element("recorded", HTMLElement).textContent =
-      "A take is what was heard since the last restart; the newest ten minutes are kept.";
+    setText("dropouts", "0");
     element("again", HTMLInputElement).checked = true;
+    element("freeze", HTMLElement).setAttribute("aria-pressed", "false");
+    element("record", HTMLElement).setAttribute("aria-pressed", "false");
+    setText("record", "Record");
+    element("save", HTMLButtonElement).disabled = true;
+    setText("save", "Save the take (WAV)");
     this.#send({ type: "again", beginsAgain: true });
     this.#send({ type: "restart", seed: this.#fresh() });
     this.#showSlow();
