@@ -291,7 +291,11 @@ export class SoundView {
     const speed = `This device makes ${twoDigits(this.#speed)} times real time with this model`;
     if (this.#isRendered)
       setText("slow-text", `${RENDERED_S} s are made first and then played, so a change is heard late.`);
-    else if (isSlow) setText("slow-text", `${speed}: too slow to play without gaps while it is made.`);
+    else if (isSlow)
+      setText(
+        "slow-text",
+        `${speed}: ${this.#speed < 1 ? "too slow" : "hardly enough"} to play without gaps while it is made.`,
+      );
     else setText("slow-text", "This device is busy with other things as well, and there are gaps in the sound.");
     setText("render", this.#isRendered ? "Play as it is made" : `Make ${RENDERED_S} s first, then play`);
     element("unguided", HTMLElement).hidden = !this.#sliders.guidance || this.#sliders.guidance.value === 1;
