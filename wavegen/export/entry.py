@@ -34,7 +34,7 @@ def room(file: int, n_bytes: int) -> int:
 
 
 @njit(error_model="numpy")
-def checksum(file: int, n_bytes: int) -> int:
+def checksum(file: int, n_bytes: int) -> np.int64:
     """As `player_file.checksum`."""
     words, total = pointer(file, np.uint64, 0), FNV_BASIS
     for index in range(CHECKSUM + 1, n_bytes // 8):

@@ -162,6 +162,7 @@ class Sound(NamedTuple):
     is_even: bool  # whether the levels of the codes lie evenly
     levels: NDArray[np.float32]  # (n_classes) what codes decode to, if not
     pre_emphasis: NDArray[np.float64]  # (1)
+    defaults: NDArray[np.float64]  # of `player.OPTIONS`
     n_labels: int  # that can be chosen
     n_rows: NDArray[np.int64]  # (n_labels) values of each, and one for "unknown"
     label_of: NDArray[np.int64]  # (2, n_labels) its number among those of the network and of the planner, or -1

@@ -1,5 +1,7 @@
 """What a player does with one network, compiled: its labels, its beginning, its steps."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -71,11 +73,12 @@ def copy_first_stream(net: Network, memory: Memory) -> None:
 
 @njit(error_model="numpy")
 def run(
-    net: Network, memory: Memory, frames: Frames, n: int, uniforms: int, decoding: int, is_guided: bool, codes: int,
-    n_frames: int, hop: int, phase: int, condition: int,
+    net: Network, memory: Memory, frames: Frames, n: int, uniforms: Any, decoding: Any, is_guided: bool, codes: Any,
+    n_frames: int, hop: int, phase: int, condition: Any,
 ) -> None:  # fmt: skip
     """Make n steps of a network; the next four and the last are addresses, all as in `kernel.Call`."""
-    nothing, one, two = np.int64(0), np.int64(1), np.int64(2)
+    nothing: Any = np.int64(0)
+    one, two = np.int64(1), np.int64(2)
     call = kernel.Call(
         n, uniforms, decoding, is_guided, codes, n_frames, hop, phase, condition, frames.coefficients, frames.gains,
         frames.periods, frames.voicing, n < 0, nothing,

@@ -292,9 +292,8 @@ def follow_pitch(model: int, here: int, there: int) -> None:
     begin, end = begin if is_voiced else end, end if is_then else begin
     for index in range(frames.hop):
         pitch = begin + (end - begin) * (np.float64(index) / np.float64(frames.hop))
-        period = np.int64(np.rint(frames.sample_rate / REFERENCE_HZ * np.exp(-pitch / 2)))
-        period = min(period, frames.longest_period) if is_voiced or is_then else 0
-        write(periods, index, np.int32(period))
+        period = min(np.rint(frames.sample_rate / REFERENCE_HZ * np.exp(-pitch / 2)), frames.longest_period)
+        write(periods, index, np.int32(period) if is_voiced or is_then else np.int32(0))
     both = voice(np.float64(read(here, f0 + STRENGTH)), is_voiced) + voice(
         np.float64(read(there, f0 + STRENGTH)), is_then
     )

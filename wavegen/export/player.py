@@ -50,13 +50,13 @@ MOST = tuple(
 
 @njit(error_model="numpy")
 def prepare(model: int) -> None:
-    """Draw as learnt, and know no label."""
+    """Draw as the model was made to, and know no label."""
     sound = sound_of(model)
-    write(pointer(sound_of(model).decoding, np.float64, 0), GUIDANCE, 1.0)
+    defaults = pointer(sound.defaults, np.float64, 0)
     if plan_of(model).n_channels > 0:
         plan.prepare(model)
     for what in range(len(OPTIONS)):
-        change(model, what, np.nan if what in CAN_BE_NONE else 1.0)
+        change(model, what, read(defaults, what))
     for label in range(sound.n_labels):
         change(model, len(OPTIONS) + label, np.float64(read(pointer(sound.n_rows, np.int64, 0), label) - 1))
     relabel(model)

@@ -13,20 +13,23 @@ The checksum is that of what lies behind it: FNV-1a's recursion (Fowler, Noll an
 """
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.checkpoint import Checkpoint
+from wavegen.checkpoint import MODEL_FILE, Checkpoint
 from wavegen.codec import Linear, PreEmphasised
 from wavegen.engines.cpu.draws import N_DECODING
 from wavegen.engines.cpu.kernel import Memory, Network
 from wavegen.engines.cpu.layout import NOTHING, STEPS_OF_A_PASS, make_memory, pack_network, pad_halves
-from wavegen.engines.cpu.packing import Matrices, Precision, VectorUnit, pack, pad
+from wavegen.engines.cpu.packing import MAX_COST, Matrices, Precision, VectorUnit, pack, pad
 from wavegen.engines.cpu.tuples import nothing
-from wavegen.engines.weights import stack_weights, vertical_weights
+from wavegen.engines.weights import stack_weights, vertical_weights, why_not
+from wavegen.errors import InputError
 from wavegen.export.model import (
     BLOCK,
     N_COUNTS,
@@ -42,6 +45,7 @@ from wavegen.export.model import (
     Plan,
     Sound,
 )
+from wavegen.export.player import OPTIONS
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
 from wavegen.features.frames import binomial_weights
 from wavegen.features.log_mel import SILENT
@@ -49,14 +53,19 @@ from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
 from wavegen.features.matching import Matcher
 from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
 from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
+from wavegen.sampling import DECODING
 
 MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 1
 HEADER = ("magic", "version", "checksum", "n_bytes", "lanes", "n_room", "n_leaves", "description", "n_description")
 N_HEADER = 16  # some of them for later
 NUMBER, IN_FILE, IN_ROOM, HALVES = range(4)
 ALIGNED = 64  # bytes
+PRECISIONS: tuple[Precision, ...] = ("int8x8", "int8", "float32")  # fastest first
 BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3
 N_AHEAD = 4  # steps whose older taps are multiplied at once
+
+
+logger = logging.getLogger(__name__)
 
 
 class Room(NamedTuple):
@@ -68,6 +77,7 @@ class Room(NamedTuple):
 
 def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
     """The player file of a model, for a vector unit."""
+    check_playable(model)
     leaves = list(_leaves(model_of(model, precision, unit)))
     records = np.zeros((len(leaves), 4), dtype=np.int64)
     at, room = _aligned(8 * (N_HEADER + records.size)), _aligned(8 * len(leaves))
@@ -123,23 +133,67 @@ def description_of(model: Checkpoint, precision: Precision) -> dict[str, Any]:
     """What a page tells of a model, and what its controls are made of."""
     description, planner = model.description, model.planner
     about = description if planner is None else planner.description
-    decoding = dict(description.decoding)
-    if planner is not None:
-        of_plan = planner.description.make_decoding()
-        decoding |= {"temperature_frames": of_plan.temperature, "guidance": of_plan.guidance}
     return {
-        "name": model.path.stem,
+        "name": name_of(model),
         "about": about.about,
         "credit": about.credit,
         "sample_rate": description.sample_rate,
         "shape": list(description.shape),
         "labels": joined_labels(model, planner),
-        "decoding": decoding,
+        "decoding": options_of(model),
         "can_be_guided": _can_be_guided(planner or model),
         "is_matched": bool(_matching(model).length),
+        "is_planned": planner is not None,
         "has_top": description.head.lists_probabilities,
         "precision": precision,
     }
+
+
+def name_of(model: Checkpoint) -> str:
+    """What an exported model is called: as its run folder or its file, in letters that every host and address takes."""
+    name = model.path.absolute().parent.name if model.path.name == MODEL_FILE else model.path.stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
+
+
+def check_playable(model: Checkpoint) -> None:
+    """Raises: InputError for a model that no player plays, saying why."""
+    description = model.description
+    if description.features and model.planner is None:
+        raise InputError(
+            f"{model.path} makes sound of frames, which have to come from somewhere; expected a model that makes sound "
+            "or images by itself"
+        )
+    if (reason := why_not(description.architecture)) is not None:
+        raise InputError(f"{model.path} cannot be played without Python: {reason}")
+
+
+def choose_precision(model: Checkpoint, wanted: str | None) -> Precision:
+    """The precision that is wanted, or the fastest that is not known to cost a model much; it is said if that is not
+    int8x8.
+
+    Raises: InputError for one that no player computes in.
+    """
+    if wanted is not None:
+        if wanted not in PRECISIONS:
+            raise InputError(f"precision is {wanted}; a player takes {', '.join(PRECISIONS)}")
+        return wanted
+    costs = [one.description.precision_costs for one in (model, model.planner) if one is not None]
+    fitting = [one for one in PRECISIONS if max(each.get(one, 0.0) for each in costs) < MAX_COST]
+    chosen = fitting[0] if fitting else PRECISIONS[-1]
+    if chosen != PRECISIONS[0]:
+        lost = max(each.get(PRECISIONS[0], 0.0) for each in costs)
+        logger.info(f"{model.path.name}: {chosen}, for {PRECISIONS[0]} costs {lost:.3f} bits per sample")
+    return chosen
+
+
+def options_of(model: Checkpoint) -> dict[str, float | None]:
+    """The model's own values of `player.OPTIONS`, by name."""
+    own = model.description.make_decoding()
+    values = {name: getattr(own, name) for name in DECODING}
+    if model.planner is not None:
+        of_plan = model.planner.description.make_decoding()
+        values |= {"guidance": of_plan.guidance, "temperature_frames": of_plan.temperature}
+    return {name: values.get(name, 1.0) for name in OPTIONS}
 
 
 def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model:
@@ -154,11 +208,15 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
     chosen = joined_labels(model, model.planner)
     planned = {} if model.planner is None else model.planner.description.labels
     rows = [_rows(chosen, known) for known in (model.description.labels, planned)]
-    sound = Sound(
+    sound = _made(
+        Sound,
         n_classes=codec.n_classes,
         is_even=is_even,
         levels=NOTHING if is_even else plain.decode(np.arange(codec.n_classes)),
         pre_emphasis=np.array([pre_emphasis]),
+        defaults=np.array(
+            [np.nan if value is None else value for value in options_of(model).values()], dtype=np.float64
+        ),
         n_labels=len(chosen),
         n_rows=np.array([len(values) + 1 for values in chosen.values()], dtype=np.int64),
         label_of=np.array([own.label_of for own in rows], dtype=np.int64),
@@ -172,7 +230,7 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
         uniforms=Room(2 * BLOCK, np.float64),
         codes=Room(2 * BLOCK, np.int64),
         before=Room(1, np.float64),
-    )  # type: ignore[arg-type]  # rooms stand for the arrays
+    )
     frames = _frames(model, weights.is_gated, unit.lanes)
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
     return Model(
@@ -231,7 +289,8 @@ def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
     to_bins, to_lags = (empty, empty) if predictor is None else (predictor.to_bins, predictor.to_lags)
     weights = frame_weights(model, shape.frames)
     project = _padded_outputs(model, weights["project.weight"], is_gated, lanes)
-    return Frames(
+    return _made(
+        Frames,
         hop=hop,
         n_features=n_features,
         n_mels=features.n_mels,
@@ -263,7 +322,7 @@ def _frames(model: Checkpoint, is_gated: bool, lanes: int) -> Frames:
         gains=Room(2, np.float32),
         periods=Room(hop, np.int32),
         voicing=Room(1, np.float32),
-    )  # type: ignore[arg-type]
+    )
 
 
 def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Plan, Network, Memory, Labels]:
@@ -277,7 +336,8 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     position = pad_halves(position_of(planner)[0], weights.is_gated, 2, unit.lanes)  # (n_channels, L, H)
     n_channels, (lowest, highest) = codes.n_channels, codes.bounds
     n_outputs = position[0].size
-    plan = Plan(
+    plan = _made(
+        Plan,
         n_channels=n_channels,
         n_outputs=n_outputs,
         position=position,
@@ -298,7 +358,7 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         drawn=Room(N_DRAWN * features.n_features, np.float32),
         smoothed=Room(N_SMOOTHED * features.n_features, np.float32),
         counts=Room(N_COUNTS, np.int64),
-    )  # type: ignore[arg-type]
+    )
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
     return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
 
@@ -323,7 +383,8 @@ def _matching(model: Checkpoint) -> Matching:
         "of_bands": n_mels,
         "ready": hop,
     }
-    return Matching(
+    return _made(
+        Matching,
         length=length,
         hop=hop,
         n_mels=n_mels,
@@ -334,7 +395,7 @@ def _matching(model: Checkpoint) -> Matching:
         made=Room(length, np.float32),
         counts=Room(N_MATCHING_COUNTS, np.int64),
         **{name: Room(size, np.float64) for name, size in sizes.items()},
-    )  # type: ignore[arg-type]
+    )
 
 
 def _image(model: Checkpoint, unit: VectorUnit) -> Image:
@@ -365,7 +426,8 @@ def _image(model: Checkpoint, unit: VectorUnit) -> Image:
         "seen": n_layers * width * H,
         "condition": 2 * row_length * n_layers * H,
     }
-    return Image(
+    return _made(
+        Image,
         height=height,
         width=width,
         row_length=row_length,
@@ -389,12 +451,17 @@ def _image(model: Checkpoint, unit: VectorUnit) -> Image:
         given=Room(height * row_length, np.int64),
         codes=Room(row_length, np.int64),
         **{name: Room(size, np.float32) for name, size in sizes.items()},
-    )  # type: ignore[arg-type]
+    )
 
 
 def _smoothing(order: int) -> NDArray[np.float64]:
     """The weights of a mean over time (`Features.smoothed`), in the middle of 2 * AHEAD + 1."""
     return np.pad(binomial_weights(order), AHEAD - order // 2)
+
+
+def _made(cls: Any, **values: Any) -> Any:
+    """A tuple in which rooms stand for arrays."""
+    return cls(**values)
 
 
 def _rooms(memory: Memory) -> Memory:
@@ -404,7 +471,10 @@ def _rooms(memory: Memory) -> Memory:
     def room(array: NDArray[Any]) -> Room:
         return rooms.setdefault(array.ctypes.data if array.size else id(array), Room(array.size, array.dtype.type))
 
-    return Memory(*(room(part) if isinstance(part, np.ndarray) else part for part in memory))  # type: ignore[arg-type]
+    return _made(
+        Memory,
+        **{name: room(part) if isinstance(part, np.ndarray) else part for name, part in memory._asdict().items()},
+    )
 
 
 def _leaves(parts: Any) -> Iterator[Any]:

@@ -1,20 +1,27 @@
 """Functions that numba has compiled, as an object file for another machine: one kernel for every place.
 
 numba hands out the LLVM code that it made of a function; llvmlite's LLVM makes objects of that for every CPU, and
-WebAssembly. LLVM code is made for vectors of some width, so whoever asks runs Python with the environment of a `Target`
-and in a process of its own: what numba has in its cache has lost its LLVM code.
+WebAssembly. LLVM code is made for vectors of some width, so it is made in a process of its own (`compile_to`), with the
+environment of a `Target`: what numba has in its cache has lost its LLVM code.
 """
 
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 
+from wavegen import files
+from wavegen.architectures import find
 from wavegen.engines.cpu.packing import VectorUnit
-from wavegen.engines.cpu.simd import DOT_PAIRS
+from wavegen.engines.cpu.simd import CPU_NAME, DOT_PAIRS, FEATURES, HOST, TRIPLE
 from wavegen.errors import InputError
 
 
@@ -25,15 +32,18 @@ class Target(NamedTuple):
     cpu: str
     features: str
     unit: VectorUnit
+    environment: Mapping[str, str]  # of the process that makes an object
 
 
 FOUR_LANES = VectorUnit(4, 8, False)
+GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+OF_WASM = "+simd128,+bulk-memory,+nontrapping-fptoint"
 TARGETS = {
-    "wasm32": Target("wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory,+nontrapping-fptoint", FOUR_LANES),
-    "x86-64": Target("x86_64-unknown-linux-gnu", "x86-64", "", FOUR_LANES),
-    "aarch64": Target("aarch64-unknown-linux-gnu", "generic", "", FOUR_LANES),
+    "wasm32": Target("wasm32-unknown-unknown", "generic", OF_WASM, FOUR_LANES, GENERIC),
+    "native": Target(TRIPLE, CPU_NAME, ",".join(f"+{one}" for one in sorted(FEATURES)), HOST, {}),
+    "x86-64": Target("x86_64-unknown-linux-gnu", "x86-64", "", FOUR_LANES, GENERIC),
+    "aarch64": Target("aarch64-unknown-linux-gnu", "generic", "", FOUR_LANES, GENERIC),
 }
-ENVIRONMENT = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}  # of the process that makes an object
 PORTABLE_DOT_PAIRS = """
 define internal <4 x i32> @dot_pairs(<8 x i16> %a, <8 x i16> %b) alwaysinline {
   %wide_a = sext <8 x i16> %a to <8 x i32>
@@ -124,3 +134,24 @@ def _retargeted(assembly: str, triple: str, machine: Any) -> str:
         declared = re.compile(rf"^declare .*@{re.escape(DOT_PAIRS)}\(.*$", re.MULTILINE)
         return declared.sub("", assembly).replace(f"@{DOT_PAIRS}(", "@dot_pairs(") + PORTABLE_DOT_PAIRS
     return assembly
+
+
+def compile_to(path: Path, functions: str, target: str) -> None:
+    """Write an object file of functions, a dictionary as `object_file` takes it, named "module:name"; about a minute.
+
+    Raises: InputError if it cannot be compiled.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **TARGETS[target].environment, "XDG_CACHE_HOME": folder}
+        line = [sys.executable, "-m", __name__, functions, target, str(path)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"cannot compile for {target}: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
+
+
+def _main(functions: str, target: str, path: str) -> None:
+    files.write(Path(path), object_file(find(functions), TARGETS[target]))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

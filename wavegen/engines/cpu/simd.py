@@ -22,12 +22,12 @@ from numba.extending import intrinsic, models, overload, register_model
 from wavegen.engines.cpu.packing import VectorUnit
 
 # What numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say instead.
-_TRIPLE, CPU_NAME, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+TRIPLE, CPU_NAME, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+"))
 
 LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
 STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
-_IS_ARM = _TRIPLE.startswith(("aarch64", "arm64"))
+_IS_ARM = TRIPLE.startswith(("aarch64", "arm64"))
 HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, "f16c" in FEATURES or _IS_ARM)
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *map(ir.IntType, (8, 16, 32, 64))

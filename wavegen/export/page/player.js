@@ -23,9 +23,10 @@ const ALIGNED = 64; // bytes
  * @property {number} sample_rate Hz; 0 of images
  * @property {number[]} shape height, width and colours of an image; empty for sound
  * @property {Record<string, string[]>} labels values by name
- * @property {Record<string, number | null>} decoding the model's own options
+ * @property {Record<string, number | null>} decoding the model's own options, which hold until they are changed
  * @property {boolean} can_be_guided
  * @property {boolean} is_matched whether sound can be scaled until it has its frames
+ * @property {boolean} is_planned whether its frames are planned, by a temperature of their own
  * @property {boolean} has_top whether it takes top_k and top_p
  * @property {string} precision
  */
@@ -59,8 +60,6 @@ export class Player {
     this.#exports.wavegen_start(BigInt(at), this.#room, BigInt.asIntN(64, seed));
     /** @type {Description} */
     this.description = descriptionOf(file);
-    for (const [name, value] of Object.entries(this.description.decoding)) this.change(name, value);
-    if (this.description.is_matched) this.change("match", 1);
   }
 
   /**

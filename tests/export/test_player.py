@@ -1,0 +1,202 @@
+"""What a page plays is what `wavegen generate` makes, to the bit."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import tiny_checkpoint, tiny_speaker
+from tests.generation.test_images import tiny_image_checkpoint
+from tests.wasm import WasmPlayer
+from wavegen import checkpoint
+from wavegen.checkpoint import Checkpoint
+from wavegen.engines.cpu.ahead_of_time import GENERIC, TARGETS
+from wavegen.errors import InputError
+from wavegen.export import entry, player_file
+from wavegen.export.player import OPTIONS
+
+UNIT = TARGETS["wasm32"].unit
+N = 2000
+PLANNED = {"n_features": 10, "hop": 5, "frame_channels": 4, "look_ahead": 2}
+TOLD = {"prediction_order": 4, "lag_taps": 4, "longest_period": 147, "n_classes": 65536, "head": "logistic-mixture"}
+
+
+def labelled(**changes: object) -> Checkpoint:
+    made = tiny_checkpoint(labels={"who": 3, "what": 2}, **changes)
+    return replace(made, description=replace(made.description, label_dropout=0.1))
+
+
+def speaker() -> Checkpoint:
+    made = tiny_speaker()
+    assert made.planner is not None
+    description = replace(made.planner.description, label_dropout=0.1)
+    return replace(made, planner=replace(made.planner, description=description))
+
+
+def image(**changes: object) -> Checkpoint:
+    made, _ = tiny_image_checkpoint(**changes)
+    return replace(made, path=Path("image"), description=replace(made.description, label_dropout=0.1))
+
+
+# Name, model, labels by name, and the options of `generate`.
+CASES: dict[str, tuple[Callable[[], Checkpoint], dict[str, str], dict[str, object]]] = {
+    "plain": (tiny_checkpoint, {}, {"temperature": 0.9}),
+    "three taps": (lambda: tiny_checkpoint(kernel_size=3, activation="relu"), {}, {"precision": "int8"}),
+    "bytes": (lambda: tiny_checkpoint(residual_channels=12, gate_channels=20), {}, {"precision": "int8x8", "top_k": 5}),
+    "relu in bytes": (lambda: tiny_checkpoint(activation="relu"), {}, {"precision": "int8x8", "top_p": 0.9}),
+    "mixture": (lambda: tiny_checkpoint(head="logistic-mixture", n_classes=65536), {}, {"temperature": 0.5}),
+    "labels": (labelled, {"who": "2", "what": "0"}, {"precision": "int8x8"}),
+    "one label": (labelled, {"what": "1"}, {}),
+    "guided": (labelled, {"who": "1"}, {"guidance": 2.5}),
+    "planned": (speaker, {"speaker": "1"}, {"temperature_frames": 0.7}),
+    "planned and guided": (speaker, {"speaker": "2"}, {"guidance": 2.0, "precision": "int8x8"}),
+    "image": (image, {"digit": "1"}, {}),
+    "colours": (lambda: image(n_colours=3, position_embedding=True), {"digit": "2"}, {}),
+    "relu image": (lambda: image(n_colours=3, activation="relu", kernel_width=5), {}, {"temperature": 0.8}),
+    "guided image": (image, {"digit": "1"}, {"guidance": 3.0, "precision": "int8"}),
+}
+GENERATE = """
+import json, sys
+import numpy as np
+import wavegen
+made = {}
+for name, (file, n, labels, options) in json.load(sys.stdin).items():
+    model = wavegen.load(file)
+    if model.description.shape:
+        made[name] = model.draw(2, labels=labels, seed=7, **options)
+    else:
+        made[name] = model.generate(n / model.sample_rate, labels=labels, seed=7, match=False, **options).samples
+np.savez(sys.argv[1], **made)
+"""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """What the CPU engine makes with the vectors that WebAssembly has, of every case."""
+    folder = tmp_path_factory.mktemp("models")
+    cases = {}
+    for number, (name, (make, labels, options)) in enumerate(CASES.items()):
+        model = make()
+        path = folder / f"{number}.safetensors"
+        checkpoint.save(path, model.description, model.weights, model.recipe, model.planner)
+        cases[name] = (str(path), N, labels, options)
+    return generated(cases, folder)
+
+
+def generated(cases: dict[str, tuple], folder: Path) -> dict[str, np.ndarray]:
+    import os
+
+    made = folder / "made.npz"
+    line = [sys.executable, "-c", GENERATE, str(made)]
+    subprocess.run(line, input=json.dumps(cases), text=True, check=True, env={**os.environ, **GENERIC})
+    with np.load(made) as arrays:
+        return dict(arrays)
+
+
+def player_of(model: Checkpoint, labels: dict[str, str], options: dict[str, object]) -> WasmPlayer:
+    options = {"precision": "float32", **options}
+    player = WasmPlayer(player_file.encode(model, str(options.pop("precision")), UNIT), 7)
+    known = player_file.description_of(model, "float32")["labels"]
+    for name, value in labels.items():
+        assert player.change(len(OPTIONS) + list(known).index(name), known[name].index(value))
+    for name, value in options.items():
+        assert player.change(OPTIONS.index(name), float(value)), name
+    player.change(OPTIONS.index("match"), 0)
+    return player
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_player_makes_what_the_engine_makes(name, expected):
+    make, labels, options = CASES[name]
+    model = make()
+    player = player_of(model, labels, options)
+    if not model.description.shape:
+        made = np.concatenate([player.make(n) for n in (1, 6, 300, N - 307)])
+        np.testing.assert_array_equal(made, expected[name])
+        player.restart(7)
+        np.testing.assert_array_equal(player.make(500), expected[name][:500])
+        return
+    for number, drawn in enumerate(expected[name]):
+        player.restart(7, number)
+        made = np.concatenate([player.make(5), player.make(drawn.size - 5)])
+        np.testing.assert_array_equal(np.rint(made * 255), drawn.ravel())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["speech", "digits", "music", "mnist", "mnist-binary"])
+@pytest.mark.parametrize("precision", ["int8x8", "int8", "float32"])
+def test_shipped_models_make_what_the_engine_makes(name, precision, tmp_path):
+    path = checkpoint.shipped()[name]
+    model = checkpoint.load(path)
+    known = player_file.description_of(model, precision)["labels"]
+    labels, options = {label: values[1] for label, values in known.items()}, {"precision": precision}
+    made = generated({name: (str(path), 16000, labels, options)}, tmp_path)[name]
+    player = player_of(model, labels, options)
+    if model.description.shape:
+        np.testing.assert_array_equal(np.rint(player.make(made[0].size) * 255), made[0].ravel())
+    else:
+        np.testing.assert_array_equal(player.make(16000), made)
+
+
+def test_what_is_given_of_an_image_is_there_and_the_rest_is_drawn():
+    player, n = player_of(image(), {}, {}), int(np.prod(image().description.shape))
+    given = np.where(np.arange(n) < n // 2, 1.0, -1.0)
+    assert player.give(given)
+    made = player.make(n)
+    assert (made[: n // 2] == 1).all()
+    assert (made[n // 2 :] < 1).any()
+    assert not player.give(given)  # the image is complete
+
+
+def test_what_cannot_be_changed_is_not():
+    player = player_of(labelled(), {}, {})
+    n = len(OPTIONS)
+    for option, value in [
+        (0, -1),
+        (0, np.nan),
+        (1, 0),
+        (2, 1.5),
+        (4, 101),
+        (5, 1),
+        (6, 1),
+        (-1, 0),
+        (n, 4),
+        (n, -1),
+        (n + 2, 0),
+    ]:
+        assert not player.change(option, value), (option, value)
+    made = player.make(100)
+    fresh = player_of(labelled(), {}, {})
+    np.testing.assert_array_equal(fresh.make(100), made)
+    assert fresh.change(OPTIONS.index("guidance"), 2)  # from here on
+    assert fresh.change(n, 1)
+    assert (fresh.make(200) != player.make(200)).any()
+
+
+def test_files_that_are_no_models_or_damaged_have_no_room():
+    file = player_file.encode(tiny_checkpoint(), "int8", UNIT)
+    assert WasmPlayer(file).room_size > 0
+    assert WasmPlayer(b"").room_size == entry.NOT_A_MODEL
+    assert WasmPlayer(b"RIFF" + bytes(400)).room_size == entry.NOT_A_MODEL
+    assert WasmPlayer(file[:-64]).room_size == entry.DAMAGED
+    words = np.frombuffer(file, dtype=np.int64).copy()
+    words[1] = 99
+    assert WasmPlayer(words.tobytes()).room_size == entry.OTHER_VERSION
+    wide = player_file.encode(tiny_checkpoint(), "int8", UNIT._replace(lanes=8))
+    assert WasmPlayer(wide).room_size == entry.OTHER_CPU
+    random = np.random.default_rng(0)
+    for place in random.integers(16, len(file), 40):
+        damaged = bytearray(file)
+        damaged[place] ^= 1 << random.integers(8)
+        assert WasmPlayer(bytes(damaged)).room_size == entry.DAMAGED
+
+
+def test_a_vocoder_cannot_be_played_without_frames():
+    vocoder = replace(tiny_speaker(), planner=None)
+    with pytest.raises(InputError, match="makes sound of frames, which have to come from somewhere"):
+        player_file.encode(vocoder, "float32", UNIT)
