@@ -555,11 +555,12 @@ def test_nothing_is_wider_than_the_screen_and_controls_are_large_enough_for_a_fi
 
 @pytest.mark.exhaustive
 def test_digits_play_ten_minutes_without_a_drop_out(browser: Any, address: str) -> None:
+    """Wants a machine that does nothing else: where others take its cores, there are drop-outs."""
     with visit(browser) as one:
         one.open(address)
         one.page.click("#play")
         for _ in range(60):
             time.sleep(10)
             one.page.evaluate("window.heard.length = 0")
-        assert one.text("dropouts") == "0"
+        assert one.text("dropouts") == "0", f"with a load of {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores"
         assert one.errors == []
