@@ -25,7 +25,7 @@ LINES = {
 CALLS: dict[str, Callable[[], Any]] = {
     "generate": lambda: wavegen.load("digits").generate(n=TOO_MANY),
     "stream": lambda: next(wavegen.load("digits").stream(n=TOO_MANY)),
-    "candidates": lambda: wavegen.load("digits").generate(beam=TOO_MANY),
+    "candidates": lambda: wavegen.load("music").generate(beam=TOO_MANY),
     "scheduler": lambda: wavegen.load("digits").scheduler(TOO_MANY),
     "draw": lambda: wavegen.load("mnist").draw(n=TOO_MANY),
 }

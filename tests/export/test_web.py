@@ -96,7 +96,9 @@ for n, what, value in events:
         live.change(is_frozen=value)
     else:
         live.restart(value)
-sounds = {"first": digits.generate(SECONDS, **options).samples, "second": digits.generate(SECONDS, **other).samples}
+# A second more, for the end of a sound is matched to nothing behind it.
+first, second = (digits.generate(SECONDS + 1, **one).samples[: round(SECONDS * 8000)] for one in (options, other))
+sounds = {"first": first, "second": second}
 np.savez(out, live=np.array(made), **sounds)
 """.replace("SECONDS", str(MADE_S))
 LIVE_IN_PAGE = """
@@ -161,7 +163,7 @@ def test_page_is_a_folder_with_everything_it_needs(tmp_path: Path) -> None:
     listed = json.loads((tmp_path / "site" / "models.json").read_text())["models"]
     assert [one["name"] for one in listed] == ["digits", "music"]
     for one in listed:
-        assert (tmp_path / "site" / one["file"]).stat().st_size == one["n_bytes"] < 1.2e6
+        assert (tmp_path / "site" / one["file"]).stat().st_size == one["n_bytes"] < 3e6
         assert one["credit"] and one["precision"] == "int8x8"
 
 
@@ -404,7 +406,8 @@ def test_a_new_label_and_temperature_are_those_of_generate_bit_for_bit(
         one.page.get_by_label("gain", exact=True).fill("0.5")
         one.page.evaluate("window.heard.length = 0")
         one.hear(0.5)
-        assert np.array_equal(one.heard()[-128:], 0.5 * heard[-128:])  # silence is a code, and that is not quite 0
+        softer, before = np.abs(one.heard()[-2000:]).max(), np.abs(heard[-2000:]).max()
+        assert 0.3 * before < softer < 0.7 * before  # what is silent is not quite 0
         one.page.check("#again")  # from here on with the next seed
         one.wait("document.querySelector('#seed').value === '6'")
         assert one.errors == []
@@ -436,7 +439,7 @@ def test_keys_do_what_they_do_in_play(browser: Any, address: str) -> None:
     with visit(browser) as one:
         one.open(address)
         for key, note in (
-            ("ArrowUp", "temperature 1.05"), ("p", "top-p 0.95"), ("G", "guidance 1.75"), ("-", "gain 0.80"),
+            ("ArrowUp", "temperature 0.90"), ("t", "temperature of frames 0.70"), ("G", "guidance 1.75"), ("-", "gain 0.80"),
             ("l", "digit 1"), ("L", "digit 0"), ("k", "speaker jackson"), ("K", "speaker george"),
             ("w", "nothing was heard yet"), ("f", "frozen: the newest half second repeats"), ("f", "unfrozen"),
         ):  # fmt: skip

@@ -41,6 +41,7 @@ from wavegen.sampling import DECODING, MAX_GUIDANCE, MAX_TOP_K
 OPTIONS = (*DECODING, "temperature_frames", "match")
 TEMPERATURE_FRAMES, MATCH = len(DECODING), len(DECODING) + 1
 CAN_BE_NONE = (TOP_K, TOP_P, VOICED_TEMPERATURE)
+PIECE = 4  # codes of an image that are made at a time: the surprise of the last of them is counted
 BLOCKS_OF_MEAN = 16  # the newest of which the surprise is the mean of
 LARGEST = np.finfo(np.float64).max
 LEAST = tuple(1.0 if name == "top_k" else 0.0 for name in OPTIONS)
@@ -227,12 +228,13 @@ def make_codes(model: int, n: int) -> None:
         phase, condition,
     )  # fmt: skip
     write(state, POSITION, position + n)
-    note_bits(model, read(codes, n - 1))
+    note_bits(model, read(codes, n - 1), position)
 
 
 @njit(error_model="numpy")
-def note_bits(model: int, code: int) -> None:
-    """Count how surprising the newest code was, under what it was drawn from at a temperature of 1."""
+def note_bits(model: int, code: int, position: int) -> None:
+    """Count how surprising the newest code was, under what it was drawn from at a temperature of 1: into the mean of
+    the newest, or of all of an image so far. `position` is where its block began."""
     net, mean = net_of(model), pointer(sound_of(model).bits, np.float64, 0)
     if net.head != CATEGORICAL:
         return
@@ -240,7 +242,8 @@ def note_bits(model: int, code: int) -> None:
     for index in range(net.n_classes):
         whole += np.exp(np.float64(read(logits, index)) - np.float64(read(logits, code)))
     bits, before = np.log(whole) / np.log(2.0), read(mean, 0)
-    write(mean, 0, bits if np.isnan(before) else before + (bits - before) / BLOCKS_OF_MEAN)
+    n = 1 + position // PIECE if image_of(model).height > 0 else BLOCKS_OF_MEAN
+    write(mean, 0, bits if np.isnan(before) else before + (bits - before) / n)
 
 
 @njit(error_model="numpy")
@@ -268,7 +271,7 @@ def make_image(model: int, out: int, n: int) -> None:
             clear(net_of(model), memory_of(model))
             for stream in range(2 if is_guided else 1):
                 rows.condition_row(model, stream, position // image.row_length)
-        n_now = min(n - done, min(BLOCK, image.row_length - column))
+        n_now = min(n - done, min(PIECE, image.row_length - column))
         make_codes(model, n_now)
         for index in range(n_now):
             code = read(codes, index)

@@ -52,9 +52,9 @@ def label_indices(known: Mapping[str, Sequence[str]], labels: Labels) -> dict[st
 
 
 def joined_labels(model: Checkpoint, planner: Checkpoint | None) -> dict[str, list[str]]:
-    """The labels of a model and of what plans its frames; where both have one, the values of either."""
+    """The labels of a model and of what plans its frames, those first; where both have one, the values of either."""
     joined: dict[str, list[str]] = {}
-    for one in (model, planner):
+    for one in (planner, model):
         for name, values in ({} if one is None else one.description.labels).items():
             joined[name] = sorted({*joined.get(name, []), *values})
     return joined
