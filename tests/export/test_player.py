@@ -71,10 +71,11 @@ import wavegen
 made = {}
 for name, (file, n, labels, options) in json.load(sys.stdin).items():
     model = wavegen.load(file)
+    options |= {"labels": labels, "seed": int(sys.argv[2])}
     if model.description.shape:
-        made[name] = model.draw(2, labels=labels, seed=int(sys.argv[2]), **options)
+        made[name] = model.draw(2, **options)
     else:
-        made[name] = model.generate((n + 2000) / model.sample_rate, labels=labels, seed=int(sys.argv[2]), **options).samples
+        made[name] = model.generate((n + 2000) / model.sample_rate, **options).samples
 np.savez(sys.argv[1], **made)
 """
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -26,6 +27,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from PIL import Image
 
 from wavegen import checkpoint
 from wavegen.data import audio
@@ -265,7 +267,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(site))) as server:
+    with served(site) as where:
+        yield where
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a plain file server of a folder."""
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -329,16 +338,16 @@ class Visit:
 
 
 @contextmanager
-def visit(browser: Any, *, is_patient: bool = False) -> Iterator[Visit]:
+def visit(browser: Any, *, ahead_s: float | None = None) -> Iterator[Visit]:
     """A page with a tap, which takes little time to find out how fast it is.
 
-    If it is patient, it makes 1.2 s before it plays: a machine that is busy has no drop-outs then.
+    `ahead_s`: how much it makes before it plays, so that a machine that is busy has no drop-outs.
     """
     context = browser.new_context()
     context.add_init_script(LISTEN)
     _patch(context, "worker.js", r"WARM_UP_MS = \d+|SECOND_MS = \d+", r"\g<0> / 20")
-    if is_patient:
-        _patch(context, "sound.js", r"AHEAD_S = 0\.[28]", "AHEAD_S = 1.2")
+    if ahead_s is not None:
+        _patch(context, "sound.js", r"AHEAD_S = 0\.[28]", f"AHEAD_S = {ahead_s}")
     try:
         yield Visit(context.new_page())
     finally:
@@ -368,7 +377,7 @@ def test_page_plays_the_samples_of_generate_bit_for_bit(
     browser: Any, address: str, natives: dict[str, NDArray[np.float32]]
 ) -> None:
     native = natives["first"]
-    with visit(browser, is_patient=True) as one:
+    with visit(browser, ahead_s=1.2) as one:
         one.open(address)
         one.begin(5)
         one.page.click("#play")
@@ -393,7 +402,7 @@ def test_a_new_label_and_temperature_are_those_of_generate_bit_for_bit(
 ) -> None:
     """Once a word has ended another label begins it anew, with the same seed."""
     first, second = (sound[np.flatnonzero(sound)[0] :] for sound in (natives["first"], natives["second"]))
-    with visit(browser, is_patient=True) as one:
+    with visit(browser, ahead_s=1.2) as one:
         one.open(address)
         one.begin(5)
         one.page.click("#play")
@@ -439,8 +448,8 @@ def test_keys_do_what_they_do_in_play(browser: Any, address: str) -> None:
     with visit(browser) as one:
         one.open(address)
         for key, note in (
-            ("ArrowUp", "temperature 0.90"), ("t", "temperature of frames 0.70"), ("G", "guidance 1.75"), ("-", "gain 0.80"),
-            ("l", "digit 1"), ("L", "digit 0"), ("k", "speaker jackson"), ("K", "speaker george"),
+            ("ArrowUp", "temperature 0.90"), ("t", "temperature of frames 0.70"), ("G", "guidance 1.75"),
+            ("-", "gain 0.80"), ("l", "digit 1"), ("L", "digit 0"), ("k", "speaker jackson"), ("K", "speaker george"),
             ("w", "nothing was heard yet"), ("f", "frozen: the newest half second repeats"), ("f", "unfrozen"),
         ):  # fmt: skip
             one.page.keyboard.press(key)
@@ -554,6 +563,48 @@ def test_nothing_is_wider_than_the_screen_and_controls_are_large_enough_for_a_fi
                 ".filter((one) => one.offsetParent).map((one) => [one.textContent, one.offsetWidth, one.offsetHeight])"
             )
             assert len(boxes) > 20 and [box for box in boxes if min(box[1:]) < 44] == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["speech", "music"])
+def test_other_models_play_what_the_command_line_in_the_page_makes(browser: Any, tmp_path: Path, name: str) -> None:
+    web.export_web([checkpoint.load(Path(name))], tmp_path)
+    (tmp_path / "tap.js").write_text(TAP)
+    with served(tmp_path) as where, visit(browser, ahead_s=3) as one:
+        one.open(where)
+        one.page.uncheck("#again")
+        one.page.fill("#seed", "5")
+        one.page.click("#seed-form button")
+        one.page.click("#play")
+        one.wait("window.heard.filter((block) => block[0] !== 0).length > 24000 / 128 + 8")
+        heard = audio.as_int16(one.heard())
+        line = shlex.split(one.text("command"))
+        assert one.errors == []
+    out = tmp_path / "made.wav"
+    line = [sys.executable, "-m", *line, "--seconds", "3", "--out", str(out)]
+    subprocess.run(line, env={**os.environ, **GENERIC}, check=True, timeout=600)
+    made, _ = soundfile.read(out, dtype="int16")
+    made, heard = made[np.flatnonzero(made)[0] :][:24000], heard[np.flatnonzero(heard)[0] :][:24000]
+    np.testing.assert_array_equal(heard, made)
+
+
+@pytest.mark.exhaustive
+def test_images_of_the_page_are_those_of_its_command_line(browser: Any, tmp_path: Path) -> None:
+    web.export_web([checkpoint.load(Path("mnist"))], tmp_path)
+    with served(tmp_path) as where, visit(browser) as one:
+        one.page.goto(where)
+        one.page.wait_for_selector("#draw:visible", timeout=30_000)
+        one.page.fill("#image-seed", "5")
+        one.page.click("#image-seed-form button")
+        one.wait("document.querySelector('#image-note').textContent === '16 images drawn'")
+        drawn = np.array(one.page.evaluate(GRID.replace("8, 8", "28, 28").replace("64", "784"))).reshape(28, 28)
+        line = shlex.split(one.text("image-command"))
+        assert one.errors == []
+    out = tmp_path / "made.png"
+    environment = {**os.environ, **GENERIC}
+    subprocess.run([sys.executable, "-m", *line, "--out", str(out)], env=environment, check=True, timeout=600)
+    with Image.open(out) as made:
+        np.testing.assert_array_equal(drawn, np.asarray(made.convert("L"))[2:30, 2:30])
 
 
 @pytest.mark.exhaustive
