@@ -47,17 +47,21 @@ def _round_stack(model: WaveNet, precision: Precision) -> None:
     for part in parts:
         _round(part, precision)
     model.head_out.weight.copy_(parts.sum(dim=0))
-    if (n_steps := INPUT_STEPS.get(precision)) is not None:
-        for layer in model.stack.layers:
-            layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps), *given[1:]))
-            layer.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], n_steps, is_gated),))
-        model.skip.register_forward_pre_hook(
-            lambda _module, given: (
-                torch.cat([_gated_as_bytes(z, n_steps, is_gated) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),
-            )
-        )
-        for output in (model.head_hidden, model.head_out):
-            output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps),))
+    n_steps = INPUT_STEPS.get(precision)
+    if n_steps is None:
+        return
+
+    def gated(z: Tensor) -> Tensor:
+        return torch.round(z * n_steps) / n_steps if is_gated else _as_bytes(z, n_steps)
+
+    for layer in model.stack.layers:
+        layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps), *given[1:]))
+        layer.project.register_forward_pre_hook(lambda _module, given: (gated(given[0]),))
+    model.skip.register_forward_pre_hook(
+        lambda _module, given: (torch.cat([gated(z) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),)
+    )
+    for output in (model.head_hidden, model.head_out):
+        output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps),))
 
 
 def _round(weight: Tensor, precision: Precision) -> None:
@@ -71,8 +75,3 @@ def _as_bytes(x: Tensor, n_steps: int) -> Tensor:
     largest = x.abs().amax(dim=-1, keepdim=True)
     factor = torch.where(largest > 0, n_steps / largest, 0.0)
     return torch.round(x * factor) * (largest / n_steps)
-
-
-def _gated_as_bytes(z: Tensor, n_steps: int, is_gated: bool) -> Tensor:
-    """The same with steps of 1 / n_steps for what lies in (-1, 1)."""
-    return torch.round(z * n_steps) / n_steps if is_gated else _as_bytes(z, n_steps)

@@ -84,7 +84,7 @@ def test_bytes_stand_for_the_numbers_they_were_made_of(scale, n_steps):
     step = as_bytes(x, made, n_steps)
     assert step == pytest.approx(np.abs(x).max() / n_steps)
     np.testing.assert_allclose(step * (made.astype(np.float64) - n_steps - 1), x, atol=0.501 * step)
-    assert 1 <= made.min() and made.max() <= 2 * n_steps + 1
+    assert made.min() >= 1 and made.max() <= 2 * n_steps + 1
 
 
 @pytest.mark.parametrize("precision", packing.NUMBERS)

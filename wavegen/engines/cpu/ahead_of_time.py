@@ -35,7 +35,7 @@ class Target(NamedTuple):
     environment: Mapping[str, str]  # of the process that makes an object
 
 
-FOUR_LANES = VectorUnit(4, 8, False)
+FOUR_LANES = VectorUnit(4, 8, 4, False)
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 WITH_DOT_GROUPS = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avxvnni"}  # simd.HAS_RELAXED_DOT
 OF_WASM = "+simd128,+bulk-memory,+nontrapping-fptoint"

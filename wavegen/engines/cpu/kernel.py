@@ -20,7 +20,7 @@ from wavegen.engines.cpu.draws import (
     draw_logistic_mixture,
     temperature_at,
 )
-from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X7, INT8X8, INPUT_STEPS, Matrices
+from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INPUT_STEPS, INT8, INT8X7, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
     HAS_RELAXED_DOT,
     LANES,

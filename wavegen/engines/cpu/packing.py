@@ -18,10 +18,9 @@ NUMBERS: dict[Precision, int] = {
     "int8x8": INT8X8,
     "int8x7": INT8X7,
 }
-# Of products of bytes: steps from 0 to the largest input. Inputs are unsigned, and the byte that stands for 0 is one more.
+# Of products of bytes: steps from 0 to the largest input. Inputs are unsigned; the byte that stands for 0 is one more.
 INPUT_STEPS: dict[Precision, int] = {"int8x8": 127, "int8x7": 63}
 OF_BYTES: tuple[Precision, ...] = ("int8", *INPUT_STEPS)  # whose weights are bytes
-MAX_VECTORS = 8  # of outputs that one pass over a panel of a matrix makes for one stream
 LINE = 64  # bytes of a cache line: a vector that lies across two costs two reads
 Tuple = TypeVar("Tuple", bound=NamedTuple)
 
@@ -31,11 +30,12 @@ class VectorUnit(NamedTuple):
 
     lanes: int  # numbers of float32 in a vector
     n_sums: int  # vectors of sums that fit its registers
+    max_vectors: int  # of outputs, at most, that one pass over a panel of a matrix makes for one stream
     reads_float16: bool  # whether it converts float16 to float32
 
     def panel_vectors(self, group: int) -> int:
         """Vectors of outputs in one panel of a matrix: as many as leave the sums of a group of streams in registers."""
-        return min(MAX_VECTORS, self.n_sums // group)
+        return min(self.max_vectors, self.n_sums // group)
 
 
 class Matrices(NamedTuple):
@@ -43,7 +43,8 @@ class Matrices(NamedTuple):
 
     `weights[i]` holds matrix i as panels: bands of outputs, `panel` vectors wide (the last ones half as wide, and so
     on), one after the other, each with its rows (one per input) in order. For int8x8 and int8x7, which are laid out
-    alike, four rows lie together, so that the four weights of an output are neighbours. Inputs and outputs are padded with zeros.
+    alike, four rows lie together, so that the four weights of an output are neighbours. Inputs and outputs are padded
+    with zeros.
     """
 
     weights: NDArray[Any]  # (n, n_rows * n_columns): float32, float16 as uint16, or int8

@@ -28,7 +28,9 @@ FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.
 LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
 STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
 _IS_ARM = TRIPLE.startswith(("aarch64", "arm64"))
-HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, "f16c" in FEATURES or _IS_ARM)
+# Of 4 lanes a sum of pairs of bytes takes two vectors (`_BytePairs`), and 16 registers hold no 16 beside what they add.
+MAX_VECTORS = 4 if LANES == 4 and not _IS_ARM else 8
+HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, MAX_VECTORS, "f16c" in FEATURES or _IS_ARM)
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *map(ir.IntType, (8, 16, 32, 64))
 DOT_GROUPS = f"llvm.x86.avx512.vpdpbusd.{32 * LANES}"  # adds the products of four unsigned and four signed bytes
