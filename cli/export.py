@@ -59,8 +59,8 @@ def export(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="the model (see MODEL in `wavegen play --help`), and the file or folder to write; a page takes several "
-            "models",
+            help="a run folder, a .safetensors file, or the name of a model that ships (for a page several of them), "
+            "and the file or folder to write",
             metavar="MODEL OUT",
             show_default=False,
         ),
@@ -76,13 +76,13 @@ def export(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="of web and native: int8x8, int8 or float32 (the fastest that costs next to nothing)"),
+        typer.Option(help="of web and native: int8x8, int8x7, int8, float32 (the fastest that costs little)"),
     ] = None,
     all_models: Annotated[
         bool, typer.Option("--all", help="of web: all models that ship, in one page; give OUT alone")
     ] = False,
 ) -> None:
-    """Write a model for places without wavegen: a web page, a library for C, ONNX, or a model file of half the size.
+    """Write a model for places without wavegen: a web page, a C library, ONNX, or a model file of half the size.
 
     web: a folder that any static host serves and that plays the model in a browser. native: a C header, a library, the
     model as one file and an example. onnx: one step of the network (or the likelihood), for ONNX Runtime; of a vocoder,

@@ -59,7 +59,8 @@ ALLOWED = {
         "progress",
         "sampling",
     },
-    "export": {"architectures", "checkpoint", "engines", "features", "files", "generation", "sampling"},
+    "export": {"architectures", "checkpoint", "codec", "engines", "features", "files", "generation", "progress"}
+    | {"sampling"},
     "evaluation": {
         "checkpoint",
         "codec",
@@ -111,7 +112,7 @@ ONLY_IN = {
     "sounddevice": {"playback"},
     "soundfile": {"data", "doctor"},
     "soxr": {"data", "playback"},
-    "numba": {"engines"},
+    "numba": {"engines", "export"},
     "llvmlite": {"engines"},
     "onnx": {"engines"},
     "threadpoolctl": {"bench"},

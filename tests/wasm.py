@@ -39,6 +39,10 @@ class WasmPlayer:
         made = self._memory.read(self._store, self._out, self._out + 4 * n)
         return np.frombuffer(bytes(made), dtype=np.float32)
 
+    @property
+    def bits(self) -> float:
+        return self._call("bits", self._room)
+
     def give(self, values: np.ndarray) -> bool:
         self._put(self._out, values.astype(np.float32).tobytes())
         return self._call("give", self._room, self._out, values.size) == 1

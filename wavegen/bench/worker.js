@@ -47,7 +47,10 @@ const ask = {
           past: new ort.Tensor("float32", past, shape),
         });
         for (const [layer, ring] of rings.entries())
-          ring.set(made.rows.data.subarray(layer * n_channels, (layer + 1) * n_channels), (step * n_channels) % ring.length);
+          ring.set(
+            made.rows.data.subarray(layer * n_channels, (layer + 1) * n_channels),
+            (step * n_channels) % ring.length,
+          );
         code[0] = BigInt(draw(made.parameters.data));
       }
     });
@@ -65,7 +68,7 @@ const ask = {
 /** @param {string} name @param {(nBlocks: number) => void | Promise<void>} make */
 async function begin(name, make) {
   makers.set(name, make);
-  for (const began = performance.now(); performance.now() - began < WARM_UP_MS; ) await make(1);
+  for (const began = performance.now(); performance.now() - began < WARM_UP_MS;) await make(1);
   return BLOCK;
 }
 

@@ -9,6 +9,7 @@ from numba import njit, types
 
 from wavegen.engines.cpu.simd import LANES, pointer, read, write
 from wavegen.export import player
+from wavegen.export.model import sound_of
 from wavegen.export.player_file import BASIS, HALVES, HEADER, IN_FILE, IN_ROOM, MAGIC, N_HEADER, PRIME, VERSION
 
 N_BYTES, N_ROOM, N_LEAVES, LANES_OF, VERSION_OF, CHECKSUM = (
@@ -100,6 +101,12 @@ def give(room: int, values: int, n: int) -> int:
     return player.give(room, values, n)
 
 
+@njit(error_model="numpy")
+def bits(room: int) -> float:
+    """Mean surprise of lately drawn codes; NaN where there is none."""
+    return read(pointer(sound_of(room).bits, np.float64, 0), 0)
+
+
 # What each is called in a library, and the kinds of its arguments.
 INTEGER, NUMBER = types.int64, types.float64
 FUNCTIONS = {
@@ -108,5 +115,6 @@ FUNCTIONS = {
     "wavegen_restart": (restart, (INTEGER, INTEGER, INTEGER)),
     "wavegen_change": (change, (INTEGER, INTEGER, NUMBER)),
     "wavegen_give": (give, (INTEGER, INTEGER, INTEGER)),
+    "wavegen_bits": (bits, (INTEGER,)),
     "wavegen_make": (make, (INTEGER, INTEGER, INTEGER)),
 }

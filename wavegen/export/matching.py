@@ -1,4 +1,4 @@
-"""Sound scaled until it has the frames that it was made of, compiled: as `features/matching.Matcher`, in float64."""
+"""Sound scaled until it has the frames that it was made of, compiled: as `features/matching.Matcher`."""
 
 import numpy as np
 from numba import njit
@@ -66,7 +66,7 @@ def aim(model: int, place: int) -> None:
     targets = pointer(own.targets, np.float64, place * own.n_mels)
     for band in range(own.n_mels):
         magnitude = 10.0 ** (2.5 * (np.float64(read(bands, band)) - 1))
-        write(targets, band, np.float64(np.float32(magnitude)) + LEAST_QUIET)
+        write(targets, band, magnitude + LEAST_QUIET)
 
 
 @njit(error_model="numpy")

@@ -176,6 +176,7 @@ class Sound(NamedTuple):
     uniforms: NDArray[np.float64]  # (2 * BLOCK)
     codes: NDArray[np.int64]  # (2 * BLOCK)
     before: NDArray[np.float64]  # (1) the newest sample, not clipped
+    bits: NDArray[np.float64]  # (1) mean surprise of lately drawn codes; NaN where there is none
 
 
 class Model(NamedTuple):

@@ -18,7 +18,15 @@ logger = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).parent / "library"
 FUNCTIONS = "wavegen.export.entry:FUNCTIONS"
-NAMES = ("wavegen_room", "wavegen_start", "wavegen_restart", "wavegen_change", "wavegen_give", "wavegen_make")
+NAMES = (
+    "wavegen_room",
+    "wavegen_start",
+    "wavegen_restart",
+    "wavegen_change",
+    "wavegen_give",
+    "wavegen_bits",
+    "wavegen_make",
+)
 MACHINES = ("native", "x86-64", "aarch64")
 SOURCES = {  # that compiled code depends on
     "engines/cpu": ("ahead_of_time", "compiled", "draws", "kernel", "packing", "philox", "simd", "tuples"),

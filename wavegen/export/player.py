@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE
+from wavegen.engines.cpu.kernel import CATEGORICAL
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export import matching, plan, rows
@@ -40,6 +41,7 @@ from wavegen.sampling import DECODING, MAX_GUIDANCE, MAX_TOP_K
 OPTIONS = (*DECODING, "temperature_frames", "match")
 TEMPERATURE_FRAMES, MATCH = len(DECODING), len(DECODING) + 1
 CAN_BE_NONE = (TOP_K, TOP_P, VOICED_TEMPERATURE)
+BLOCKS_OF_MEAN = 16  # the newest of which the surprise is the mean of
 LARGEST = np.finfo(np.float64).max
 LEAST = tuple(1.0 if name == "top_k" else 0.0 for name in OPTIONS)
 MOST = tuple(
@@ -136,6 +138,7 @@ def begin(model: int, seed: np.uint64, number: np.uint64) -> None:
     write(state, NUMBER, np.int64(number))
     write(state, IS_GUIDED, 0)
     write(pointer(sound.before, np.float64, 0), 0, 0.0)
+    write(pointer(sound.bits, np.float64, 0), 0, np.nan)
     clear(net_of(model), memory_of(model))
     if image_of(model).height > 0:
         rows.begin(model)
@@ -224,6 +227,20 @@ def make_codes(model: int, n: int) -> None:
         phase, condition,
     )  # fmt: skip
     write(state, POSITION, position + n)
+    note_bits(model, read(codes, n - 1))
+
+
+@njit(error_model="numpy")
+def note_bits(model: int, code: int) -> None:
+    """Count how surprising the newest code was, under what it was drawn from at a temperature of 1."""
+    net, mean = net_of(model), pointer(sound_of(model).bits, np.float64, 0)
+    if net.head != CATEGORICAL:
+        return
+    logits, whole = pointer(memory_of(model).out, np.float32, 0), 0.0
+    for index in range(net.n_classes):
+        whole += np.exp(np.float64(read(logits, index)) - np.float64(read(logits, code)))
+    bits, before = np.log(whole) / np.log(2.0), read(mean, 0)
+    write(mean, 0, bits if np.isnan(before) else before + (bits - before) / BLOCKS_OF_MEAN)
 
 
 @njit(error_model="numpy")

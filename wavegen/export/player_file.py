@@ -243,6 +243,7 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
         uniforms=Room(2 * BLOCK, np.float64),
         codes=Room(2 * BLOCK, np.int64),
         before=Room(1, np.float64),
+        bits=Room(1, np.float64),
     )
     frames = _frames(model, weights.is_gated, unit.lanes)
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
@@ -401,10 +402,10 @@ def _matching(model: Checkpoint) -> Matching:
         length=length,
         hop=hop,
         n_mels=n_mels,
-        window=matcher.window.astype(np.float64),
+        window=matcher.window,
         turns=np.stack([np.cos(angle), np.sin(angle)], axis=1),
-        filters=matcher.filters.T.astype(np.float64),
-        to_bins=matcher.to_bins.T.astype(np.float64),
+        filters=matcher.filters.T,
+        to_bins=matcher.to_bins.T,
         made=Room(length, np.float32),
         counts=Room(N_MATCHING_COUNTS, np.int64),
         **{name: Room(size, np.float64) for name, size in sizes.items()},

@@ -9,7 +9,8 @@ the frames. So the bands of the made sound are compared with the frames, and the
 The phases are the sound's own, as the rounds leave them. Each frame is settled once the next `N_AHEAD` have been made,
 so the result is `delay` samples late (X. Zhu, G. Beauregard, L. Wyse, "Real-time signal estimation from modified
 short-time Fourier transform magnitude spectra", IEEE TASLP 15, 2007, with magnitudes that keep the sound's own detail
-within a band). Griffin and Lim's algorithm is the same with phases from nowhere.
+within a band). Griffin and Lim's algorithm is the same with phases from nowhere. In float64, so that what is rounded to
+float32 does not depend on how a transform is computed (export/matching.py has another).
 """
 
 from collections.abc import Callable
@@ -58,18 +59,18 @@ class Matcher:
         self._hop, self._length, self._n_mels = log_mel.hop, log_mel.n_fft, log_mel.n_mels
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._length) / self._length)
         self._frames_at = frames if callable(frames) else lambda first, end: frames[first:end]
-        self.window = window.astype(np.float32)
+        self.window = window
         self._join = _joining(log_mel, least_hz)
-        self.filters = log_mel.filters * np.float32(2 / window.sum()) @ self._join  # (n_bins, n bands)
+        self.filters = log_mel.filters.astype(np.float64) * (2 / window.sum()) @ self._join  # (n_bins, n bands)
         self._n_fed = self._n_given = 0
         # What has come and is not in a frame yet; the frames that are not settled, as windowed sound, from number
         # `_first` on, with the magnitudes that their bands are to have; and the sum of those that are, with that of
         # their squared windows, from the same place on.
-        self._waiting: NDArray[np.floating] = np.zeros(self._length // 2, dtype=np.float32)
-        self._frames: NDArray[np.floating] = np.zeros((0, self._length), dtype=np.float32)
-        self._targets: NDArray[np.floating] = np.zeros((0, self._join.shape[1]), dtype=np.float32)
+        self._waiting: NDArray[np.floating] = np.zeros(self._length // 2)
+        self._frames: NDArray[np.floating] = np.zeros((0, self._length))
+        self._targets: NDArray[np.floating] = np.zeros((0, self._join.shape[1]))
         self._first = 0
-        self._settled: NDArray[np.floating] = np.zeros((2, self._length), dtype=np.float32)
+        self._settled: NDArray[np.floating] = np.zeros((2, self._length))
         self._n_to_skip = self._length // 2  # before the beginning of the sound
 
     @property
@@ -94,12 +95,12 @@ class Matcher:
         """The rest, as long as what was fed."""
         n_left = self._n_fed - self._n_given
         n_frames = -(-(n_left + self._length) // self._hop) + N_AHEAD
-        rest = self._given(self._advance(np.zeros(n_frames * self._hop, dtype=np.float32)))
+        rest = self._given(self._advance(np.zeros(n_frames * self._hop)))
         return rest[:n_left]
 
     def _given(self, parts: list[NDArray[np.floating]]) -> NDArray[np.float32]:
         """What is given out of finished samples: none from before the beginning."""
-        sound = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+        sound = np.concatenate([np.zeros(0), *parts])
         skipped = min(self._n_to_skip, len(sound))
         self._n_to_skip -= skipped
         self._n_given += len(sound) - skipped
@@ -107,7 +108,7 @@ class Matcher:
 
     def _advance(self, sound: NDArray[np.floating]) -> list[NDArray[np.floating]]:
         """Take samples; returns what is finished by them, a hop at a time."""
-        self._waiting = np.concatenate([self._waiting, sound.astype(np.float32)])
+        self._waiting = np.concatenate([self._waiting, sound.astype(np.float64)])
         parts = []
         while len(self._waiting) >= self._length:
             target = self._target(self._first + len(self._frames))
@@ -125,7 +126,7 @@ class Matcher:
         """Let the frames that are not settled agree with each other and with those that are."""
         n = len(self._frames)
         places = np.arange(n)[:, None] * self._hop + np.arange(self._length)
-        sums = np.zeros((2, self._length + (n - 1) * self._hop), dtype=np.float32)
+        sums = np.zeros((2, self._length + (n - 1) * self._hop))
         sums[:, : self._length] = self._settled
         for place in range(n):
             sums[1, place * self._hop :][: self._length] += np.square(self.window)
@@ -142,7 +143,7 @@ class Matcher:
         self._settled[0] += self._frames[0]
         self._settled[1] += np.square(self.window)
         done = self._settled[0, : self._hop] / np.maximum(self._settled[1, : self._hop], LEAST_OVERLAP)
-        nothing = np.zeros((2, self._hop), dtype=np.float32)
+        nothing = np.zeros((2, self._hop))
         self._settled = np.concatenate([self._settled[:, self._hop :], nothing], axis=1)
         self._frames, self._targets = self._frames[1:], self._targets[1:]
         self._first += 1
@@ -156,7 +157,7 @@ class Matcher:
         magnitudes = np.abs(spectra[:n])
         gains = np.ones_like(magnitudes)
         for _ in range(N_SCALINGS if n else 0):
-            of_bands = targets / ((magnitudes * gains) @ self.filters + np.float32(QUIETEST))
+            of_bands = targets / ((magnitudes * gains) @ self.filters + QUIETEST)
             gains = np.clip(gains * (of_bands @ self.to_bins), 1 / MAX_GAIN, MAX_GAIN)
         return np.concatenate([spectra[:n] * gains, spectra[n:]])
 
@@ -164,7 +165,7 @@ class Matcher:
         """The magnitudes of the bands of a frame, (1, n bands), or (0, n bands) beyond the last."""
         bands = self._frames_at(number, number + 1)[:, : self._n_mels]
         magnitudes: NDArray[np.floating] = 10 ** (2.5 * (np.asarray(bands, dtype=np.float64) - 1))
-        return magnitudes.astype(np.float32) @ self._join + np.float32(QUIETEST)
+        return magnitudes @ self._join + QUIETEST
 
     @cached_property
     def to_bins(self) -> NDArray[np.floating]:
@@ -186,4 +187,4 @@ def _joining(log_mel: LogMel, least_hz: float) -> NDArray[np.floating]:
         is_wide = centre - begin >= least_hz
         groups.append(groups[-1] + is_wide)
         begin = centre if is_wide else begin
-    return np.eye(groups[-1] + 1, dtype=np.float32)[groups]
+    return np.eye(groups[-1] + 1)[groups]

@@ -73,7 +73,7 @@ define internal <4 x i32> @dot_groups(<4 x i32> %total, <16 x i8> %inputs, <16 x
 def object_file(functions: Mapping[str, tuple[Any, tuple[types.Type, ...]]], target: Target) -> bytes:
     """An object file of functions, by the names that they are to have, each with the numba types of its arguments.
 
-    They return nothing, or one 64-bit integer. Nothing else in it is visible.
+    They return nothing, or one 64-bit integer or double. Nothing else in it is visible.
 
     Raises: InputError where this LLVM has no such target.
     """
@@ -114,19 +114,18 @@ def _assembly(name: str, function: Any, arguments: tuple[types.Type, ...]) -> st
     result = compiled.signature.return_type
     of_kind = {types.int64: ir.IntType(64), types.float64: ir.DoubleType()}
     kinds = [of_kind[kind] for kind in arguments]
-    has_result = result != types.none
     module = ir.Module()
-    returned = ir.IntType(64) if has_result else ir.IntType(8).as_pointer()
+    returned = of_kind.get(result, ir.IntType(8).as_pointer())
     inner = ir.Function(
         module,
         ir.FunctionType(ir.IntType(32), [returned.as_pointer(), ir.IntType(8).as_pointer().as_pointer(), *kinds]),
         mangled,
     )
-    outer = ir.Function(module, ir.FunctionType(ir.IntType(64) if has_result else ir.VoidType(), kinds), name)
+    outer = ir.Function(module, ir.FunctionType(of_kind.get(result, ir.VoidType()), kinds), name)
     builder = ir.IRBuilder(outer.append_basic_block())
     to, raised = builder.alloca(returned), builder.alloca(ir.IntType(8).as_pointer())
     builder.call(inner, [to, raised, *outer.args])
-    if has_result:
+    if result in of_kind:
         builder.ret(builder.load(to))
     else:
         builder.ret_void()

@@ -1,5 +1,6 @@
 /* Let a model make some seconds of sound: cc -O2 example.c libwavegen.a -lm -o example && ./example MODEL.wavegen 5 out.wav */
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ int main(int argc, char **argv) {
     FILE *output = fopen(argv[3], "wb");
     if (!output || fwrite(header, 1, sizeof header, output) != sizeof header) return fail("cannot be written", argv[3]);
     for (long i = 0; i < n; i++) {
-        long value = (long)(samples[i] * 32767.5f + (samples[i] < 0 ? -0.5f : 0.5f));
+        long value = lrintf(samples[i] * 32768);
         unsigned char two[2];
         put(two, 0, (unsigned long)(value > 32767 ? 32767 : value < -32768 ? -32768 : value), 2);
         if (fwrite(two, 1, 2, output) != 2) return fail("cannot be written", argv[3]);

@@ -53,6 +53,9 @@ int64_t wavegen_change(int64_t room, int64_t option, double value);
 /* Put the next n samples, from -1 to 1, into an array of float; of an image the next n colours of pixels, 0 to 1. */
 void wavegen_make(int64_t room, int64_t samples, int64_t n);
 
+/* Mean surprise of lately drawn codes, bits per sample; NAN at first, and of models that list no probabilities. */
+double wavegen_bits(int64_t room);
+
 /* Of an image: let the next n colours of pixels be those in an array of float, and be drawn where it holds -1. Returns
    1, or 0 if the image has not so many left. */
 int64_t wavegen_give(int64_t room, int64_t colours, int64_t n);

@@ -90,7 +90,8 @@ export class ImageView {
   #draw(seed, given) {
     this.#showSeed(seed);
     this.#jobs = Array.from({ length: N }, (_, index) => ({
-      seed: BigInt.asUintN(64, seed + BigInt(index)),
+      seed,
+      number: BigInt(index),
       labels: Object.fromEntries(
         this.#labels.map((label) => [label.name, this.#labelOf(label, index, given !== null)]),
       ),
@@ -99,7 +100,7 @@ export class ImageView {
     this.#isDrawing = true;
     this.#clear();
     if (given !== null) this.#showGiven(given);
-    setText("image-seeds", `${this.#jobs[0].seed} to ${this.#jobs[N - 1].seed}`);
+    setText("image-seeds", `${seed}, images 0 to ${N - 1}`);
     this.#worker.postMessage({ type: "draw", drawing: ++this.#drawing, jobs: this.#jobs, given });
     element("save-images", HTMLButtonElement).disabled = false;
     this.#showState();

@@ -7,7 +7,7 @@
 const HEADER = { lanes: 4, description: 7, nDescription: 8, n: 16 }; // places of 64-bit integers (player_file.py)
 const OPTIONS = ["temperature", "top_k", "top_p", "voiced_temperature", "guidance", "temperature_frames", "match"];
 const WRONG = new Map([
-  [-1n, "This is no model: expected a file that `wavegen export --to web` wrote."],
+  [-1n, "This is no model: expected a file that wavegen export --to web wrote."],
   [-2n, "This model was exported by another version of wavegen; export it again."],
   [-3n, "This model was exported for another kind of machine; export it with --to web."],
   [-4n, "This model file is damaged; load it again, or export it again."],
@@ -105,6 +105,11 @@ export class Player {
     if (row < 0) return false;
     const what = BigInt(OPTIONS.length + names.indexOf(name));
     return this.#exports.wavegen_change(this.#room, what, row) === 1n;
+  }
+
+  /** Mean surprise of lately drawn codes, bits per sample; NaN at first, and where the model does not tell. */
+  get bits() {
+    return this.#exports.wavegen_bits(this.#room);
   }
 
   /**

@@ -14,7 +14,7 @@ const SECOND_MS = 1600; // of more work where that seems too slow, for a machine
 const STATUS_MS = 100;
 const MEMORY = 0.95; // how much of the older work a measurement of the speed keeps with each block
 
-/** @typedef {{seed: bigint, labels: Record<string, string | null>}} Job one image */
+/** @typedef {{seed: bigint, number: bigint, labels: Record<string, string | null>}} Job one image */
 
 /** @type {Player} */ let player;
 /** @type {Live | null} */ let live = null;
@@ -185,7 +185,7 @@ function status() {
 
 /** Mean surprise of the newest codes, bits; NaN where the model does not tell. @returns {number} */
 function bits() {
-  return /** @type {any} */ (player).bits ?? NaN;
+  return player.bits;
 }
 
 /** @returns {boolean} whether there is more to do */
@@ -195,8 +195,8 @@ function drawRow() {
   const [height, width, nColours] = player.description.shape;
   if (row === 0) {
     for (const [name, value] of Object.entries(now.labels)) player.changeLabel(name, value);
-    player.restart(now.seed);
-    if (given !== null) /** @type {any} */ (player).give(given);
+    player.restart(now.seed, now.number);
+    if (given !== null) player.give(given);
   }
   const began = performance.now();
   const values = player.make(width * nColours);
