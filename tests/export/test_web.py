@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
-from wavegen.export import web
+from wavegen.export import player_file, web
 
 CHROMIUM = shutil.which("chromium")
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}  # without fused multiply-adds, as WebAssembly
@@ -229,12 +229,12 @@ def test_relaxed_products_are_for_models_that_they_are_known_to_cost_little(
 
 def test_a_run_folder_gives_the_model_its_name() -> None:
     run = replace(digits(), path=Path("/runs/my digits/model.safetensors"))
-    assert web.name_of(run) == "my-digits"
+    assert player_file.name_of(run) == "my-digits"
 
 
 def test_models_that_ship_and_play_by_themselves_are_all_exported() -> None:
     names = [model.path.stem for model in web.playable_models()]
-    assert {"digits", "music"} <= set(names) and "vocoder" not in names
+    assert set(names) == {*checkpoint.shipped()} - {"vocoder"}
 
 
 def test_what_no_page_can_be_made_of_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_what_no_page_can_be_made_of_is_refused_in_one_sentence(tmp_path: Path) 
         web.export_web([digits(), digits()], tmp_path / "site")
     with pytest.raises(InputError, match="makes sound of frames"):
         web.export_web([checkpoint.load(Path("vocoder"))], tmp_path / "site")
-    with pytest.raises(InputError, match="a page takes int8x8, int8, float32"):
+    with pytest.raises(InputError, match="a player takes int8x8, int8, float32"):
         web.export_web([digits()], tmp_path / "site", "float16")
     assert not (tmp_path / "site").exists()
 
@@ -553,7 +553,7 @@ def test_images_fill_a_grid_and_what_was_drawn_stays(browser: Any, address: str)
         one.page.fill("#image-seed", "18446744073709551615")
         one.page.click("#image-seed-form button")
         one.wait("document.querySelector('#image-note').textContent === '16 images drawn'")
-        assert one.text("image-seeds") == "18446744073709551615 to 14"  # of 64 bits
+        assert one.text("image-seeds") == "18446744073709551615, images 0 to 15"  # of 64 bits
         assert set(one.page.evaluate(GRID)) == {128}
         one.page.focus("#easel")
         for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", " "):
