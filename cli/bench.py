@@ -1,6 +1,7 @@
 """wavegen bench"""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from .terminal import Table, say, show_result, show_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wavegen.bench import generation, images, training
+    from wavegen.bench import generation, images, training, web
 
 PLACES = {"cpu": "one core", "cuda": "a GPU"}
 AT_LEAST = {"cpu": "products\nalone", "cuda": "reading\nweights"}  # what bounds an engine, timed alone
@@ -29,6 +30,9 @@ def bench(
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="time training instead of generation")] = False,
     image: Annotated[bool, typer.Option("--image", help="time drawing images instead of generating sound")] = False,
+    on_page: Annotated[
+        bool, typer.Option("--web", help="time the page that `wavegen export --to web` writes, in headless Chromium")
+    ] = False,
     size: Annotated[
         str,
         typer.Option(help="without MODEL: small or full, the networks of the LibriSpeech recipes, or large: 40 layers"),
@@ -38,13 +42,19 @@ def bench(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="how often each is timed (default: 100; of training or drawing 20, on a GPU 10)"),
+        typer.Option(
+            min=1, help="how often each is timed (default: 100; of training, drawing or a page 20, on a GPU 10)"
+        ),
+    ] = None,
+    node_modules: Annotated[
+        list[Path] | None,
+        typer.Option(help="of --web: a folder of Node.js packages with onnxruntime-web (also taken from NODE_PATH)"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
     device: Device = "auto",
 ) -> None:
-    """Time this machine: generation with each engine on one core or a GPU, or the training loop beside other ways to
-    write it.
+    """Time this machine: generation with each engine on one core or a GPU, or in a page, or the training loop beside
+    other ways to write it.
 
     Everything runs in turn within one call, so its ratios hold on a busy machine too. Beside our engines stand what
     somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[onnx]', ONNX Runtime.
@@ -55,8 +65,16 @@ def bench(
         wavegen bench --device cuda
         wavegen bench --training --size small
         wavegen bench --image
+        wavegen bench --web
     """
-    if image:
+    if on_page:
+        if training or image or streams or size != "full" or device == "cuda":
+            raise InputError(
+                "--web times one sound at a time on the CPU; leave out --training, --image, --streams, --size and "
+                "--device"
+            )
+        _bench_web(model, rounds, node_modules or [], as_json)
+    elif image:
         if training or size != "full" or device == "cuda":
             raise InputError("--image times drawing on the CPU; leave out --training, --size and --device")
         _bench_images(model, streams, rounds, as_json)
@@ -167,6 +185,33 @@ def _images_table(speeds: "Sequence[images.Speed]", title: str) -> Table:
             f"{speed.ms_per_image:,.3g}",
             f"{speed.times_naive:,.3g}",
         )
+    return table
+
+
+def _bench_web(model: Path | None, rounds: int | None, node_modules: list[Path], as_json: bool) -> None:
+    from wavegen.bench import generation, subjects, web
+
+    paths = [Path(name) for name in web.MODELS] if model is None else [model]
+    timed = {path.stem: subjects.sound_model(path, "full") for path in paths}
+    if model is None:
+        timed["full size"] = subjects.sound_model(None, "full")
+    folders = [*node_modules, *map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))]
+    n_rounds = rounds or web.ROUNDS
+    say("Timing in Chromium, in one thread, and here, on one core; kernels that are new here are compiled first")
+    with bar("Timing", n_rounds) as running:
+        speeds = web.time_web(timed, n_rounds, folders, running)
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    if as_json:
+        _print_json(machine=generation.machine(), load=load, speeds=[speed._asdict() for speed in speeds])
+        return
+    show_result(_web_table(speeds))
+    show_result(f"{generation.machine()}; {load}")
+
+
+def _web_table(speeds: "Sequence[web.WebSpeed]") -> Table:
+    table = Table("model", "", "samples per second", "times real time", title="one sound, in a page and here")
+    for speed in speeds:
+        table.add_row(speed.model, speed.name, f"{speed.samples_per_s:,.0f}", f"{speed.times_real_time:.2f}")
     return table
 
 

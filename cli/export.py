@@ -76,7 +76,7 @@ def export(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="of web and native: int8x8, int8 or float32 (the fastest that costs next to nothing)"),
+        typer.Option(help="of web and native: int8x8, int8x7, int8, float32 (the fastest that costs little)"),
     ] = None,
     all_models: Annotated[
         bool, typer.Option("--all", help="of web: all models that ship, in one page; give OUT alone")

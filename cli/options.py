@@ -105,7 +105,7 @@ def _generation_options(
     precision: Annotated[
         str,
         typer.Option(
-            help="of numba float32, float16, int8, int8x8, of triton float32, float16, bfloat16; "
+            help="of numba float32, float16, int8, int8x8, int8x7, of triton float32, float16, bfloat16; "
             "auto takes the fastest that costs less than 0.01 bit",
         ),
     ] = "auto",

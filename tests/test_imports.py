@@ -95,6 +95,7 @@ ALLOWED = {
         "checkpoint",
         "devices",
         "engines",
+        "export",
         "features",
         "generation",
         "models",

@@ -5,15 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from wavegen.export.web import PLAYER
+from wavegen.export.web import PLAYERS
 
 
 class WasmPlayer:
-    """A model in the module."""
+    """A model in one of the modules."""
 
-    def __init__(self, file: bytes, seed: int = 0) -> None:
+    def __init__(self, file: bytes, seed: int = 0, target: str = "wasm32") -> None:
         wasmtime = pytest.importorskip("wasmtime")
-        engine, module = _module()
+        engine, module = _module(target)
         self._store = wasmtime.Store(engine)
         instance = wasmtime.Instance(self._store, module, [])
         self._exports = instance.exports(self._store)
@@ -58,8 +58,8 @@ class WasmPlayer:
 
 
 @cache
-def _module() -> tuple:
+def _module(target: str) -> tuple:
     import wasmtime
 
     engine = wasmtime.Engine()
-    return engine, wasmtime.Module(engine, PLAYER.read_bytes())
+    return engine, wasmtime.Module(engine, PLAYERS[target].read_bytes())

@@ -1,12 +1,13 @@
 """`wavegen bench`: what it times, and how it shows what it measured."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from wavegen import checkpoint
-from wavegen.bench import generation, images, subjects, training
+from wavegen.bench import generation, images, subjects, training, web
 from wavegen.cli.main import app
 from wavegen.errors import InputError
 
@@ -32,7 +33,13 @@ def timed(monkeypatch) -> list:
 
     monkeypatch.setattr(generation, "time_generation", time_generation)
     monkeypatch.setattr(images, "time_images", time_images)
+
+    def time_web(*arguments):
+        calls.append(arguments)
+        return [web.WebSpeed("speech", "page, int8x8", 48_000, 3.0)]
+
     monkeypatch.setattr(training, "time_training", time_training)
+    monkeypatch.setattr(web, "time_web", time_web)
     return calls
 
 
@@ -68,9 +75,22 @@ def test_drawing_of_the_mnist_recipe_or_of_a_model_is_timed(timed):
     assert timed[1][0].path == checkpoint.shipped()["mnist-binary"]
 
 
+def test_a_page_is_timed_with_models_that_ship_or_one_of_yours(timed, monkeypatch, tmp_path):
+    monkeypatch.setenv("NODE_PATH", str(tmp_path))
+    assert "48,000" in bench("--web")
+    models, rounds, folders, _ = timed[0]
+    assert (list(models), rounds, folders) == (["speech", "digits", "music", "full size"], 20, [tmp_path])
+    given = json.loads(bench("digits", "--web", "--rounds", "3", "--node-modules", "packages", "--json"))
+    assert given["speeds"][0]["times_real_time"] == 3 and "cores" in given["load"]
+    models, rounds, folders, _ = timed[1]
+    assert (list(models), rounds, folders) == (["digits"], 3, [Path("packages"), tmp_path])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (("--web", "--image"), "leave out --training, --image"),
+        (("mnist", "--web"), "expected --image"),
         (("--size", "huge"), "unknown size 'huge'; expected one of small, full, large"),
         (("--image", "--training"), "leave out --training"),
         (("--training", "speech"), "leave out one of the two"),

@@ -236,7 +236,7 @@ def test_evaluate_keeps_what_precisions_cost_in_the_model(tmp_path, tiny_run):
     checkpoint.save(loaded.path, replace(loaded.description, precision_costs={}), loaded.weights, loaded.recipe)
     assert "cost of precisions" not in run("models", "inspect", folder).stdout
     assert "int8x8" in run("evaluate", folder, "--precisions").stdout
-    assert set(checkpoint.load(folder).description.precision_costs) == {"int8x8", "int8", "float16"}
+    assert set(checkpoint.load(folder).description.precision_costs) == {"int8x8", "int8x7", "int8", "float16"}
     assert "cost of precisions" in run("models", "inspect", folder).stdout
 
 

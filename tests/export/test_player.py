@@ -21,7 +21,9 @@ from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
 from wavegen.export import entry, player_file
+from wavegen.export.native import digest_of_sources
 from wavegen.export.player import OPTIONS
+from wavegen.export.web import PLAYERS
 
 UNIT = TARGETS["wasm32"].unit
 N = 2000
@@ -53,6 +55,12 @@ CASES: dict[str, tuple[Callable[[], Checkpoint], dict[str, str], dict[str, objec
     "bytes": (lambda: tiny_checkpoint(residual_channels=12, gate_channels=20), {}, {"precision": "int8x8", "top_k": 5}),
     "relu in bytes": (lambda: tiny_checkpoint(activation="relu"), {}, {"precision": "int8x8", "top_p": 0.9}),
     "mixture": (lambda: tiny_checkpoint(head="logistic-mixture", n_classes=65536), {}, {"temperature": 0.5}),
+    "7 bits": (lambda: tiny_checkpoint(residual_channels=12, gate_channels=20), {}, {"precision": "int8x7"}),
+    "relu in 7 bits": (lambda: tiny_checkpoint(activation="relu"), {}, {"precision": "int8x7"}),
+    "guided in 7 bits": (labelled, {"who": "1"}, {"precision": "int8x7", "guidance": 1.5}),
+    "planned in 7 bits": (speaker, {"speaker": "2"}, {"guidance": 2.0, "precision": "int8x7"}),
+    "image in 7 bits": (image, {"digit": "1"}, {"precision": "int8x7"}),
+    "digits in 7 bits": (lambda: checkpoint.load(Path("digits")), {"digit": "7"}, {"precision": "int8x7"}),
     "labels": (labelled, {"who": "2", "what": "0"}, {"precision": "int8x8"}),
     "one label": (labelled, {"what": "1"}, {}),
     "guided": (labelled, {"who": "1"}, {"guidance": 2.5}),
@@ -101,9 +109,11 @@ def generated(cases: dict[str, tuple], folder: Path, seed: int = 7) -> dict[str,
         return dict(arrays)
 
 
-def player_of(model: Checkpoint, labels: dict[str, str], options: dict[str, object]) -> WasmPlayer:
+def player_of(
+    model: Checkpoint, labels: dict[str, str], options: dict[str, object], target: str = "wasm32"
+) -> WasmPlayer:
     options = {"precision": "float32", **options}  # and matched to its frames, as a sound is
-    player = WasmPlayer(player_file.encode(model, str(options.pop("precision")), UNIT), 7)
+    player = WasmPlayer(player_file.encode(model, str(options.pop("precision")), UNIT), 7, target)
     known = player_file.description_of(model, "float32")["labels"]
     for name, value in labels.items():
         assert player.change(len(OPTIONS) + list(known).index(name), known[name].index(value))
@@ -116,14 +126,26 @@ def player_of(model: Checkpoint, labels: dict[str, str], options: dict[str, obje
 def test_a_player_makes_what_the_engine_makes(name, expected):
     make, labels, options = CASES[name]
     model = make()
-    player = player_of(model, labels, options)
+    check_made(model, player_of(model, labels, options), expected[name])
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "7 bits" in name])
+@pytest.mark.parametrize("precision", ["int8x8", "int8x7"])
+def test_the_relaxed_module_takes_files_of_int8x8_for_int8x7(name, precision, expected):
+    make, labels, options = CASES[name]
+    model = make()
+    player = player_of(model, labels, {**options, "precision": precision}, "wasm32-relaxed")
+    check_made(model, player, expected[name])
+
+
+def check_made(model: Checkpoint, player: WasmPlayer, expected: np.ndarray) -> None:
     if not model.description.shape:
         made = np.concatenate([player.make(n) for n in (1, 6, 300, N - 307)])
-        np.testing.assert_array_equal(made, expected[name][:N])  # its end is matched to nothing behind it
+        np.testing.assert_array_equal(made, expected[:N])  # its end is matched to nothing behind it
         player.restart(7)
-        np.testing.assert_array_equal(player.make(500), expected[name][:500])
+        np.testing.assert_array_equal(player.make(500), expected[:500])
         return
-    for number, drawn in enumerate(expected[name]):
+    for number, drawn in enumerate(expected):
         player.restart(7, number)
         made = np.concatenate([player.make(5), player.make(drawn.size - 5)])
         np.testing.assert_array_equal(np.rint(made * 255), drawn.ravel())
@@ -131,14 +153,17 @@ def test_a_player_makes_what_the_engine_makes(name, expected):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["speech", "digits", "music", "mnist", "mnist-binary"])
-@pytest.mark.parametrize("precision", ["int8x8", "int8", "float32"])
-def test_shipped_models_make_what_the_engine_makes(name, precision, tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "target"),
+    [*((one, "wasm32") for one in player_file.ASKED_FOR), ("int8x7", "wasm32-relaxed"), ("float32", "wasm32-relaxed")],
+)
+def test_shipped_models_make_what_the_engine_makes(name, precision, target, tmp_path):
     path = checkpoint.shipped()[name]
     model = checkpoint.load(path)
     known = player_file.description_of(model, precision)["labels"]
     labels, options = {label: values[1] for label, values in known.items()}, {"precision": precision}
     made = generated({name: (str(path), 16000, labels, options)}, tmp_path)[name]
-    player = player_of(model, labels, options)
+    player = player_of(model, labels, options, target)
     if model.description.shape:
         np.testing.assert_array_equal(np.rint(player.make(made[0].size) * 255), made[0].ravel())
     else:
@@ -157,6 +182,12 @@ def test_surprise_is_that_of_the_codes_that_were_drawn():
     for one in surprises[1:]:
         mean += (one - mean) / 16
     assert player.bits == pytest.approx(mean, abs=1e-4)
+
+
+def test_the_modules_are_made_of_the_sources_that_are_there():
+    for path in PLAYERS.values():
+        is_current = path.read_bytes().endswith(digest_of_sources())
+        assert is_current, f"{path.name} is out of date; run python -m tools.build_player"
 
 
 def test_what_is_given_of_an_image_is_there_and_the_rest_is_drawn():

@@ -99,8 +99,10 @@ for n, what, value in events:
     else:
         live.restart(value)
 # A second more, for the end of a sound is matched to nothing behind it.
-first, second = (digits.generate(SECONDS + 1, **one).samples[: round(SECONDS * 8000)] for one in (options, other))
-sounds = {"first": first, "second": second}
+asked = {"first": options, "second": other, "relaxed": {**options, "precision": "int8x7"}}
+sounds = {
+    name: digits.generate(SECONDS + 1, **one).samples[: round(SECONDS * 8000)] for name, one in asked.items()
+}
 np.savez(out, live=np.array(made), **sounds)
 """.replace("SECONDS", str(MADE_S))
 LIVE_IN_PAGE = """
@@ -155,6 +157,13 @@ def digits() -> checkpoint.Checkpoint:
     return checkpoint.load(Path("digits"))
 
 
+def frugal() -> checkpoint.Checkpoint:
+    """The same, of which it is known that 7 bits of an input are enough."""
+    costs = {"int8x8": 0.001, "int8x7": 0.001}
+    model = digits()
+    return replace(model, path=Path("frugal"), description=replace(model.description, precision_costs=costs))
+
+
 # What is written
 
 
@@ -204,6 +213,25 @@ def test_a_precision_that_costs_much_is_not_taken(
     assert ("int8x8 costs" in caplog.text) == (precision != "int8x8")
 
 
+@pytest.mark.parametrize(
+    ("costs", "wanted", "relaxed"),
+    [
+        ({"int8x8": 0.001, "int8x7": 0.002}, None, "int8x7"),
+        ({"int8x8": 0.001, "int8x7": 0.02}, None, "int8x8"),
+        ({"int8x8": 0.001}, None, "int8x8"),
+        ({"int8x8": 0.001, "int8x7": 0.002}, "int8", "int8"),
+        ({}, "int8x7", "int8x7"),
+    ],
+)
+def test_relaxed_products_are_for_models_that_they_are_known_to_cost_little(
+    tmp_path: Path, costs: dict[str, float], wanted: str | None, relaxed: str
+) -> None:
+    model = digits()
+    measured = replace(model, description=replace(model.description, precision_costs=costs))
+    web.export_web([measured], tmp_path, wanted)
+    assert json.loads((tmp_path / "models.json").read_text())["models"][0]["relaxed_precision"] == relaxed
+
+
 def test_a_run_folder_gives_the_model_its_name() -> None:
     run = replace(digits(), path=Path("/runs/my digits/model.safetensors"))
     assert player_file.name_of(run) == "my-digits"
@@ -245,9 +273,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with digits, and with files that are no models."""
+    """A page with digits, twice, and with files that are no models."""
     folder = tmp_path_factory.mktemp("site")
-    web.export_web([digits()], folder)
+    web.export_web([digits(), frugal()], folder)
     (folder / "tap.js").write_text(TAP)
     good = (folder / "digits.wavegen").read_bytes()
     damaged = bytearray(good)
@@ -365,7 +393,8 @@ def _patch(context: Any, name: str, pattern: str, replacement: str) -> None:
 def natives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.float32]]:
     """What a machine without fused multiply-adds makes.
 
-    `wavegen generate` of OPTIONS (first) and of OTHER (second), and blocks of `wavegen play` with EVENTS (live).
+    `wavegen generate` of OPTIONS (first), in int8x7 as well (relaxed), and of OTHER (second), and blocks of
+    `wavegen play` with EVENTS (live).
     """
     out = tmp_path_factory.mktemp("native") / "sounds.npz"
     command = [sys.executable, "-c", NATIVE, *map(json.dumps, (OPTIONS, OTHER, EVENTS)), str(out)]
@@ -373,12 +402,16 @@ def natives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.fl
     return dict(np.load(out))
 
 
+@pytest.mark.parametrize(
+    ("model", "precision", "made"), [("digits", "int8x8", "first"), ("frugal", "int8x7", "relaxed")]
+)
 def test_page_plays_the_samples_of_generate_bit_for_bit(
-    browser: Any, address: str, natives: dict[str, NDArray[np.float32]]
+    browser: Any, address: str, natives: dict[str, NDArray[np.float32]], model: str, precision: str, made: str
 ) -> None:
-    native = natives["first"]
+    native = natives[made]
     with visit(browser, ahead_s=1.2) as one:
-        one.open(address)
+        one.open(f"{address}#{model}")
+        assert one.page.text_content("#sound .precision") == precision
         one.begin(5)
         one.page.click("#play")
         one.hear(MADE_S + 0.3)
@@ -388,13 +421,27 @@ def test_page_plays_the_samples_of_generate_bit_for_bit(
             one.page.click("#save")
         saved, rate = soundfile.read(io.BytesIO(Path(download.value.path()).read_bytes()), dtype="int16")
         heard = one.heard()
-        assert download.value.suggested_filename == "digits-5.wav"
-        assert "--seed 5 --precision int8x8 --label digit=7 --label speaker=theo" in one.text("command")
+        assert download.value.suggested_filename == f"{model}-5.wav"
+        assert f"--seed 5 --precision {precision} --label digit=7 --label speaker=theo" in one.text("command")
         assert one.errors == []
         assert all(url.startswith((address, "data:", f"blob:{address}")) for url in one.requests), one.requests
     expected = native[np.flatnonzero(native)[0] :]
     assert np.array_equal(heard[: len(expected)], expected)
     assert rate == 8000 and np.array_equal(saved[: len(native)], audio.as_int16(native))
+
+
+def test_what_every_browser_has_is_used_where_the_address_asks_for_it_or_there_is_nothing_else(
+    browser: Any, address: str
+) -> None:
+    with visit(browser) as one:
+        one.open(f"{address}?precision=int8x8#frugal")
+        assert one.page.text_content("#sound .precision") == "int8x8"
+        assert " --precision int8x8 " in one.text("command")
+    with visit(browser) as one:
+        one.page.add_init_script("WebAssembly.validate = (bytes) => bytes.length < 40")  # as if it had plain SIMD only
+        one.open(f"{address}#frugal")
+        assert one.page.text_content("#sound .precision") == "int8x8"
+        assert not any("relaxed" in url for url in one.requests)
 
 
 def test_a_new_label_and_temperature_are_those_of_generate_bit_for_bit(

@@ -131,7 +131,7 @@ def test_a_finished_run_whose_sound_was_lost_makes_it_again(tmp_path, tiny_run):
 
 def test_a_finished_run_knows_what_precisions_cost_it(tiny_run):
     costs = checkpoint.load(tiny_run).description.precision_costs
-    assert set(costs) == {"int8x8", "int8", "float16"}
+    assert set(costs) == {"int8x8", "int8x7", "int8", "float16"}
     assert abs(costs["float16"]) < 0.001
     assert all(abs(cost) < 1 for cost in costs.values())
 

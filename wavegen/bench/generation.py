@@ -178,27 +178,39 @@ def interleave(
     each: Mapping[K, Callable[[int], object]], rounds: int, done: int, bar: Bar | None, round_s: float = ROUND_S["cpu"]
 ) -> dict[K, float]:
     """Seconds per step of everyone, by the quickest tenth of the rounds in which each has its turn."""
+    return interleave_seconds({name: seconds_of(run) for name, run in each.items()}, rounds, done, bar, round_s)
+
+
+def interleave_seconds(
+    each: Mapping[K, Callable[[int], float]], rounds: int, done: int, bar: Bar | None, round_s: float
+) -> dict[K, float]:
+    """The same of those who return the seconds that their steps took."""
     n_steps = {name: _steps_in(run, round_s) for name, run in each.items()}
     seconds: dict[K, list[float]] = {name: [] for name in each}
     for number in range(rounds):
         for name, run in each.items():
             run(n_steps[name])  # brings back what the others drove from the caches
-            seconds[name].append(_seconds(run, n_steps[name]) / n_steps[name])
+            seconds[name].append(run(n_steps[name]) / n_steps[name])
         if bar is not None:
             bar.update(done + number + 1)
     return {name: float(np.quantile(times, QUICKEST)) for name, times in seconds.items()}
 
 
-def _steps_in(run: Callable[[int], object], round_s: float) -> int:
+def _steps_in(run: Callable[[int], float], round_s: float) -> int:
     """The number of steps that one call makes in a round; found with many, as a call has costs of its own."""
     n = 1
     run(n)
-    while (needed := min(_seconds(run, n) for _ in range(3))) < round_s / 2:
+    while (needed := min(run(n) for _ in range(3))) < round_s / 2:
         n *= 2
     return max(1, round(n * round_s / needed))
 
 
-def _seconds(run: Callable[[int], object], n: int) -> float:
-    began = time.perf_counter()
-    run(n)
-    return time.perf_counter() - began
+def seconds_of(run: Callable[[int], object]) -> Callable[[int], float]:
+    """The same, which returns the seconds that it took."""
+
+    def timed(n: int) -> float:
+        began = time.perf_counter()
+        run(n)
+        return time.perf_counter() - began
+
+    return timed

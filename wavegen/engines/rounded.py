@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from wavegen.engines.cpu.packing import REDUCED, Precision, round_columns, split_residual
+from wavegen.engines.cpu.packing import INPUT_STEPS, REDUCED, Precision, round_columns, split_residual
 from wavegen.engines.weights import why_not
 from wavegen.models.base import Model
 from wavegen.models.wavenet import WaveNet
@@ -47,17 +47,21 @@ def _round_stack(model: WaveNet, precision: Precision) -> None:
     for part in parts:
         _round(part, precision)
     model.head_out.weight.copy_(parts.sum(dim=0))
-    if precision == "int8x8":
-        for layer in model.stack.layers:
-            layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]), *given[1:]))
-            layer.project.register_forward_pre_hook(lambda _module, given: (_gated_as_bytes(given[0], is_gated),))
-        model.skip.register_forward_pre_hook(
-            lambda _module, given: (
-                torch.cat([_gated_as_bytes(z, is_gated) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),
-            )
-        )
-        for output in (model.head_hidden, model.head_out):
-            output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0]),))
+    n_steps = INPUT_STEPS.get(precision)
+    if n_steps is None:
+        return
+
+    def gated(z: Tensor) -> Tensor:
+        return torch.round(z * n_steps) / n_steps if is_gated else _as_bytes(z, n_steps)
+
+    for layer in model.stack.layers:
+        layer.conv.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps), *given[1:]))
+        layer.project.register_forward_pre_hook(lambda _module, given: (gated(given[0]),))
+    model.skip.register_forward_pre_hook(
+        lambda _module, given: (torch.cat([gated(z) for z in given[0].chunk(len(model.stack.layers), dim=-1)], -1),)
+    )
+    for output in (model.head_hidden, model.head_out):
+        output.register_forward_pre_hook(lambda _module, given: (_as_bytes(given[0], n_steps),))
 
 
 def _round(weight: Tensor, precision: Precision) -> None:
@@ -66,13 +70,8 @@ def _round(weight: Tensor, precision: Precision) -> None:
     weight.copy_(torch.from_numpy(rounded.values * rounded.scales[..., None, :]).transpose(-1, -2))
 
 
-def _as_bytes(x: Tensor) -> Tensor:
-    """Round every step's channels to 127 steps of the largest."""
+def _as_bytes(x: Tensor, n_steps: int) -> Tensor:
+    """Round every step's channels to so many steps up to the largest."""
     largest = x.abs().amax(dim=-1, keepdim=True)
-    factor = torch.where(largest > 0, 127 / largest, 0.0)
-    return torch.round(x * factor) * (largest / 127)
-
-
-def _gated_as_bytes(z: Tensor, is_gated: bool) -> Tensor:
-    """The same with steps of 1 / 127 for what lies in (-1, 1)."""
-    return torch.round(z * 127) / 127 if is_gated else _as_bytes(z)
+    factor = torch.where(largest > 0, n_steps / largest, 0.0)
+    return torch.round(x * factor) * (largest / n_steps)

@@ -28,7 +28,13 @@ NAMES = (
     "wavegen_make",
 )
 MACHINES = ("native", "x86-64", "aarch64")
-SOURCES = ("engines/cpu/*.py", "export/*.py", "features/*.py", "sampling.py")  # that compiled code depends on
+SOURCES = {  # that compiled code depends on
+    "engines/cpu": ("ahead_of_time", "compiled", "draws", "kernel", "packing", "philox", "simd", "tuples"),
+    "export": ("entry", "matching", "model", "networks", "plan", "player", "player_file", "rows"),
+    "features": ("frame_codes", "linear_prediction", "log_mel", "matching", "pitch"),
+    "generation": ("planning",),
+    ".": ("sampling",),
+}
 
 
 def export_native(model: Checkpoint, out: Path, machine: str = "native", precision: str | None = None) -> list[Path]:
@@ -63,11 +69,7 @@ def export_native(model: Checkpoint, out: Path, machine: str = "native", precisi
 
 def _compiled(machine: str) -> Path:
     """The object file for a machine, which is compiled if it was not before."""
-    digest = hashlib.sha256(f"{compiled.folder()}".encode())
-    package = Path(__file__).parents[1]
-    for pattern in SOURCES:
-        for source in sorted(package.glob(pattern)):
-            digest.update(source.read_bytes())
+    digest = hashlib.sha256(f"{compiled.folder()} {digest_of_sources().hex()}".encode())
     path = files.user_cache() / f"players-{digest.hexdigest()[:12]}" / f"{machine}.o"
     if not path.exists():
         logger.info(f"compiling for {machine}; about a minute, the first time only")
@@ -76,6 +78,15 @@ def _compiled(machine: str) -> Path:
             compile_to(made, FUNCTIONS, machine)
             files.write(path, made.read_bytes())
     return path
+
+
+def digest_of_sources() -> bytes:
+    """The SHA-256 of the sources that compiled code depends on: 32 bytes."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for folder, names in SOURCES.items():
+        for name in names:
+            digest.update((package / folder / f"{name}.py").read_bytes())
+    return digest.digest()
 
 
 def archive(name: str, member: bytes, symbols: tuple[str, ...]) -> bytes:

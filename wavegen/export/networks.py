@@ -33,16 +33,16 @@ def condition_labels(labels: Labels, chosen: int, to: int) -> None:
 def clear(net: Network, memory: Memory) -> None:
     """Let a network be as before its first code; as `NumbaEngine.start`."""
     B, n_rows, n_past = memory.n_streams, n_ring_rows(net), net.prediction.n_past
-    ring_scales, of_bytes = pointer(memory.ring_scales, np.float32, 0), net.newest_tap.precision == kernel.INT8X8
+    ring_scales, n_steps = pointer(memory.ring_scales, np.float32, 0), kernel.input_steps(net.newest_tap.precision)
     for index in range(n_rows * B):
         write(ring_scales, index, np.float32(0))
-    if not of_bytes:  # a byte means nothing while its scale is 0
+    if n_steps == 0:  # a byte means nothing while its scale is 0
         for index in range(n_rows * B * net.newest_tap.n_rows):
             write(pointer(memory.ring, np.float32, 0), index, np.float32(0))
     for b in range(B):
         write(pointer(memory.previous, np.int64, 0), b, -1)
     for index in range(B * net.n_layers):
-        write(pointer(memory.z_scales, np.float32, 0), index, np.float32(1 / 127))
+        write(pointer(memory.z_scales, np.float32, 0), index, np.float32(1 / max(1, n_steps)))
     for index in range(B * 4 * n_past):
         write(pointer(memory.past, np.int32, 0), index, np.int32(0))
         write(pointer(memory.companded, np.float32, 0), index, np.float32(0))
@@ -61,7 +61,7 @@ def n_ring_rows(net: Network) -> int:
 @njit(error_model="numpy")
 def copy_first_stream(net: Network, memory: Memory) -> None:
     """Let the second stream, without labels, have heard what the first one has."""
-    n_bytes = net.newest_tap.n_rows * (1 if net.newest_tap.precision == kernel.INT8X8 else 4)
+    n_bytes = net.newest_tap.n_rows * (1 if kernel.input_steps(net.newest_tap.precision) > 0 else 4)
     ring, ring_scales = pointer(memory.ring, np.uint8, 0), pointer(memory.ring_scales, np.float32, 0)
     for row in range(n_ring_rows(net)):
         write(ring_scales, 2 * row + 1, read(ring_scales, 2 * row))

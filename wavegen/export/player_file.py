@@ -55,12 +55,13 @@ from wavegen.generation.conditioning import frame_weights, joined_labels, label_
 from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
 from wavegen.sampling import DECODING
 
-MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 1
+MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 2
 HEADER = ("magic", "version", "checksum", "n_bytes", "lanes", "n_room", "n_leaves", "description", "n_description")
 N_HEADER = 16  # some of them for later
 NUMBER, IN_FILE, IN_ROOM, HALVES = range(4)
 ALIGNED = 64  # bytes
-PRECISIONS: tuple[Precision, ...] = ("int8x8", "int8", "float32")  # fastest first
+PRECISIONS: tuple[Precision, ...] = ("int8x8", "int8", "float32")  # that are taken unasked, fastest first
+ASKED_FOR: tuple[Precision, ...] = (*PRECISIONS, "int8x7")
 BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3
 N_AHEAD = 4  # steps whose older taps are multiplied at once
 
@@ -174,16 +175,28 @@ def choose_precision(model: Checkpoint, wanted: str | None) -> Precision:
     Raises: InputError for one that no player computes in.
     """
     if wanted is not None:
-        if wanted not in PRECISIONS:
-            raise InputError(f"precision is {wanted}; a player takes {', '.join(PRECISIONS)}")
+        if wanted not in ASKED_FOR:
+            raise InputError(f"precision is {wanted}; a player takes {', '.join(ASKED_FOR)}")
         return wanted
-    costs = [one.description.precision_costs for one in (model, model.planner) if one is not None]
+    costs = _costs(model)
     fitting = [one for one in PRECISIONS if max(each.get(one, 0.0) for each in costs) < MAX_COST]
     chosen = fitting[0] if fitting else PRECISIONS[-1]
     if chosen != PRECISIONS[0]:
         lost = max(each.get(PRECISIONS[0], 0.0) for each in costs)
         logger.info(f"{model.path.name}: {chosen}, for {PRECISIONS[0]} costs {lost:.3f} bits per sample")
     return chosen
+
+
+def relaxed_precision(model: Checkpoint, precision: Precision) -> Precision:
+    """What a file of some precision is played in where the page has WebAssembly's relaxed products of bytes: a file of
+    int8x8 in int8x7, if that is known to cost the model little."""
+    is_cheap = all(each.get("int8x7", np.inf) < MAX_COST for each in _costs(model))
+    return "int8x7" if precision == "int8x8" and is_cheap else precision
+
+
+def _costs(model: Checkpoint) -> list[Mapping[str, float]]:
+    """What was measured of each of its networks."""
+    return [one.description.precision_costs for one in (model, model.planner) if one is not None]
 
 
 def options_of(model: Checkpoint) -> dict[str, float | None]:

@@ -24,9 +24,9 @@ PAGE = Path(__file__).parent / "page"
 ASSETS = (
     "index.html", "style.css", "plain.js", "page.js", "engine.js", "controls.js", "keys.js", "sound.js", "output.js",
     "spectrogram.js", "tape.js", "images.js", "easel.js", "worker.js", "live.js", "player.js", "playback.js",
-    "player.wasm",
+    "player.wasm", "player-relaxed.wasm",
 )  # fmt: skip
-PLAYER = PAGE / "player.wasm"
+PLAYERS = {"wasm32": PAGE / "player.wasm", "wasm32-relaxed": PAGE / "player-relaxed.wasm"}  # by ahead_of_time.TARGETS
 LIST = "models.json"
 SUFFIX = ".wavegen"
 
@@ -85,7 +85,8 @@ def _entry(name: str, model: Checkpoint, precision: Precision, n_bytes: int) -> 
     """What the page's list says of a model."""
     description = player_file.description_of(model, precision)
     told = {key: description[key] for key in ("about", "credit", "sample_rate", "shape", "precision")}
-    return {"name": name, "file": f"{name}{SUFFIX}", "n_bytes": n_bytes, **told}
+    relaxed = player_file.relaxed_precision(model, precision)
+    return {"name": name, "file": f"{name}{SUFFIX}", "n_bytes": n_bytes, **told, "relaxed_precision": relaxed}
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -10,7 +10,7 @@ from tests.conftest import PREDICTION, tiny_checkpoint
 from tests.random_frames import random_condition
 from wavegen import checkpoint
 from wavegen.engines.cpu.engine import NumbaEngine, missing_instructions
-from wavegen.engines.cpu.packing import REDUCED
+from wavegen.engines.cpu.packing import INPUT_STEPS, REDUCED
 from wavegen.engines.rounded import in_precision
 from wavegen.engines.weights import stack_weights
 from wavegen.models.build import from_checkpoint
@@ -62,7 +62,7 @@ def test_the_engine_computes_what_its_precision_is_defined_to_be(loaded, precisi
         defined = whole(in_precision(from_checkpoint(loaded), precision), loaded, torch.from_numpy(codes)).numpy()
         exact = whole(from_checkpoint(loaded), loaded, torch.from_numpy(codes)).numpy()
     error = np.abs(made - defined)
-    if precision != "int8x8":
+    if precision not in INPUT_STEPS:
         assert error.max() < 1e-2
         return
     # Float error can move an activation across the middle between two bytes; from then on the two round differently.
@@ -124,8 +124,9 @@ def allowed_error(module, x, precision, loaded, n_roundings):
             continue
         half_step = weight.abs().amax(dim=1) / 254**n_roundings
         total = total + part.abs().sum(dim=-1, keepdim=True) * half_step
-        if precision == "int8x8":
-            step = part.abs().amax(dim=-1, keepdim=True).clamp(max=1e9) / 127
-            step = torch.maximum(step, torch.tensor(1 / 127))  # gated activations have this one
+        if precision in INPUT_STEPS:
+            n_steps = INPUT_STEPS[precision]
+            step = part.abs().amax(dim=-1, keepdim=True).clamp(max=1e9) / n_steps
+            step = torch.maximum(step, torch.tensor(1 / n_steps))  # gated activations have this one
             total = total + step / 2 * (weight.abs().sum(dim=1) + weight.shape[1] * half_step)
     return total

@@ -34,12 +34,12 @@ def reduced(x):
 
 
 @njit
-def put_bytes(x, made_at):
-    return kernel.quantise_input(x, 0, made_at, 0, len(x), True)
+def put_bytes(x, made_at, n_steps):
+    return kernel.quantise_input(x, 0, made_at, 0, len(x), n_steps)
 
 
-def as_bytes(x, made):
-    return put_bytes(x, made.ctypes.data)
+def as_bytes(x, made, n_steps):
+    return put_bytes(x, made.ctypes.data, n_steps)
 
 
 def numbers(n: int, scale: float = 1.0, seed: int = 0):
@@ -78,14 +78,16 @@ def test_arithmetic_is_by_lane():
 
 
 @pytest.mark.parametrize("scale", [0, 1e-30, 1.0, 1e30])
-def test_bytes_stand_for_the_numbers_they_were_made_of(scale):
+@pytest.mark.parametrize("n_steps", packing.INPUT_STEPS.values())
+def test_bytes_stand_for_the_numbers_they_were_made_of(scale, n_steps):
     x, made = numbers(64, scale), np.empty(64, dtype=np.uint8)
-    step = as_bytes(x, made)
-    assert step == pytest.approx(np.abs(x).max() / 127)
-    np.testing.assert_allclose(step * (made.astype(np.float64) - 128), x, atol=0.501 * step)
+    step = as_bytes(x, made, n_steps)
+    assert step == pytest.approx(np.abs(x).max() / n_steps)
+    np.testing.assert_allclose(step * (made.astype(np.float64) - n_steps - 1), x, atol=0.501 * step)
+    assert made.min() >= 1 and made.max() <= 2 * n_steps + 1
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int8x8"])
+@pytest.mark.parametrize("precision", packing.NUMBERS)
 @pytest.mark.parametrize("n_vectors", [1, 2, 3, 7, 8, 13])
 @pytest.mark.parametrize("n_streams", [1, 2, 3, 4, 8, 15])
 def test_products_are_what_their_precision_says(precision, n_vectors, n_streams):
@@ -100,11 +102,11 @@ def test_products_are_what_their_precision_says(precision, n_vectors, n_streams)
     y = np.zeros(n_streams * n_out, dtype=np.float32)
     made = y + 1
     given, scales = x, np.ones(n_streams, dtype=np.float32)
-    if precision == "int8x8":
+    if precision in packing.INPUT_STEPS:
         given = np.empty(len(x), dtype=np.uint8)
         for stream in range(n_streams):
             part = slice(stream * n_in, (stream + 1) * n_in)
-            scales[stream] = as_bytes(x[part], given[part])
+            scales[stream] = as_bytes(x[part], given[part], packing.INPUT_STEPS[precision])
     given_at, scales_at, made_at = (array.ctypes.data for array in (given, scales, made))
     kernel.multiply(packing.addresses(matrices), 1, given_at, 0, n_in, scales_at, 0, 1, made_at, 0, n_out, n_streams)
 
@@ -114,10 +116,10 @@ def test_products_are_what_their_precision_says(precision, n_vectors, n_streams)
     bound = magnitude * n_in * 2.0**-24 + 1e-6  # docs/performance.md derives these
     if precision == "float16":
         bound += magnitude * 2.0**-11 + n_in * 2.0**-25 * np.abs(exact).max()
-    if precision in ("int8", "int8x8"):
+    if precision in packing.OF_BYTES:
         half_step = np.abs(dense[1]).max(axis=0) / 254
         bound = bound + np.abs(exact).sum(axis=1, keepdims=True) * half_step
-    if precision == "int8x8":
+    if precision in packing.INPUT_STEPS:
         bound += scales[:, None] / 2 * (np.abs(dense[1]).sum(axis=0) + n_in * half_step)
     error = np.abs(made.reshape(n_streams, n_out) - expected)
     assert (error <= bound * 1.001).all()

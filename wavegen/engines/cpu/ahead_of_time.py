@@ -21,7 +21,7 @@ from numba import types
 from wavegen import files
 from wavegen.architectures import find
 from wavegen.engines.cpu.packing import VectorUnit
-from wavegen.engines.cpu.simd import CPU_NAME, DOT_PAIRS, FEATURES, HOST, TRIPLE
+from wavegen.engines.cpu.simd import CPU_NAME, DOT_GROUPS, DOT_PAIRS, FEATURES, HOST, TRIPLE
 from wavegen.errors import InputError
 
 
@@ -35,11 +35,15 @@ class Target(NamedTuple):
     environment: Mapping[str, str]  # of the process that makes an object
 
 
-FOUR_LANES = VectorUnit(4, 8, False)
+FOUR_LANES = VectorUnit(4, 8, 4, False)
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+WITH_DOT_GROUPS = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avxvnni"}  # simd.HAS_RELAXED_DOT
 OF_WASM = "+simd128,+bulk-memory,+nontrapping-fptoint"
 TARGETS = {
     "wasm32": Target("wasm32-unknown-unknown", "generic", OF_WASM, FOUR_LANES, GENERIC),
+    "wasm32-relaxed": Target(
+        "wasm32-unknown-unknown", "generic", f"{OF_WASM},+relaxed-simd", FOUR_LANES, WITH_DOT_GROUPS
+    ),
     "native": Target(TRIPLE, CPU_NAME, ",".join(f"+{one}" for one in sorted(FEATURES)), HOST, {}),
     "x86-64": Target("x86_64-unknown-linux-gnu", "x86-64", "", FOUR_LANES, GENERIC),
     "aarch64": Target("aarch64-unknown-linux-gnu", "generic", "", FOUR_LANES, GENERIC),
@@ -52,6 +56,15 @@ define internal <4 x i32> @dot_pairs(<8 x i16> %a, <8 x i16> %b) alwaysinline {
   %first = shufflevector <8 x i32> %products, <8 x i32> poison, <4 x i32> <i32 0, i32 2, i32 4, i32 6>
   %second = shufflevector <8 x i32> %products, <8 x i32> poison, <4 x i32> <i32 1, i32 3, i32 5, i32 7>
   %sums = add <4 x i32> %first, %second
+  ret <4 x i32> %sums
+}
+"""
+# The inputs have 7 bits and the weights are no -128, so that nothing is left to the browser (kernel.input_steps).
+RELAXED_DOT_GROUPS = """
+declare <4 x i32> @llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed(<16 x i8>, <16 x i8>, <4 x i32>)
+define internal <4 x i32> @dot_groups(<4 x i32> %total, <16 x i8> %inputs, <16 x i8> %weights) alwaysinline {
+  %sums = call <4 x i32> @llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed(
+    <16 x i8> %weights, <16 x i8> %inputs, <4 x i32> %total)
   ret <4 x i32> %sums
 }
 """
@@ -128,11 +141,22 @@ def _retargeted(assembly: str, triple: str, machine: Any) -> str:
     assembly = re.sub(r'"target-(cpu|features)"="[^"]*"', "", assembly)
     assembly = re.sub(r"= common (local_unnamed_addr )?global", "= internal global", assembly)  # WebAssembly has none
     if triple.startswith("wasm32"):
+        # With relaxed SIMD LLVM would fuse products and sums, which rounds as the browser likes. What else it takes of
+        # it, minima and maxima, is the same everywhere but for the sign of a zero, as no number here is a NaN.
+        assembly = assembly.replace(" contract ", " ")
+        assembly = _replaced(assembly, DOT_GROUPS, "dot_groups", RELAXED_DOT_GROUPS)
         return assembly.replace(f"@{DOT_PAIRS}(", "@llvm.wasm.dot(")
     if triple.startswith("aarch64"):
-        declared = re.compile(rf"^declare .*@{re.escape(DOT_PAIRS)}\(.*$", re.MULTILINE)
-        return declared.sub("", assembly).replace(f"@{DOT_PAIRS}(", "@dot_pairs(") + PORTABLE_DOT_PAIRS
+        return _replaced(assembly, DOT_PAIRS, "dot_pairs", PORTABLE_DOT_PAIRS)
     return assembly
+
+
+def _replaced(assembly: str, intrinsic: str, name: str, definition: str) -> str:
+    """LLVM code with a function of its own in place of an intrinsic, where it calls that."""
+    if f"@{intrinsic}(" not in assembly:
+        return assembly
+    declared = re.compile(rf"^declare .*@{re.escape(intrinsic)}\(.*$", re.MULTILINE)
+    return declared.sub("", assembly).replace(f"@{intrinsic}(", f"@{name}(") + definition
 
 
 def compile_to(path: Path, functions: str, target: str) -> None:

@@ -13,7 +13,7 @@ from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu import compiled, kernel, simd
 from wavegen.engines.cpu.draws import DRAWN_BY
 from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
-from wavegen.engines.cpu.packing import MAX_COST, REDUCED, Matrices, Precision, addresses
+from wavegen.engines.cpu.packing import INPUT_STEPS, MAX_COST, REDUCED, UNASKED, Matrices, Precision, addresses
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import Prediction
@@ -41,7 +41,8 @@ class Snapshot(NamedTuple):
 class NumbaEngine:
     """An engine (engines/base.py) that runs a WaveNet on one CPU core, or several streams on several.
 
-    `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied with.
+    `precision`: float32; float16 or int8 for the weights; int8x8 for the weights and what they are multiplied
+    with; int8x7 the same with inputs of 7 bits, as the page has them in browsers with relaxed SIMD.
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
     `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
@@ -238,7 +239,7 @@ def choose_precision(costs: Mapping[str, float]) -> Precision:
 
     `costs`: bits per sample that each costs the model, as measured; one that was not measured is not taken.
     """
-    for precision in REDUCED:
+    for precision in UNASKED:
         if costs.get(precision, np.inf) < MAX_COST and missing_instructions(precision) is None:
             return precision
     return "float32"
@@ -246,7 +247,7 @@ def choose_precision(costs: Mapping[str, float]) -> Precision:
 
 def missing_instructions(precision: Precision) -> str | None:
     """What a CPU would need for a precision and does not have; None if it has everything."""
-    if precision == "int8x8" and not simd.can_multiply_bytes():
+    if precision in INPUT_STEPS and not simd.can_multiply_bytes():
         return "instructions that multiply bytes (AVX-512 VNNI or AVX-VNNI)"
     if precision == "float16" and not simd.HOST.reads_float16:
         return "instructions that read float16 (F16C)"

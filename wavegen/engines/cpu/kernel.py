@@ -20,8 +20,9 @@ from wavegen.engines.cpu.draws import (
     draw_logistic_mixture,
     temperature_at,
 )
-from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INT8, INT8X8, Matrices
+from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INPUT_STEPS, INT8, INT8X7, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
+    HAS_RELAXED_DOT,
     LANES,
     absolute,
     constant,
@@ -40,6 +41,7 @@ from wavegen.engines.cpu.simd import (
 from wavegen.features.linear_prediction import N_LEVELS, SHIFT
 
 Array = NDArray[np.float32]
+OF_INT8X8, OF_INT8X7 = INPUT_STEPS["int8x8"], INPUT_STEPS["int8x7"]
 CATEGORICAL, LOGISTIC_MIXTURE = 0, 1  # heads that the step draws from
 
 
@@ -88,7 +90,8 @@ class Network(NamedTuple):
 class Memory(NamedTuple):
     """What changes, for B streams. The first six are the state; the rest is only room to work in.
 
-    An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128).
+    An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128), in
+    int8x7 for scale * (byte - 64).
     """
 
     # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
@@ -265,7 +268,7 @@ def run_layer(
     """One convolution and its activation: from the residual stream to `memory.z`."""
     B, k, n = memory.n_streams, net.n_taps, last - first
     R, H, G = net.newest_tap.n_rows, net.newest_tap.n_columns, net.projection.n_rows
-    of_bytes, h_stride, one = net.newest_tap.precision == INT8X8, memory.n_ahead * H, np.int64(1)
+    n_steps, h_stride, one = input_steps(net.newest_tap.precision), memory.n_ahead * H, np.int64(1)
     x, h = pointer(memory.x, np.float32, 0), pointer(memory.h, np.float32, 0)
     ring_scales, z_scales = pointer(memory.ring_scales, np.float32, 0), pointer(memory.z_scales, np.float32, 0)
     dilation = read(pointer(net.dilations, np.int64, 0), layer)
@@ -279,7 +282,7 @@ def run_layer(
     # The row to write is that of the oldest tap, which has been multiplied.
     row = (read(pointer(net.first_rows, np.int64, 0), layer) + now % max(1, (k - 1) * dilation)) * B + first
     for b in range(n):
-        write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, of_bytes))
+        write(ring_scales, row + b, quantise_input(x, (first + b) * R, memory.ring, (row + b) * R, R, n_steps))
     multiply(
         net.newest_tap, layer, memory.ring, row * R, R, memory.ring_scales, row, one, memory.h,
         pre + first * h_stride, h_stride, n,
@@ -287,10 +290,10 @@ def run_layer(
     for b in range(first, last):
         at = (b * net.n_layers + layer) * G
         if net.is_gated:
-            quantise_gated(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+            quantise_gated(h, pre + b * h_stride, memory.z, at, G, n_steps)
         else:
             rectify(h, pre + b * h_stride, H)
-            scale = quantise_input(h, pre + b * h_stride, memory.z, at, G, of_bytes)
+            scale = quantise_input(h, pre + b * h_stride, memory.z, at, G, n_steps)
             write(z_scales, b * net.n_layers + layer, scale)
 
 
@@ -348,7 +351,7 @@ def run_head(net: Network, memory: Memory, first: int, last: int) -> None:
     """From the activations of all layers to the parameters of the next code's distribution, in `memory.out`."""
     L, G, n = net.n_layers, net.projection.n_rows, last - first
     S, A, P = net.skip.n_columns, net.hidden.n_columns, net.out.n_columns
-    of_bytes, zero, one = net.newest_tap.precision == INT8X8, np.int64(0), np.int64(1)
+    n_steps, zero, one = input_steps(net.newest_tap.precision), np.int64(0), np.int64(1)
     skip, hidden = pointer(memory.skip, np.float32, 0), pointer(memory.hidden, np.float32, 0)
     out, scales = pointer(memory.out, np.float32, 0), pointer(memory.scales, np.float32, 0)
     broadcast_bias(pointer(net.skip_bias, np.float32, 0), skip, first, last, S)
@@ -361,14 +364,14 @@ def run_head(net: Network, memory: Memory, first: int, last: int) -> None:
             multiply(net.skip, layer, memory.z, at * G, L * G, memory.z_scales, at, L, memory.skip, first * S, S, n)
     for b in range(first, last):
         rectify(skip, b * S, S)
-        write(scales, b, quantise_input(skip, b * S, memory.skip_input, b * S, S, of_bytes))
+        write(scales, b, quantise_input(skip, b * S, memory.skip_input, b * S, S, n_steps))
     broadcast_bias(pointer(net.hidden_bias, np.float32, 0), hidden, first, last, A)
     multiply(
         net.hidden, zero, memory.skip_input, first * S, S, memory.scales, first, one, memory.hidden, first * A, A, n
     )
     for b in range(first, last):
         rectify(hidden, b * A, A)
-        write(scales, b, quantise_input(hidden, b * A, memory.hidden_input, b * A, A, of_bytes))
+        write(scales, b, quantise_input(hidden, b * A, memory.hidden_input, b * A, A, n_steps))
     broadcast_bias(pointer(net.out_bias, np.float32, 0), out, first, last, P)
     for part in range(net.n_out):
         multiply(
@@ -505,13 +508,22 @@ def accumulate_older_taps(
 
 
 @njit
+def input_steps(precision: int) -> int:
+    """`packing.INPUT_STEPS` of a precision, 0 where inputs are floats; a module with the relaxed instruction takes
+    networks of int8x8 for int8x7."""
+    if precision == INT8X7 or (HAS_RELAXED_DOT and precision == INT8X8):
+        return OF_INT8X7
+    return OF_INT8X8 if precision == INT8X8 else 0
+
+
+@njit
 def multiply(
     matrices: Matrices, index: int, x: int, x_offset: int, x_stride: int, x_scales: int, x_scales_offset: int,
     x_scales_stride: int, y: int, y_offset: int, y_stride: int, n_streams: int,
 ) -> None:  # fmt: skip
     """y[b] += x[b] @ matrix, for the vectors that begin at an address, an offset plus b times a stride."""
     n_rows, n_columns, precision, weights = matrices.n_rows, matrices.n_columns, matrices.precision, matrices.weights
-    done = 0
+    n_steps, done = input_steps(precision), 0
     while done < n_streams:
         left = n_streams - done
         group = matrices.group
@@ -527,54 +539,57 @@ def multiply(
             scale, start = pointer(matrices.scales, np.float32, at), pointer(matrices.starts, np.int32, at)
             to = pointer(y, np.float32, y_offset + done * y_stride + column)
             at *= n_rows
-            if precision == INT8X8:
+            if n_steps > 0:
                 multiply_panel(
                     pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.uint8, x_at), x_stride, x_scale,
-                    x_scales_stride, to, y_stride, group, width,
+                    x_scales_stride, to, y_stride, group, width, n_steps,
                 )  # fmt: skip
             elif precision == INT8:
                 multiply_panel(
                     pointer(weights, np.int8, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
-                    x_scale, x_scales_stride, to, y_stride, group, width,
+                    x_scale, x_scales_stride, to, y_stride, group, width, n_steps,
                 )  # fmt: skip
             elif precision == FLOAT16:
                 multiply_panel(
                     pointer(weights, np.uint16, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
-                    x_scale, x_scales_stride, to, y_stride, group, width,
+                    x_scale, x_scales_stride, to, y_stride, group, width, n_steps,
                 )  # fmt: skip
             elif precision == FLOAT32:
                 multiply_panel(
                     pointer(weights, np.float32, at), n_rows, scale, start, pointer(x, np.float32, x_at), x_stride,
-                    x_scale, x_scales_stride, to, y_stride, group, width,
+                    x_scale, x_scales_stride, to, y_stride, group, width, n_steps,
                 )  # fmt: skip
             column += width * LANES
         done += group
 
 
 @njit
-def quantise_input(x: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> np.float32:
-    """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale."""
-    if of_bytes:
+def quantise_input(x: Any, offset: int, to: int, to_offset: int, n: int, n_steps: int) -> np.float32:
+    """Bring float32 numbers to the precision of a product's inputs, at an address; returns their scale.
+
+    `n_steps`: as `input_steps`.
+    """
+    if n_steps > 0:
         largest = constant(0.0)
         for index in range(0, n, LANES):
             largest = maximum(largest, absolute(load(x, offset + index)))
         most = highest(largest)
-        factor = splat(np.float32(127) / most if most > 0 else np.float32(0))
+        factor = splat(np.float32(n_steps) / most if most > 0 else np.float32(0))
         for index in range(0, n, LANES):
-            store_bytes(pointer(to, np.uint8, to_offset), index, load(x, offset + index) * factor)
-        return most / np.float32(127)
+            store_bytes(pointer(to, np.uint8, to_offset), index, load(x, offset + index) * factor, n_steps + 1)
+        return most / np.float32(n_steps)
     for index in range(0, n, LANES):
         store(pointer(to, np.float32, to_offset), index, load(x, offset + index))
     return np.float32(1)
 
 
 @njit
-def quantise_gated(h: Any, offset: int, to: int, to_offset: int, n: int, of_bytes: bool) -> None:
+def quantise_gated(h: Any, offset: int, to: int, to_offset: int, n: int, n_steps: int) -> None:
     """Gate n filters with the n gates behind them. The results lie in (-1, 1) and so need no scale of their own."""
     for index in range(0, n, LANES):
         z = gate(load(h, offset + index), load(h, offset + n + index))
-        if of_bytes:
-            store_bytes(pointer(to, np.uint8, to_offset), index, z * constant(127.0))
+        if n_steps > 0:
+            store_bytes(pointer(to, np.uint8, to_offset), index, z * splat(np.float32(n_steps)), n_steps + 1)
         else:
             store(pointer(to, np.float32, to_offset), index, z)
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from wavegen.engines.cpu.kernel import CATEGORICAL, LOGISTIC_MIXTURE, Memory, Network, PredictionInput
 from wavegen.engines.cpu.packing import (
+    INPUT_STEPS,
     Matrices,
     Precision,
     VectorUnit,
@@ -102,7 +103,7 @@ def _pack_prediction(
 
 def make_memory(network: Network, n_streams: int, precision: Precision, n_ahead: int) -> Memory:
     """State and room to work for some streams, whose older taps are multiplied for `n_ahead` steps at once."""
-    kind = np.uint8 if precision == "int8x8" else np.float32
+    kind = np.uint8 if precision in INPUT_STEPS else np.float32
     n_layers = network.n_layers
     n_rows = sum(max(1, (network.n_taps - 1) * int(dilation)) for dilation in network.dilations)
     R, H, G = network.newest_tap.n_rows, network.newest_tap.n_columns, network.projection.n_rows
@@ -127,7 +128,7 @@ def make_memory(network: Network, n_streams: int, precision: Precision, n_ahead:
         h=numbers(n_layers * n_ahead * H),
         n_ahead=n_ahead,
         z=inputs(n_layers * G),
-        z_scales=np.full(n_streams * n_layers, 1 / 127, dtype=np.float32),
+        z_scales=np.full(n_streams * n_layers, 1 / INPUT_STEPS.get(precision, 1), dtype=np.float32),
         skip=numbers(S),
         skip_input=inputs(S),
         hidden=numbers(A),

@@ -28,9 +28,12 @@ FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.
 LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
 STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
 _IS_ARM = TRIPLE.startswith(("aarch64", "arm64"))
-HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, "f16c" in FEATURES or _IS_ARM)
+# Of 4 lanes a sum of pairs of bytes takes two vectors (`_BytePairs`), and 16 registers hold no 16 beside what they add.
+MAX_VECTORS = 4 if LANES == 4 and not _IS_ARM else 8
+HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, MAX_VECTORS, "f16c" in FEATURES or _IS_ARM)
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *map(ir.IntType, (8, 16, 32, 64))
+DOT_GROUPS = f"llvm.x86.avx512.vpdpbusd.{32 * LANES}"  # adds the products of four unsigned and four signed bytes
 DOT_PAIRS = "llvm.x86.sse2.pmadd.wd"  # of two vectors of int16: the sums of the products of neighbours, in int32
 _VECTOR = ir.VectorType(_F32, LANES)
 _INTEGERS = ir.VectorType(_I32, LANES)
@@ -40,7 +43,10 @@ _FUSE = ("contract",)  # lets LLVM make a product and a sum one instruction, and
 MAGIC = np.float32(1.5 * 2**23)  # added to a float32 of less than 2**22, it leaves the nearest integer in the low bits
 
 
-HAS_VNNI = ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES == 8)
+HAS_VNNI = ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES in (4, 8))
+# Every CPU with this instruction has wider vectors. With 4 lanes it stands for WebAssembly's relaxed one, which takes 7
+# bits of an input (ahead_of_time.py).
+HAS_RELAXED_DOT = HAS_VNNI and LANES == 4
 
 
 def can_multiply_bytes() -> bool:
@@ -208,18 +214,19 @@ def store(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
-def store_bytes(_typing: Any, base: Any, offset: Any, value: Any) -> Any:
-    """Put a vector into memory of uint8 as round(v) + 128; |v| may be at most 127."""
-    if not _holds(base, types.uint8) or value != vector:
+def store_bytes(_typing: Any, base: Any, offset: Any, value: Any, zero: Any) -> Any:
+    """Put a vector into memory of uint8 as round(v) + zero, an integer; |v| may be at most zero - 1, and zero 128."""
+    if not _holds(base, types.uint8) or value != vector or not isinstance(zero, types.Integer):
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        rounded = builder.fadd(given[2], _constant(_VECTOR, float(MAGIC) + 128))
+        shift = builder.fadd(builder.sitofp(given[3], _F32), ir.Constant(_F32, float(MAGIC)))
+        rounded = builder.fadd(given[2], _splat(builder, shift, _VECTOR))
         low = builder.trunc(builder.bitcast(rounded, _INTEGERS), _BYTES)
         _store(builder, low, _address(context, builder, signature.args[0], *given[:2]), 1)
         return context.get_dummy_value()
 
-    return types.void(base, types.intp, vector), codegen
+    return types.void(base, types.intp, vector, types.intp), codegen
 
 
 _add = _binary(lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
@@ -326,14 +333,15 @@ def multiply_panel(
     y_stride: Any,
     n_streams: Any,
     n_vectors: Any,
+    n_steps: Any,
 ) -> Any:
     """y[b] += scale * (x[b] @ panel) for 8, 4, 2 or 1 streams b and 8, 4, 2 or 1 vectors of outputs.
 
     All arrays are pointers. `weights` holds the panel's rows (one per input) one after the other, as float32, float16
     (in uint16) or int8; y is float32 and `scales` (outputs) multiplies every sum. If x is float32, that is all. If x is
-    uint8, it stands for x_scales[b] * (x - 128); weights are int8 with rows in groups of four, the four of an output
-    side by side, sums are exact in int32 and begin at `starts` (outputs), which is -128 times the column sums of the
-    rows. Strides are in elements, from stream to stream.
+    uint8, it stands for x_scales[b] * (x - zero), where zero is `n_steps` + 1, 128 or 64; weights are int8 with rows in
+    groups of four, the four of an output side by side, sums are exact in int32 and begin at -zero times the column sums
+    of the rows. `starts` (outputs) is -128 times these. Strides are in elements, from stream to stream.
 
     The sums stay in registers, which `VectorUnit.panel_vectors` sees to. Where the CPU lacks the instructions nothing
     is emitted: the engine refuses such a precision.
@@ -343,14 +351,15 @@ def multiply_panel(
 
     def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         if is_possible:
-            *arrays, chosen_streams, chosen_vectors = values
-            panel = _Panel(weights.dtype, of_bytes, *arrays)
+            *arrays, chosen_streams, chosen_vectors, n_steps = values
+            is_half = builder.icmp_signed("<=", n_steps, ir.Constant(_I64, 63))
+            panel = _Panel(weights.dtype, of_bytes, builder.zext(is_half, _I32), *arrays)
             _switch_sizes(builder, panel, chosen_streams, chosen_vectors)
         return context.get_dummy_value()
 
     integer = types.intp
     signature = types.void(
-        weights, integer, scales, starts, x, integer, x_scales, integer, y, integer, integer, integer
+        weights, integer, scales, starts, x, integer, x_scales, integer, y, integer, integer, integer, integer
     )  # fmt: skip
     return signature, codegen
 
@@ -360,6 +369,7 @@ class _Panel(NamedTuple):
 
     dtype: Any  # of the weights, numba's
     of_bytes: bool
+    halving: Any  # the bit by which `starts` are shifted, 0 or 1
     weights: Any
     n_rows: Any
     scales: Any
@@ -414,6 +424,7 @@ def _multiply_one_size(builder: Any, panel: _Panel, n_streams: int, n_vectors: i
             summed = sums[i][j]
             if panel.of_bytes:
                 begin = _vector_of(builder, panel.starts, j, _INTEGERS)
+                begin = builder.ashr(begin, _splat(builder, panel.halving, _INTEGERS))
                 summed = builder.sitofp(builder.add(begin, summed), _VECTOR)
             old = _load(builder, outputs[i][j], _VECTOR, 4)
             product = builder.fmul(factors[j], summed, flags=_FUSE)
@@ -509,7 +520,7 @@ class _ByteGroups(_Floats):
 
     @staticmethod
     def add(builder: Any, total: Any, weights: Any, x: Any) -> Any:
-        return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTEGERS, total, x, weights)
+        return _call(builder, DOT_GROUPS, _INTEGERS, total, x, weights)
 
 
 class _BytePairs(_Floats):

@@ -50,25 +50,54 @@ const SIMD = Uint8Array.of(
   11,
 );
 
-/** @type {Promise<WebAssembly.Module> | null} */ let compiled = null;
+// The same with a relaxed dot product of bytes (i32x4.relaxed_dot_i8x16_i7x16_add_s).
+// prettier-ignore
+const RELAXED = Uint8Array.of(
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0,
+  65, 0, 253, 15, 65, 0, 253, 15, 65, 0, 253, 15, 253, 147, 2, 11,
+);
 
-/** The module, compiled once. @returns {Promise<WebAssembly.Module>} */
-export function loadModule() {
-  compiled ??= (async () => {
+/** @type {Map<string, Promise<WebAssembly.Module>>} */ const compiled = new Map(); // by file
+
+/**
+ * @typedef {object} Way how a model is computed
+ * @property {string} module the file
+ * @property {string} precision
+ */
+
+/**
+ * In the fastest way there is; `?precision=` in the address with that of the model's file takes the way that every
+ * browser has.
+ * @param {{precision: string, relaxed_precision: string}} model of models.json
+ * @returns {Way}
+ */
+export function chooseWay({ precision, relaxed_precision }) {
+  const wanted = new URLSearchParams(location.search).get("precision");
+  if (relaxed_precision === "int8x7" && wanted !== precision && WebAssembly.validate(RELAXED))
+    return { module: "player-relaxed.wasm", precision: relaxed_precision };
+  return { module: "player.wasm", precision };
+}
+
+/** A module, compiled once. @param {string} name of its file @returns {Promise<WebAssembly.Module>} */
+export function loadModule(name) {
+  const known = compiled.get(name);
+  if (known !== undefined) return known;
+  const loading = (async () => {
     if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD))
       throw new Fault(
         "This browser has no WebAssembly with SIMD, which the models need; a current Chrome, Edge, Firefox or " +
           "Safari has it.",
       );
-    const bytes = await loadBytes("player.wasm", () => {});
+    const bytes = await loadBytes(name, () => {});
     try {
       return await WebAssembly.compile(bytes);
     } catch {
-      throw new Fault("player.wasm is damaged, or this browser is too old for it; export the page again.");
+      throw new Fault(`${name} is damaged, or this browser is too old for it; export the page again.`);
     }
   })();
-  compiled.catch(() => (compiled = null)); // which may go better another time
-  return compiled;
+  compiled.set(name, loading);
+  loading.catch(() => compiled.delete(name)); // which may go better another time
+  return loading;
 }
 
 /**
@@ -104,10 +133,11 @@ export async function loadBytes(file, tell) {
  * A thread with a model.
  * @param {ArrayBuffer} file
  * @param {bigint} seed
+ * @param {Way} way
  * @returns {Promise<{worker: Worker, ready: Ready}>}
  */
-export async function startWorker(file, seed) {
-  const module = await loadModule();
+export async function startWorker(file, seed, way) {
+  const module = await loadModule(way.module);
   const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   const ready = await new Promise((resolve, reject) => {
     worker.onmessage = ({ data }) => {
@@ -120,5 +150,6 @@ export async function startWorker(file, seed) {
     worker.terminate();
     throw fault;
   });
+  ready.description.precision = way.precision;
   return { worker, ready };
 }

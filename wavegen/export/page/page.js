@@ -2,7 +2,7 @@
 /** The page: which models there are, the one that was chosen, and its view. */
 
 import { element, freshSeed, make } from "./controls.js";
-import { Fault, loadBytes, loadModule, startWorker } from "./engine.js";
+import { chooseWay, Fault, loadBytes, loadModule, startWorker } from "./engine.js";
 import { ImageView } from "./images.js";
 import { SoundView } from "./sound.js";
 
@@ -14,6 +14,8 @@ import { SoundView } from "./sound.js";
  * @property {string} about
  * @property {string} credit
  * @property {number} sample_rate Hz; 0 of images
+ * @property {string} precision of the file
+ * @property {string} relaxed_precision what it is played in by a browser with relaxed SIMD
  */
 
 const title = element("title", HTMLElement);
@@ -81,11 +83,13 @@ async function choose() {
   };
   tell(0);
   try {
-    const [file] = await Promise.all([loadBytes(listed.file, tell), loadModule()]);
+    const way = chooseWay(listed);
+    const [file] = await Promise.all([loadBytes(listed.file, tell), loadModule(way.module)]);
     if (number !== nChosen) return;
     loading.textContent = "Starting …";
-    const { worker, ready } = await startWorker(file, freshSeed());
+    const { worker, ready } = await startWorker(file, freshSeed(), way);
     if (number !== nChosen) return worker.terminate();
+    for (const place of document.querySelectorAll(".precision")) place.textContent = way.precision;
     loading.hidden = true;
     const smaller = models
       .filter((model) => work(model) > 0 && work(model) < work(listed))

@@ -28,7 +28,7 @@ const ALIGNED = 64; // bytes
  * @property {boolean} is_matched whether sound can be scaled until it has its frames
  * @property {boolean} is_planned whether its frames are planned, by a temperature of their own
  * @property {boolean} has_top whether it takes top_k and top_p
- * @property {string} precision
+ * @property {string} precision of the file; a page says what it is played in instead (engine.js)
  */
 
 /** One stream of a model. Its samples come block by block, from the beginning of time on. */
