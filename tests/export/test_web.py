@@ -157,11 +157,17 @@ def digits() -> checkpoint.Checkpoint:
     return checkpoint.load(Path("digits"))
 
 
-def frugal() -> checkpoint.Checkpoint:
-    """The same, of which it is known that 7 bits of an input are enough."""
-    costs = {"int8x8": 0.001, "int8x7": 0.001}
+def costing(costs: dict[str, float]) -> checkpoint.Checkpoint:
+    """The same, of which it is known what precisions cost both its networks."""
     model = digits()
-    return replace(model, path=Path("frugal"), description=replace(model.description, precision_costs=costs))
+    assert model.planner is not None
+    planner = replace(model.planner, description=replace(model.planner.description, precision_costs=costs))
+    return replace(model, description=replace(model.description, precision_costs=costs), planner=planner)
+
+
+def frugal() -> checkpoint.Checkpoint:
+    """The same, of which 7 bits of an input are enough."""
+    return replace(costing({"int8x8": 0.001, "int8x7": 0.001}), path=Path("frugal"))
 
 
 # What is written
@@ -205,8 +211,7 @@ def test_exporting_again_replaces_the_page_and_leaves_other_files(tmp_path: Path
 def test_a_precision_that_costs_much_is_not_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, costs: dict[str, float], precision: str
 ) -> None:
-    model = digits()
-    dear = replace(model, description=replace(model.description, precision_costs=costs))
+    dear = costing(costs)
     with caplog.at_level("INFO"):
         web.export_web([dear], tmp_path)
     assert json.loads((tmp_path / "models.json").read_text())["models"][0]["precision"] == precision
@@ -226,9 +231,7 @@ def test_a_precision_that_costs_much_is_not_taken(
 def test_relaxed_products_are_for_models_that_they_are_known_to_cost_little(
     tmp_path: Path, costs: dict[str, float], wanted: str | None, relaxed: str
 ) -> None:
-    model = digits()
-    measured = replace(model, description=replace(model.description, precision_costs=costs))
-    web.export_web([measured], tmp_path, wanted)
+    web.export_web([costing(costs)], tmp_path, wanted)
     assert json.loads((tmp_path / "models.json").read_text())["models"][0]["relaxed_precision"] == relaxed
 
 
