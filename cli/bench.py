@@ -42,7 +42,9 @@ def bench(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="how often each is timed (default: 100; of training or drawing 20, on a GPU 10)"),
+        typer.Option(
+            min=1, help="how often each is timed (default: 100; of training, drawing or a page 20, on a GPU 10)"
+        ),
     ] = None,
     node_modules: Annotated[
         list[Path] | None,

@@ -36,8 +36,8 @@ from wavegen.progress import Bar
 logger = logging.getLogger(__name__)
 
 MODELS = ("speech", "digits", "music")  # of those that ship
-ROUNDS = 100
-ROUND_S = 0.005  # of a turn, a block or two: whatever runs longer is interrupted on a busy machine
+ROUNDS = 20
+ROUND_S = 0.05  # how long a contestant runs before it is the next one's turn
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MODULES = {"page, int8x8": "wasm32", "page, int8x7, relaxed SIMD": "wasm32-relaxed"}
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")  # of onnxruntime-web

@@ -9,7 +9,7 @@
 import { BLOCK } from "./live.js";
 import { Player } from "./player.js";
 
-const WARM_UP_MS = 1000; // browsers compile what is used often once more
+const WARM_UP_MS = 500; // browsers compile what is used often once more
 
 /** @type {Map<string, (nBlocks: number) => void | Promise<void>>} */ const makers = new Map();
 
