@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 MODELS = ("speech", "digits", "music")  # of those that ship
 ROUNDS = 20
-ROUND_S = 0.05  # how long a contestant runs before it is the next one's turn
+ROUND_S = 0.05  # of a turn: of shorter ones some would hold no frame that is planned, or only what was made before
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MODULES = {"page, int8x8": "wasm32", "page, int8x7, relaxed SIMD": "wasm32-relaxed"}
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")  # of onnxruntime-web
