@@ -29,6 +29,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.export.test_player import NOT_YET
 from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
@@ -278,7 +279,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with digits, twice, and with files that are no models."""
     folder = tmp_path_factory.mktemp("site")
-    web.export_web([digits(), frugal()], folder)
+    web.export_web([costing({"int8x8": 0.001}), frugal()], folder)
     (folder / "tap.js").write_text(TAP)
     good = (folder / "digits.wavegen").read_bytes()
     damaged = bytearray(good)
@@ -616,7 +617,7 @@ def test_nothing_is_wider_than_the_screen_and_controls_are_large_enough_for_a_fi
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["speech", "music"])
+@pytest.mark.parametrize("name", [pytest.param("speech", marks=NOT_YET), "music"])
 def test_other_models_play_what_the_command_line_in_the_page_makes(browser: Any, tmp_path: Path, name: str) -> None:
     web.export_web([checkpoint.load(Path(name))], tmp_path)
     (tmp_path / "tap.js").write_text(TAP)
