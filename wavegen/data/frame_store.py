@@ -94,7 +94,7 @@ def frames_of(
     item_format = FrameFormat(
         store.item_format, features.hop, codes.n_channels, tuple(codes.encode(features.silent).tolist())
     )
-    return Store(store.corpus, item_format, samples, recordings, digest), by_split
+    return Store(store.corpus, item_format, samples, recordings, store.fingerprint), by_split
 
 
 def _length(segment: Segment, speed: float) -> int:
