@@ -21,7 +21,7 @@ extern "C" {
 enum {
     WAVEGEN_NOT_A_MODEL = -1,
     WAVEGEN_OTHER_VERSION = -2,
-    WAVEGEN_OTHER_CPU = -3, /* exported for vectors of another width: export it with --target as the library */
+    WAVEGEN_OTHER_CPU = -3, /* exported for vectors of another width: export both with the same --machine */
     WAVEGEN_DAMAGED = -4
 };
 
