@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_a
 from wavegen.errors import InputError, shortened
 
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
+MAX_SMOOTHING = 24  # frames to either side
 MAX_WEIGHTS = 1 << 31  # of a network: 8 GiB
 
 Activation = Literal["gated", "relu"]
@@ -576,6 +577,12 @@ class PlannerArchitecture(SequenceArchitecture):
     channel_layers: Annotated[
         int, Size("layers behind those over frames, with dilations 1, 2, 4, ... in the codes of a frame", gt=0, le=20)
     ]
+    smoothing: Annotated[
+        int, Size("frames to either side that each is smoothed with before it is made sound of", ge=0, le=MAX_SMOOTHING)
+    ] = 4
+    pitch_smoothing: Annotated[
+        int, Size("the same for the pitch: a voice that trembles is rough", ge=0, le=MAX_SMOOTHING)
+    ] = 16
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -591,6 +598,11 @@ class PlannerArchitecture(SequenceArchitecture):
     @property
     def unit(self) -> int:
         return self.n_channels
+
+    @property
+    def n_ahead(self) -> int:
+        """Frames that are made before one is smoothed."""
+        return max(self.smoothing, self.pitch_smoothing)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,14 +20,14 @@ from wavegen.engines.options import EngineOptions
 from wavegen.engines.reference import ReferenceEngine
 from wavegen.errors import InputError
 from wavegen.export import onnx as export
-from wavegen.export.onnx_conditions import WINDOW, planned_frames
+from wavegen.export.onnx_conditions import n_window, planned_frames
 from wavegen.features.frame_codes import FrameCodes
 from wavegen.features.frame_condition import FrameCondition, Frames
 from wavegen.features.frames import make_features
 from wavegen.generation.conditioning import FrameConditioner, condition_of
 from wavegen.generation.images import ImageSession
 from wavegen.generation.options import GenerationOptions
-from wavegen.generation.planning import AHEAD, CHUNK, NUMBERS, PITCH_SMOOTHING, SMOOTHING, Plan
+from wavegen.generation.planning import CHUNK, NUMBERS, Plan, architecture_of
 from wavegen.models.base import frames_on
 from wavegen.models.build import from_checkpoint, with_random_weights
 from wavegen.sampling import Decoding, draw_categorical, draw_logistic_mixture, probabilities, uniforms
@@ -257,15 +258,15 @@ def test_a_likelihood_of_images_is_that_of_the_model(variant, tmp_path):
 def planned(files, u, labels):
     """Frames of a planner's file, with silence before them: as many as there are draws for."""
     facts = files["planned"].facts
-    n_channels, n_window = files["planned"].session.get_inputs()[0].shape[2], facts["n_window"]
+    n_channels, n_seen = files["planned"].session.get_inputs()[0].shape[2], facts["n_window"]
 
     def channel(step):
         return {"channel": np.full(len(u), step % n_channels), **labels}
 
     codes = generate(files["planner"], u, channel).reshape(len(u), -1, n_channels)
     codes = np.concatenate([np.repeat(codes[:, :1], facts["n_ahead"], axis=1), codes], axis=1)
-    n = (codes.shape[1] - n_window) // facts["n_frames"]
-    chunks = [codes[:, facts["n_frames"] * chunk :][:, :n_window] for chunk in range(n + 1)]
+    n = (codes.shape[1] - n_seen) // facts["n_frames"]
+    chunks = [codes[:, facts["n_frames"] * chunk :][:, :n_seen] for chunk in range(n + 1)]
     return np.concatenate([files["planned"].run(codes=chunk)["frames"] for chunk in chunks], axis=1)
 
 
@@ -275,7 +276,9 @@ def test_a_model_that_speaks_plans_the_frames_of_the_reference_and_makes_its_cod
     engine = ReferenceEngine(from_checkpoint(model.planner))
     plan = Plan(model, engine, seed=5, number=2, decoding=Decoding(), labels={"speaker": "1"})
     labels = {"label_speaker": np.array([1])}
-    frames = planned(files, uniforms(5, 2 + NUMBERS, 0, 6 * (AHEAD + 12))[None], labels)
+    frames = planned(
+        files, uniforms(5, 2 + NUMBERS, 0, 6 * (architecture_of(model.planner).n_ahead + 12))[None], labels
+    )
     np.testing.assert_allclose(frames[0], plan.frames(0, 12), atol=1e-6)
     u = uniforms(5, 2, 0, n)[None]
     expected = ReferenceEngine(from_checkpoint(model)).advance(u, Decoding(), condition=plan.at(0, n))
@@ -294,14 +297,15 @@ def test_a_likelihood_of_a_planner_is_that_of_the_model(tmp_path):
 
 def test_planned_frames_with_a_pitch_are_decoded_and_smoothed_alike():
     codes = FrameCodes(make_features(16000, {"n_mels": 20, "hop": 200, "pitch": {}}))
-    values = np.random.default_rng(0).integers(codes.n_levels, size=(B, WINDOW, codes.n_channels))
+    sizes = replace(architecture_of(tiny_speaker().planner), smoothing=2, pitch_smoothing=5)
+    values = np.random.default_rng(0).integers(codes.n_levels, size=(B, n_window(sizes), codes.n_channels))
     values[..., 1][np.random.default_rng(1).random(values.shape[:2]) < 0.4] = 0  # no voice
     values[1, :, 1] = 0
     graph = Graph()
-    frames = planned_frames(graph, codes, graph.input("codes", np.int64, ["batch", *values.shape[1:]], ""))
+    frames = planned_frames(graph, codes, sizes, graph.input("codes", np.int64, ["batch", *values.shape[1:]], ""))
     graph.output("frames", frames, np.float32, ["batch", CHUNK, 24], "")
     (made,) = onnxruntime.InferenceSession(graph.model("planned", "")).run(None, {"codes": values})
-    expected = [codes.features.smoothed(codes.decode(one), SMOOTHING, PITCH_SMOOTHING) for one in values]
+    expected = [codes.features.smoothed(codes.decode(one), 2, 5) for one in values]
     np.testing.assert_allclose(made, np.stack(expected), atol=1e-6)
 
 

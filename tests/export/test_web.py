@@ -29,7 +29,6 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.export.test_player import NOT_YET
 from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
@@ -617,7 +616,7 @@ def test_nothing_is_wider_than_the_screen_and_controls_are_large_enough_for_a_fi
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", [pytest.param("speech", marks=NOT_YET), "music"])
+@pytest.mark.parametrize("name", ["speech", "music"])
 def test_other_models_play_what_the_command_line_in_the_page_makes(browser: Any, tmp_path: Path, name: str) -> None:
     web.export_web([checkpoint.load(Path(name))], tmp_path)
     (tmp_path / "tap.js").write_text(TAP)

@@ -13,7 +13,7 @@ from wavegen.engines.cpu.packing import Matrices
 from wavegen.engines.cpu.tuples import reader
 
 BLOCK = 256  # steps that are made at a time
-N_DRAWN = 64  # newest frames that are kept as they were drawn; smoothing needs 2 * AHEAD + 1
+N_DRAWN = 64  # newest frames that are kept as they were drawn; smoothing needs 2 * n_ahead + 1
 N_SMOOTHED = 64  # and of smoothed ones, of which a vocoder sees 2 * look_ahead + 1
 DRAWN, SMOOTHED, CONDITIONED, WAS_GUIDED = range(4)  # of `Plan.counts`: how many frames there are of each; a flag
 N_COUNTS = 4
@@ -84,8 +84,9 @@ class Plan(NamedTuple):
     highest: NDArray[np.float64]  # (n_channels) and the last
     n_levels: int
     band_bounds: NDArray[np.float64]  # (2)
-    smoothing: NDArray[np.float64]  # (2 * AHEAD + 1) weights
-    pitch_smoothing: NDArray[np.float64]  # (2 * AHEAD + 1)
+    n_ahead: int  # frames that are drawn before one is smoothed
+    smoothing: NDArray[np.float64]  # (2 * n_ahead + 1) weights
+    pitch_smoothing: NDArray[np.float64]  # (2 * n_ahead + 1)
     condition: NDArray[np.float32]  # (2, n_channels, n_outputs) with labels, and with none
     of_labels: NDArray[np.float32]  # (2, n_outputs)
     uniforms: NDArray[np.float64]  # (2 * n_channels)

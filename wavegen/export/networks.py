@@ -9,6 +9,7 @@ from wavegen.engines.cpu import kernel
 from wavegen.engines.cpu.kernel import Memory, Network
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export.model import Frames, Labels
+from wavegen.features.linear_prediction import MU, N_LEVELS
 
 
 @njit(error_model="numpy")
@@ -27,6 +28,21 @@ def condition_labels(labels: Labels, chosen: int, to: int) -> None:
                     total += np.float64(read(tables, row * labels.size + index)) * np.float64(weight)
                 first += read(n_rows, label)
             write(condition, stream * labels.n_outputs + output, np.float32(total))
+
+
+@njit(error_model="numpy")
+def prepare(net: Network) -> None:
+    """Make the tables by which numbers are companded; as `linear_prediction.companding`."""
+    if net.prediction.order == 0:
+        return
+    values, levels = pointer(net.prediction.values, np.float32, 0), pointer(net.prediction.levels, np.uint8, 0)
+    most = net.n_classes - 1
+    for index in range(2 * most + 1):
+        x = np.float64(index - most) * (2 / most)
+        value = np.sign(x) * np.log1p(MU * abs(x)) / np.log1p(np.float64(MU))
+        write(values, index, np.float32(value))
+        level = min(max(np.floor(127.5 * value + N_LEVELS // 2), 0.0), N_LEVELS - 1.0)
+        write(levels, index, np.uint8(level))
 
 
 @njit(error_model="numpy")

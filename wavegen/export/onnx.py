@@ -25,16 +25,16 @@ from wavegen.engines.onnx_graph import OPSET, Graph, StateLayout, Value, add_row
 from wavegen.engines.weights import stack_weights, vertical_weights, why_not
 from wavegen.errors import InputError, shortened
 from wavegen.export.onnx_conditions import (
-    WINDOW,
     frame_values,
     n_neighbours,
+    n_window,
     of_channels,
     of_labels,
     planned_frames,
 )
 from wavegen.export.onnx_likelihood import add_likelihood
 from wavegen.features.frame_codes import FrameCodes
-from wavegen.generation.planning import AHEAD, CHUNK
+from wavegen.generation.planning import CHUNK, architecture_of
 from wavegen.sampling import LOG_SCALES
 
 FORMAT = 1
@@ -176,12 +176,14 @@ def _planned(model: Checkpoint, planner: Checkpoint) -> bytes:
     graph, features = Graph(), model.description.make_features()
     assert features is not None  # it has a planner
     codes = FrameCodes(features, planner.description.n_classes)
-    meaning = f"codes of {WINDOW} frames, the newest last; before the first frame it is repeated"
-    values = graph.input("codes", np.int64, ["batch", WINDOW, codes.n_channels], meaning)
-    frames = planned_frames(graph, codes, values)
+    sizes = architecture_of(planner)
+    n_seen, n_ahead = n_window(sizes), sizes.n_ahead
+    meaning = f"codes of {n_seen} frames, the newest last; before the first frame it is repeated"
+    values = graph.input("codes", np.int64, ["batch", n_seen, codes.n_channels], meaning)
+    frames = planned_frames(graph, codes, sizes, values)
     shape: list[int | str] = ["batch", CHUNK, features.n_features]
-    graph.output("frames", frames, np.float32, shape, f"those from frame {AHEAD} of the codes on, smoothed")
-    facts = {"n_window": WINDOW, "n_ahead": AHEAD, "n_frames": CHUNK, "is_detail": codes.is_detail}
+    graph.output("frames", frames, np.float32, shape, f"those from frame {n_ahead} of the codes on, smoothed")
+    facts = {"n_window": n_seen, "n_ahead": n_ahead, "n_frames": CHUNK, "is_detail": codes.is_detail}
     return _finished(graph, model, "planned", facts)
 
 

@@ -9,18 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavegen.architectures import FrameSizes
+from wavegen.architectures import FrameSizes, PlannerArchitecture
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.onnx_graph import END, Graph, Value
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
 from wavegen.features.frames import binomial_weights
-from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT, Predictor
+from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT, STEP, Predictor
 from wavegen.features.log_mel import SILENT
 from wavegen.features.pitch import REFERENCE_HZ, VOICES, Pitch
 from wavegen.generation.conditioning import frame_weights, label_weights
-from wavegen.generation.planning import AHEAD, CHUNK, PITCH_SMOOTHING, SMOOTHING, position_of
-
-WINDOW = CHUNK + 2 * AHEAD  # planned frames of which CHUNK are made
+from wavegen.generation.planning import CHUNK, position_of
 
 
 class FrameValues(NamedTuple):
@@ -119,8 +117,11 @@ def _prediction(f64: _Float64, predictor: Predictor, frames: Value, hop: int) ->
     autocorrelation = f64("MatMul", f64("Mul", magnitudes, magnitudes), predictor.to_lags)
     factors = predictor.lag_window * np.where(np.arange(predictor.order + 1) == 0, 1 + NOISE, 1.0)
     noise = np.where(np.arange(predictor.order + 1) == 0, LEAST_NOISE, 0.0)
-    filters, error = _levinson(f64, f64("Add", f64("Mul", autocorrelation, factors), noise), predictor.order)
-    gain = f64("Mul", f64("Sqrt", error), predictor.per_magnitude)
+    autocorrelation = f64("Add", f64("Mul", autocorrelation, factors), noise)
+    power = graph.slice(autocorrelation, 0, 1, axis=2)
+    shares = f64("Mul", f64("Round", f64("Mul", f64("Div", autocorrelation, power), 1 / STEP)), STEP)
+    filters, left = _levinson(f64, shares, predictor.order)
+    gain = f64("Mul", f64("Sqrt", f64("Mul", power, left)), predictor.per_magnitude)
     gain = f64("Max", gain, 4 / (predictor.n_classes - 1))
     gains = graph.cast(graph.concat([gain, f64("Log", gain)], axis=2), np.float32)
     rounded = f64("Round", f64("Mul", filters, float(1 << SHIFT)))
@@ -136,21 +137,20 @@ def _prediction(f64: _Float64, predictor: Predictor, frames: Value, hop: int) ->
 def _levinson(f64: _Float64, autocorrelation: Value, order: int) -> tuple[Value, Value]:
     """`linear_prediction.levinson`. Shapes: (B, F, order + 1) -> filters (B, F, order), error (B, F, 1)."""
     graph = f64.graph
-    error, filters = graph.slice(autocorrelation, 0, 1, axis=2), ""
+    lags = _columns(graph, autocorrelation, *range(order + 1))
+    error, coefficients = lags[0], list[Value]()
     for k in range(order):
-        left = graph.slice(autocorrelation, k + 1, k + 2, axis=2)
+        left = lags[k + 1]
         if k:
-            back = graph.gather(autocorrelation, graph.constant(np.arange(k, 0, -1), np.int64), axis=2)
-            axes = graph.constant([2], np.int64)
-            left = f64("Sub", left, graph.add("ReduceSum", f64("Mul", filters, back), axes))
+            explained = f64("Mul", coefficients[0], lags[k])
+            for index in range(1, k):  # in the order of all others
+                explained = f64("Add", explained, f64("Mul", coefficients[index], lags[k - index]))
+            left = f64("Sub", left, explained)
         reflection = f64("Div", left, error)
-        if k:
-            backwards = graph.gather(filters, graph.constant(np.arange(k)[::-1], np.int64), axis=2)
-            filters = graph.concat([f64("Sub", filters, f64("Mul", reflection, backwards)), reflection], axis=2)
-        else:
-            filters = reflection
+        pairs = zip(coefficients, reversed(coefficients), strict=True)
+        coefficients = [f64("Sub", one, f64("Mul", reflection, other)) for one, other in pairs] + [reflection]
         error = f64("Mul", error, f64("Sub", 1.0, f64("Mul", reflection, reflection)))
-    return filters, error
+    return graph.concat(coefficients, axis=2), error
 
 
 def _columns(graph: Graph, x: Value, *columns: int) -> list[Value]:
@@ -183,34 +183,39 @@ def _voicing(f64: _Float64, frames: Value) -> Value:
     return graph.cast(graph.reshape(f64("Mul", f64("Add", here, there), 0.5), 0, -1), np.float32)
 
 
-def planned_frames(graph: Graph, codes: FrameCodes, values: Value) -> Value:
+def n_window(sizes: PlannerArchitecture) -> int:
+    """Frames of codes of which CHUNK are made."""
+    return CHUNK + 2 * sizes.n_ahead
+
+
+def planned_frames(graph: Graph, codes: FrameCodes, sizes: PlannerArchitecture, values: Value) -> Value:
     """Frames of a planner's codes, decoded and smoothed as generation/planning.py does.
 
-    Shapes: values (B, WINDOW, n_channels) codes -> (B, CHUNK, n_features), those in the middle.
+    Shapes: values (B, n_window, n_channels) codes -> (B, CHUNK, n_features), those in the middle.
     """
     f64, features = _Float64(graph), codes.features
     levels, n_own = f64.of(values), codes.n_channels - features.n_mels
     lowest, highest = codes.cepstrum_bounds
     cepstrum = _dequantised(f64, graph.slice(levels, n_own, END, axis=2), lowest, highest, codes.n_levels)
     bands = f64("Clip", f64("MatMul", cepstrum, codes.cosines), SILENT, LOUDEST_BAND)
-    bands = _mean(f64, graph.cast(bands, np.float32), SMOOTHING)
+    bands = _mean(f64, graph.cast(bands, np.float32), sizes.smoothing, sizes)
     if features.pitch is None:
         return graph.cast(bands, np.float32)
-    return graph.cast(graph.concat([bands, *_planned_pitch(f64, codes, levels)], axis=2), np.float32)
+    return graph.cast(graph.concat([bands, *_planned_pitch(f64, codes, sizes, levels)], axis=2), np.float32)
 
 
-def _planned_pitch(f64: _Float64, codes: FrameCodes, levels: Value) -> Sequence[Value]:
+def _planned_pitch(f64: _Float64, codes: FrameCodes, sizes: PlannerArchitecture, levels: Value) -> Sequence[Value]:
     """The four columns of the pitch, (B, CHUNK, 1) each."""
-    graph, n = f64.graph, codes.n_levels
+    graph, n, far = f64.graph, codes.n_levels, sizes.pitch_smoothing
     loudness, of_voice, strength = _columns(graph, levels, 0, 1, 2)
     is_voiced = f64("Greater", of_voice, 0.0)
     level = f64("Sub", f64("Max", of_voice, 1.0), 1.0)
     f0 = f64.where(is_voiced, _dequantised(f64, level, *codes.pitch_bounds, n - 1), 0.0)
-    own = graph.slice(is_voiced, AHEAD, AHEAD + CHUNK, axis=1)
-    share = f64.where(own, _mean(f64, f64.of(is_voiced), PITCH_SMOOTHING), 1.0)
-    mean = f64("Div", _mean(f64, graph.cast(f0, np.float32), PITCH_SMOOTHING), share)
+    own = graph.slice(is_voiced, sizes.n_ahead, sizes.n_ahead + CHUNK, axis=1)
+    share = f64.where(own, _mean(f64, f64.of(is_voiced), far, sizes), 1.0)
+    mean = f64("Div", _mean(f64, graph.cast(f0, np.float32), far, sizes), share)
     rest = [
-        _mean(f64, graph.cast(_dequantised(f64, one, -1.0, 1.0, n), np.float32), SMOOTHING)
+        _mean(f64, graph.cast(_dequantised(f64, one, -1.0, 1.0, n), np.float32), sizes.smoothing, sizes)
         for one in (strength, loudness)
     ]
     return [f64.where(own, mean, 0.0), f64.where(own, 1.0, -1.0), *rest]
@@ -221,10 +226,10 @@ def _dequantised(f64: _Float64, levels: Value, lowest: ArrayLike, highest: Array
     return f64("Add", f64("Mul", f64("Div", levels, float(n - 1)), width), lowest)
 
 
-def _mean(f64: _Float64, x: Value, order: int) -> Value:
-    """Means over neighbours with binomial weights. Shapes: (B, WINDOW, C) -> (B, CHUNK, C), float64."""
-    matrix: NDArray[np.float64] = np.zeros((CHUNK, WINDOW))
+def _mean(f64: _Float64, x: Value, side: int, sizes: PlannerArchitecture) -> Value:
+    """Means over neighbours with binomial weights. Shapes: (B, n_window, C) -> (B, CHUNK, C), float64."""
+    matrix: NDArray[np.float64] = np.zeros((CHUNK, n_window(sizes)))
     for frame in range(CHUNK):
-        first = frame + AHEAD - order // 2
-        matrix[frame, first : first + order + 1] = binomial_weights(order)
+        first = frame + sizes.n_ahead - side
+        matrix[frame, first : first + 2 * side + 1] = binomial_weights(side)
     return f64("MatMul", matrix, f64.of(x))

@@ -2,7 +2,7 @@
 `generation/conditioning.FrameConditioner` and `features/linear_prediction.Predictor`, frame by frame.
 
 In float64 where those are, and rounded where they are: so the results are the same but where one lies within 1e-13 of
-the middle of two float32 numbers.
+the middle of two numbers that it may be rounded to.
 """
 
 import numpy as np
@@ -27,9 +27,9 @@ from wavegen.export.model import (
 )
 from wavegen.export.networks import condition_labels, copy_first_stream, run
 from wavegen.features.frame_codes import LOUDNESS, PITCH, STRENGTH, VOICED
-from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT
+from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT, STEP
 from wavegen.features.pitch import REFERENCE_HZ, VOICES
-from wavegen.generation.planning import AHEAD, NUMBERS
+from wavegen.generation.planning import NUMBERS
 
 PLAN = np.uint64(NUMBERS)
 
@@ -127,14 +127,14 @@ def smooth_until(model: int, seed: np.uint64, number: np.uint64, frame: int) -> 
     plan, frames = plan_of(model), frames_of(model)
     counts, n_features, f0 = pointer(plan.counts, np.int64, 0), frames.n_features, frames.n_mels
     weights, of_pitch = pointer(plan.smoothing, np.float64, 0), pointer(plan.pitch_smoothing, np.float64, 0)
-    drawn = pointer(plan.drawn, np.float32, 0)
+    drawn, n_ahead = pointer(plan.drawn, np.float32, 0), plan.n_ahead
     for now in range(read(counts, SMOOTHED), frame + 1):
-        draw_until(model, seed, number, now + AHEAD)
+        draw_until(model, seed, number, now + n_ahead)
         to = pointer(frame_at(model, now), np.float32, 0)
         for feature in range(n_features):
             total = 0.0
-            for tap in range(2 * AHEAD + 1):
-                at = max(0, now + tap - AHEAD) % N_DRAWN * n_features
+            for tap in range(2 * n_ahead + 1):
+                at = max(0, now + tap - n_ahead) % N_DRAWN * n_features
                 weight = read(weights, tap)
                 if weight > 0:
                     total += weight * np.float64(read(drawn, at + feature))
@@ -143,8 +143,8 @@ def smooth_until(model: int, seed: np.uint64, number: np.uint64, frame: int) -> 
             own = now % N_DRAWN * n_features + f0
             write(to, f0 + VOICED, read(drawn, own + VOICED))
             pitch, share = 0.0, 0.0
-            for tap in range(2 * AHEAD + 1):
-                at = max(0, now + tap - AHEAD) % N_DRAWN * n_features + f0
+            for tap in range(2 * n_ahead + 1):
+                at = max(0, now + tap - n_ahead) % N_DRAWN * n_features + f0
                 if read(drawn, at + VOICED) > 0:
                     share += read(of_pitch, tap)
                     pitch += read(of_pitch, tap) * np.float64(read(drawn, at + PITCH))
@@ -242,9 +242,12 @@ def predict(model: int, frame: int) -> None:
             write(autocorrelation, lag, read(autocorrelation, lag) + power * read(to_lags, index * (order + 1) + lag))
     for lag in range(order + 1):
         write(autocorrelation, lag, read(autocorrelation, lag) * read(lag_window, lag))
-    write(autocorrelation, 0, read(autocorrelation, 0) * (1 + NOISE) + LEAST_NOISE)
-    error = levinson(model)
-    gain = max(read(gains_of, 0) * np.sqrt(error), read(gains_of, 1))
+    power = read(autocorrelation, 0) * (1 + NOISE) + LEAST_NOISE
+    write(autocorrelation, 0, power)
+    for lag in range(order + 1):
+        write(autocorrelation, lag, np.rint(read(autocorrelation, lag) / power * (1 / STEP)) * STEP)
+    left = levinson(model)
+    gain = max(read(gains_of, 0) * np.sqrt(power * left), read(gains_of, 1))
     gains, coefficients = pointer(frames.gains, np.float32, 0), pointer(frames.coefficients, np.int32, 0)
     write(gains, 0, np.float32(gain))
     write(gains, 1, np.float32(np.log(gain)))

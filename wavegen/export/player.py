@@ -12,7 +12,7 @@ from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_K, 
 from wavegen.engines.cpu.kernel import CATEGORICAL
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export import matching, plan, rows
+from wavegen.export import matching, networks, plan, rows
 from wavegen.export.model import (
     BLOCK,
     IS_GUIDED,
@@ -35,7 +35,6 @@ from wavegen.export.model import (
     planner_of,
     sound_of,
 )
-from wavegen.export.networks import clear, condition_labels, copy_first_stream, run
 from wavegen.sampling import DECODING, MAX_GUIDANCE, MAX_TOP_K
 
 OPTIONS = (*DECODING, "temperature_frames", "match")
@@ -56,6 +55,7 @@ def prepare(model: int) -> None:
     """Draw as the model was made to, and know no label."""
     sound = sound_of(model)
     defaults = pointer(sound.defaults, np.float64, 0)
+    networks.prepare(net_of(model))
     if plan_of(model).n_channels > 0:
         plan.prepare(model)
     for what in range(len(OPTIONS)):
@@ -122,7 +122,7 @@ def guide(model: int, value: float) -> int:
 def relabel(model: int) -> None:
     """Let the chosen labels count from the next step on."""
     sound = sound_of(model)
-    condition_labels(labels_of(model), sound.chosen, sound.of_labels)
+    networks.condition_labels(labels_of(model), sound.chosen, sound.of_labels)
     if plan_of(model).n_channels > 0:
         plan.relabel(model)
     if frames_of(model).hop > 0:
@@ -140,13 +140,13 @@ def begin(model: int, seed: np.uint64, number: np.uint64) -> None:
     write(state, IS_GUIDED, 0)
     write(pointer(sound.before, np.float64, 0), 0, 0.0)
     write(pointer(sound.bits, np.float64, 0), 0, np.nan)
-    clear(net_of(model), memory_of(model))
+    networks.clear(net_of(model), memory_of(model))
     if image_of(model).height > 0:
         rows.begin(model)
     if matching_of(model).length > 0:
         matching.begin(model)
     if plan_of(model).n_channels > 0:
-        clear(planner_of(model), planner_memory_of(model))
+        networks.clear(planner_of(model), planner_memory_of(model))
         for index in range(N_COUNTS):
             write(pointer(plan_of(model).counts, np.int64, 0), index, 0)
 
@@ -207,7 +207,7 @@ def make_codes(model: int, n: int) -> None:
     if image_of(model).height > 0:  # which may change from row to row
         is_guided = read(state, IS_GUIDED) == 1
     elif is_guided and read(state, IS_GUIDED) == 0:
-        copy_first_stream(net_of(model), memory)
+        networks.copy_first_stream(net_of(model), memory)
     write(state, IS_GUIDED, np.int64(is_guided))
     n_frames, hop, condition = min(1, labels_of(model).n), np.int64(1), sound.of_labels
     if frames.hop > 0:
@@ -223,7 +223,7 @@ def make_codes(model: int, n: int) -> None:
             given = read(pointer(image.given, np.int64, 0), position + step)
             for stream in range(memory.n_streams):
                 write(codes, stream * n + step, given)
-    run(
+    networks.run(
         net_of(model), memory, frames, n, sound.uniforms, sound.decoding, is_guided, sound.codes, n_frames, hop,
         phase, condition,
     )  # fmt: skip
@@ -268,7 +268,7 @@ def make_image(model: int, out: int, n: int) -> None:
         if column == 0:
             is_guided = has_guidance(model)
             write(state, IS_GUIDED, np.int64(is_guided))
-            clear(net_of(model), memory_of(model))
+            networks.clear(net_of(model), memory_of(model))
             for stream in range(2 if is_guided else 1):
                 rows.condition_row(model, stream, position // image.row_length)
         n_now = min(n - done, min(PIECE, image.row_length - column))

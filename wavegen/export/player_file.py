@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import PlannerArchitecture
 from wavegen.checkpoint import MODEL_FILE, Checkpoint
 from wavegen.codec import Linear, PreEmphasised
 from wavegen.engines.cpu.draws import N_DECODING
-from wavegen.engines.cpu.kernel import Memory, Network
+from wavegen.engines.cpu.kernel import Memory, Network, PredictionInput
 from wavegen.engines.cpu.layout import NOTHING, STEPS_OF_A_PASS, make_memory, pack_network, pad_halves
 from wavegen.engines.cpu.packing import MAX_COST, Matrices, Precision, VectorUnit, pack, pad
 from wavegen.engines.cpu.tuples import nothing
@@ -48,11 +49,11 @@ from wavegen.export.model import (
 from wavegen.export.player import OPTIONS
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
 from wavegen.features.frames import binomial_weights
-from wavegen.features.log_mel import SILENT
+from wavegen.features.log_mel import SILENT, LogMel
 from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
 from wavegen.features.matching import Matcher
 from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
-from wavegen.generation.planning import AHEAD, PITCH_SMOOTHING, SMOOTHING, position_of
+from wavegen.generation.planning import architecture_of, position_of
 from wavegen.sampling import DECODING
 
 MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 2
@@ -143,7 +144,7 @@ def description_of(model: Checkpoint, precision: Precision) -> dict[str, Any]:
         "labels": joined_labels(model, planner),
         "decoding": options_of(model),
         "can_be_guided": _can_be_guided(planner or model),
-        "is_matched": bool(_matching(model).length),
+        "is_matched": _matched(model) is not None,
         "is_planned": planner is not None,
         "has_top": description.head.lists_probabilities,
         "precision": precision,
@@ -212,7 +213,7 @@ def options_of(model: Checkpoint) -> dict[str, float | None]:
 def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model:
     """A model laid out, and the room that it needs."""
     weights, n_streams = stack_weights(model), 2 if _can_be_guided(model) else 1
-    net = pack_network(weights, precision, n_streams, unit)
+    net = _companding_in_room(pack_network(weights, precision, n_streams, unit))
     codec = model.description.make_codec()
     pre_emphasis, plain = (codec.coefficient, codec.codec) if isinstance(codec, PreEmphasised) else (0.0, codec)
     is_even = isinstance(plain, Linear)
@@ -250,6 +251,13 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
     return Model(
         net, memory, labels, frames, *_plan(model, precision, unit), _matching(model), _image(model, unit), sound
     )
+
+
+def _companding_in_room(net: Network) -> Network:
+    """The same with room for the tables of companded numbers, which compiled code fills."""
+    own = net.prediction
+    tables = {"values": Room(own.values.size, np.float32), "levels": Room(own.levels.size, np.uint8)}
+    return net._replace(prediction=_made(PredictionInput, **{**own._asdict(), **tables}))
 
 
 def _can_be_guided(model: Checkpoint) -> bool:
@@ -343,7 +351,7 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     planner, features = model.planner, model.description.make_features()
     if planner is None or features is None:
         return nothing(Plan), nothing(Network), nothing(Memory), nothing(Labels)
-    weights = stack_weights(planner)
+    weights, shape = stack_weights(planner), architecture_of(planner)
     n_streams = 2 if _can_be_guided(planner) else 1
     net = pack_network(weights, precision, n_streams, unit)
     codes = FrameCodes(features, planner.description.n_classes)
@@ -361,8 +369,9 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         highest=highest,
         n_levels=codes.n_levels,
         band_bounds=np.array([SILENT, LOUDEST_BAND]),
-        smoothing=_smoothing(SMOOTHING),
-        pitch_smoothing=_smoothing(PITCH_SMOOTHING),
+        n_ahead=shape.n_ahead,
+        smoothing=_smoothing(shape.smoothing, shape),
+        pitch_smoothing=_smoothing(shape.pitch_smoothing, shape),
         condition=Room(2 * n_channels * n_outputs, np.float32),
         of_labels=Room(2 * n_outputs, np.float32),
         uniforms=Room(2 * n_channels, np.float64),
@@ -377,10 +386,17 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
 
 
-def _matching(model: Checkpoint) -> Matching:
+def _matched(model: Checkpoint) -> LogMel | None:
+    """The frames that the sound is matched to, if it is: a transform of a length that is no power of two is not in the
+    player."""
     features = model.description.make_features()
     log_mel = None if features is None else features.log_mel
-    if log_mel is None or log_mel.n_fft & (log_mel.n_fft - 1):  # a transform of another length is not in the player
+    return None if log_mel is None or log_mel.n_fft & (log_mel.n_fft - 1) else log_mel
+
+
+def _matching(model: Checkpoint) -> Matching:
+    log_mel = _matched(model)
+    if log_mel is None:
         return nothing(Matching)
     length, hop, n_mels, n_bins = log_mel.n_fft, log_mel.hop, log_mel.n_mels, log_mel.n_fft // 2 + 1
     matcher = Matcher(log_mel, np.zeros((1, n_mels), dtype=np.float32))
@@ -468,9 +484,9 @@ def _image(model: Checkpoint, unit: VectorUnit) -> Image:
     )
 
 
-def _smoothing(order: int) -> NDArray[np.float64]:
-    """The weights of a mean over time (`Features.smoothed`), in the middle of 2 * AHEAD + 1."""
-    return np.pad(binomial_weights(order), AHEAD - order // 2)
+def _smoothing(side: int, shape: PlannerArchitecture) -> NDArray[np.float64]:
+    """The weights of a mean over time (`Features.smoothed`), in the middle of 2 * n_ahead + 1."""
+    return np.pad(binomial_weights(side), shape.n_ahead - side)
 
 
 def _made(cls: Any, **values: Any) -> Any:

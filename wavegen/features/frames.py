@@ -92,30 +92,30 @@ class Features:
         bands, rest = frames[..., : self.n_mels], frames[..., self.n_mels :]
         return np.concatenate([bands, self.pitch.transposed(rest, semitones)], axis=-1)
 
-    def smoothed(self, frames: NDArray[np.float32], order: int, pitch_order: int) -> NDArray[np.float32]:
-        """Each frame as a mean of itself and its neighbours with binomial weights, `order` + 1 of them, and its pitch
-        with `pitch_order` + 1; the voicing stays, and pitch is a mean of voiced frames only.
+    def smoothed(self, frames: NDArray[np.float32], side: int, pitch_side: int) -> NDArray[np.float32]:
+        """Each frame as a mean of itself and `side` neighbours to either side, with binomial weights, and its pitch
+        with `pitch_side`; the voicing stays, and pitch is a mean of voiced frames only.
 
-        Shapes: frames (F, n_features) -> (F - n, n_features), where n is the larger order; both are even.
+        Shapes: frames (F, n_features) -> (F - 2 * n, n_features), where n is the larger of both.
         """
-        side = max(order, pitch_order) // 2
-        n = len(frames) - 2 * side
+        farthest = max(side, pitch_side)
+        n = len(frames) - 2 * farthest
 
-        def mean(values: NDArray[np.floating], order: int) -> NDArray[np.floating]:
-            weights = binomial_weights(order)
-            first = side - order // 2
-            total: Any = sum(weight * values[first + tap :][:n] for tap, weight in enumerate(weights))
+        def mean(values: NDArray[np.floating], side: int) -> NDArray[np.floating]:
+            first = farthest - side
+            total: Any = sum(weight * values[first + tap :][:n] for tap, weight in enumerate(binomial_weights(side)))
             return np.asarray(total)
 
-        result = mean(frames.astype(np.float64), order)
+        frames = frames.astype(np.float64)
+        result = mean(frames, side)
         if self.pitch is not None:
             f0, voicing = self.n_mels, self.n_mels + 1
             is_voiced = frames[:, voicing] > 0
-            own = is_voiced[side : side + n]
-            shares = np.where(own, mean(is_voiced.astype(np.float64), pitch_order), 1.0)
-            pitch = mean(np.where(is_voiced, frames[:, f0], 0.0), pitch_order) / shares
+            own = is_voiced[farthest : farthest + n]
+            shares = np.where(own, mean(is_voiced.astype(np.float64), pitch_side), 1.0)
+            pitch = mean(np.where(is_voiced, frames[:, f0], 0.0), pitch_side) / shares
             result[:, f0] = np.where(own, pitch, 0.0)
-            result[:, voicing] = frames[side : side + n, voicing]
+            result[:, voicing] = frames[farthest : farthest + n, voicing]
         return result.astype(np.float32)
 
     def check(self, frames: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -180,8 +180,9 @@ class Features:
         return part
 
 
-def binomial_weights(order: int) -> list[float]:
-    """The `order` + 1 weights of a mean over neighbours, which sum to 1."""
+def binomial_weights(side: int) -> list[float]:
+    """The weights of a mean over so many neighbours to either side, which sum to 1."""
+    order = 2 * side
     return [math.comb(order, tap) / 2**order for tap in range(order + 1)]
 
 

@@ -13,6 +13,10 @@ are those of the log-mel frames: the bands give the power at each frequency, its
 autocorrelation, and Levinson and Durbin's recursion solves for the filter (J. Makhoul, "Linear prediction: a tutorial
 review", Proc. IEEE 63, 1975; LPCNet takes them of its cepstrum in the same way). The gain is the size of the
 excitation that the frame's power leaves. No recording is looked at, so frames from elsewhere do as well.
+
+The recursion makes much of a last bit, and sums, powers and logarithms differ in that from one machine to the next. So
+the autocorrelation is rounded before it, and from there on all is computed in one order: everywhere, coefficients and
+gains are the same.
 """
 
 from dataclasses import dataclass
@@ -32,6 +36,7 @@ MU = 255  # of the logarithm by which amplitudes are companded before a network 
 N_LEVELS = 256  # that it tells apart in an embedding
 N_EMBEDDED = 4  # amplitudes that are embedded beside its linear layer
 NOISE, LEAST_NOISE = 1e-4, 1e-9  # of the power, and at least, that is added as white noise: every filter is stable
+STEP = 2.0**-28  # of the autocorrelation's lags, as shares of the power
 LAG_WINDOW_HZ = 40.0  # by which spectral lines are widened, as speech coders do
 EXCITATION = 0.888  # of speech, whose gain is 1 (measured on LibriSpeech), of noise with the same bands
 
@@ -60,8 +65,9 @@ class Predictor:
         """
         bands = np.asarray(frames[..., : self.log_mel.n_mels], dtype=np.float64)
         autocorrelation = self._autocorrelation((bands[:, :-1] + bands[:, 1:]) / 2)
-        filters, error = levinson(autocorrelation)
-        gains = np.maximum(self.per_magnitude * np.sqrt(error), self.least_gain)
+        power = autocorrelation[..., :1]
+        filters, left = levinson(np.rint(autocorrelation / power * (1 / STEP)) * STEP)
+        gains = np.maximum(self.per_magnitude * np.sqrt(power[..., 0] * left), self.least_gain)
         if self.pitch is None:
             periods = np.zeros((*filters.shape[:2], self.log_mel.hop), dtype=np.int32)
             voicing = np.zeros(filters.shape[:2], dtype=np.float32)
@@ -130,7 +136,9 @@ def levinson(autocorrelation: NDArray[np.float64]) -> tuple[NDArray[np.float64],
     filters = np.zeros((*autocorrelation.shape[:-1], order))
     error = autocorrelation[..., 0].copy()
     for k in range(order):
-        explained = (filters[..., :k] * autocorrelation[..., k:0:-1]).sum(axis=-1)
+        explained = np.zeros_like(error)
+        for index in range(k):
+            explained += filters[..., index] * autocorrelation[..., k - index]
         reflection = (autocorrelation[..., k + 1] - explained) / error
         filters[..., :k] -= reflection[..., None] * filters[..., :k][..., ::-1].copy()
         filters[..., k] = reflection

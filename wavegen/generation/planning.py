@@ -2,7 +2,8 @@
 
 The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. Its temperature is that of
 the detail of a frame: drawn less widely than learnt, loudness falls, from frame to frame, until there is silence. What
-it draws is smoothed over time: frames of a recording overlap, so they never jump; what is drawn does, and is rough.
+it draws is smoothed over time: frames of a recording overlap, so they never jump; what is drawn does, and is rough. How
+far is the planner's own: what suits the voice that reads takes the consonants from a digit.
 Its codes are a stream like any other (stream.py): the same seed and number, labels, decoding and engines, and it may
 continue a recording.
 """
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wavegen.architectures import PlannerArchitecture
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.base import Condition, Engine
 from wavegen.features.frame_codes import FrameCodes
@@ -24,9 +26,6 @@ from wavegen.generation.stream import Changed, Changes, Codes, ConditionAt, Snap
 from wavegen.sampling import Decoding
 
 CHUNK = 4  # frames that are planned at a time: 50 ms
-SMOOTHING = 8  # order, of planned frames over time; those of recordings overlap, and are smooth
-PITCH_SMOOTHING = 32  # of their pitch: a voice that trembles is rough
-AHEAD = PITCH_SMOOTHING // 2  # frames that are drawn before one is smoothed
 KEPT = 1 << 12  # chunks of which the newest are kept: 3 minutes
 NUMBERS = 1 << 63  # added to the number of a sound for that of its plan, so that the two draw by different numbers
 
@@ -68,6 +67,7 @@ class Plan:
         features = model.description.make_features()
         assert features is not None  # it has a planner
         self._model, self._planner = model, model.planner
+        self._architecture = architecture_of(model.planner)
         self._codes = FrameCodes(features, model.planner.description.n_classes)
         self._features, self._silent, self._transpose = features, features.silent, transpose
         self._is_guided = decoding.is_guided
@@ -143,7 +143,7 @@ class Plan:
 
     def _begin(self) -> None:
         """Have no frames but those of what it continues."""
-        self._go_on([], 0, self._primed[-2 * AHEAD :])
+        self._go_on([], 0, self._newest(self._primed))
 
     def _go_on(self, chunks: Sequence[NDArray[np.floating]], n_forgotten: int, drawn: NDArray[np.floating]) -> None:
         """Have these chunks of frames, the newest that were planned, and those that were drawn last, unsmoothed."""
@@ -158,14 +158,18 @@ class Plan:
 
     def _plan(self) -> None:
         """Plan the next frames, and forget those that are long past."""
-        is_first = not self._chunks and not self._n_forgotten
-        n = CHUNK + (AHEAD if is_first else 0)
+        is_first, shape = not self._chunks and not self._n_forgotten, self._architecture
+        n = CHUNK + (shape.n_ahead if is_first else 0)
         drawn = np.concatenate([self._drawn, self._transpose(self._codes.decode(self._draw(n)))])
-        n_missing = CHUNK + 2 * AHEAD - len(drawn)  # of the beginning, before which the first frame is held
+        n_missing = CHUNK + 2 * shape.n_ahead - len(drawn)  # of the beginning, before which the first frame is held
         drawn = np.concatenate([drawn[:1]] * n_missing + [drawn])
         self._n_forgotten += len(self._chunks) == KEPT
-        self._chunks.append(self._features.smoothed(drawn, SMOOTHING, PITCH_SMOOTHING))
-        self._drawn = drawn[-2 * AHEAD :]
+        self._chunks.append(self._features.smoothed(drawn, shape.smoothing, shape.pitch_smoothing))
+        self._drawn = self._newest(drawn)
+
+    def _newest(self, drawn: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The last frames of those, which the next ones are smoothed with."""
+        return drawn[max(0, len(drawn) - 2 * self._architecture.n_ahead) :]
 
     def _draw(self, n: int) -> Codes:
         """The codes of the next n frames, (n, n_channels): how loud and how high they are is drawn as it was learnt."""
@@ -189,6 +193,13 @@ class Plan:
             return table[:, (first + np.arange(n)) % n_channels]
 
         return at
+
+
+def architecture_of(planner: Checkpoint) -> PlannerArchitecture:
+    """The sizes of a planner."""
+    architecture = planner.description.architecture
+    assert isinstance(architecture, PlannerArchitecture)  # checkpoint.with_planner
+    return architecture
 
 
 def position_of(planner: Checkpoint) -> NDArray[np.float32]:
