@@ -56,7 +56,7 @@ from wavegen.generation.conditioning import frame_weights, joined_labels, label_
 from wavegen.generation.planning import architecture_of, position_of
 from wavegen.sampling import DECODING
 
-MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 2
+MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 3
 HEADER = ("magic", "version", "checksum", "n_bytes", "lanes", "n_room", "n_leaves", "description", "n_description")
 N_HEADER = 16  # some of them for later
 NUMBER, IN_FILE, IN_ROOM, HALVES = range(4)
