@@ -1,8 +1,8 @@
 """Tuples of numbers and addresses as compiled code takes them: of what kind they are, and how they lie in memory.
 
-`kernel.Network` and the like are tuples of tuples, of whole numbers, booleans and arrays, and reach compiled code with
-an address in place of every array. Here they are 64-bit integers one after the other, the leaves of the tuple in their
-order: so what Python has laid out is read by code that runs without Python.
+Those of arguments.py and the like are tuples of tuples, of whole numbers, booleans and arrays, and reach compiled code
+with an address in place of every array. Here they are 64-bit integers one after the other, the leaves of the tuple in
+their order: so what Python has laid out is read by code that runs without Python.
 """
 
 from typing import Any, get_type_hints
