@@ -20,6 +20,7 @@ from wavegen.architectures import find
 from wavegen.engines.cpu.host import CPU_FEATURES, CPU_NAME, HOST, TRIPLE
 from wavegen.engines.cpu.packing import VectorUnit
 from wavegen.engines.cpu.simd import DOT_GROUPS, DOT_PAIRS
+from wavegen.engines.cpu.tuples import load_leaves
 from wavegen.errors import InputError
 
 
@@ -74,7 +75,8 @@ define internal <4 x i32> @dot_groups(<4 x i32> %total, <16 x i8> %inputs, <16 x
 def object_file(functions: Mapping[str, tuple[Any, tuple[types.Type, ...]]], target: Target) -> bytes:
     """An object file of functions, by the names that they are to have, each with the numba types of its arguments.
 
-    They return nothing, or one 64-bit integer or double. Nothing else in it is visible.
+    They take 64-bit integers, doubles and the addresses of tuples (tuples.py), and return nothing, or one 64-bit
+    integer or double. Nothing else in it is visible.
 
     Raises: InputError where this LLVM has no such target.
     """
@@ -114,18 +116,16 @@ def _assembly(name: str, function: Any, arguments: tuple[types.Type, ...]) -> st
     made = str(compiled.library._final_module)
     result = compiled.signature.return_type
     of_kind = {types.int64: ir.IntType(64), types.float64: ir.DoubleType()}
-    kinds = [of_kind[kind] for kind in arguments]
+    kinds = [of_kind.get(kind, ir.IntType(64)) for kind in arguments]
     module = ir.Module()
-    returned = of_kind.get(result, ir.IntType(8).as_pointer())
-    inner = ir.Function(
-        module,
-        ir.FunctionType(ir.IntType(32), [returned.as_pointer(), ir.IntType(8).as_pointer().as_pointer(), *kinds]),
-        mangled,
-    )
     outer = ir.Function(module, ir.FunctionType(of_kind.get(result, ir.VoidType()), kinds), name)
     builder = ir.IRBuilder(outer.append_basic_block())
-    to, raised = builder.alloca(returned), builder.alloca(ir.IntType(8).as_pointer())
-    builder.call(inner, [to, raised, *outer.args])
+    to = builder.alloca(of_kind.get(result, ir.IntType(8).as_pointer()))
+    given = [to, builder.alloca(ir.IntType(8).as_pointer())]  # and where an exception would go
+    for kind, value in zip(arguments, outer.args, strict=True):
+        given += [value] if kind in of_kind else load_leaves(builder, kind, value)
+    inner = ir.Function(module, ir.FunctionType(ir.IntType(32), [value.type for value in given]), mangled)
+    builder.call(inner, given)
     if result in of_kind:
         builder.ret(builder.load(to))
     else:

@@ -1,6 +1,6 @@
 """What the step is called with: a network, its memory and what to do, as tuples of numbers and arrays. No numba.
 
-They reach compiled code as 64-bit integers one after the other (`leaves`), with an address in place of every array;
+They reach compiled code as 64-bit integers one after the other, with an address in place of every array (`in_memory`);
 tuples.py reads them. Arrays are flat; B streams, L layers and channels as in weights.py, padded to whole vectors.
 """
 
@@ -117,22 +117,18 @@ class Call(NamedTuple):
     logits: Array  # (B * n * n_parameters) if they are wanted
 
 
-class Arguments(NamedTuple):
-    """All of it."""
-
-    net: Network
-    memory: Memory
-    call: Call
-
-
-def leaves(parts: tuple[Any, ...]) -> Iterator[int]:
-    """The numbers of a tuple as they lie in memory.
+def in_memory(parts: tuple[Any, ...]) -> NDArray[np.int64]:
+    """The numbers of a tuple one after the other, as compiled code reads them.
 
     Whoever calls compiled code keeps the arrays alive, contiguous and of the types that are written beside them.
     """
+    return np.fromiter(_leaves(parts), dtype=np.int64)
+
+
+def _leaves(parts: tuple[Any, ...]) -> Iterator[int]:
     for part in parts:
         if isinstance(part, tuple):
-            yield from leaves(part)
+            yield from _leaves(part)
         elif isinstance(part, np.ndarray):
             assert part.flags.c_contiguous
             yield part.ctypes.data

@@ -26,8 +26,7 @@ logger = logging.getLogger(__name__)
 COMPILE_S = 20
 N_SUM = hashlib.sha256().digest_size  # bytes
 SOURCES = ("ahead_of_time", "arguments", "draws", "host", "kernel", "packing", "simd", "tuples")
-CompiledFunction = Callable[[int, int, int], None]  # takes the address of `arguments.Arguments` and two numbers
-_C_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)  # called without Python's lock
+N_ARGUMENTS = {"run": 5, "run_products": 4}  # of the functions, which are all 64-bit integers
 _loading = threading.Lock()
 
 
@@ -41,15 +40,17 @@ def folder() -> Path:
     return files.user_cache() / f"compiled-{digest.hexdigest()[:12]}"
 
 
-def load(name: str) -> CompiledFunction:
+def load(name: str) -> Callable[..., None]:
     """A function of `kernel.py` that is compiled for this CPU, by its name: from the disk, or compiled now.
 
+    It takes the addresses of tuples (`arguments.in_memory`), and runs without the interpreter's lock.
     Where nothing can be written it is compiled anew by every process, which is said.
 
     Raises: InputError if it cannot be compiled.
     """
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * N_ARGUMENTS[name])
     with _loading:
-        return _C_FUNCTION(_linked(name).get_function_address(name))
+        return kind(_linked(name).get_function_address(name))
 
 
 @functools.cache

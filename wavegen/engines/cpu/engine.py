@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream, n_cores
 from wavegen.engines.cache import OncePer
 from wavegen.engines.cpu import compiled, host
-from wavegen.engines.cpu.arguments import DRAWN_BY, Call, leaves
+from wavegen.engines.cpu.arguments import DRAWN_BY, Call, in_memory
 from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
 from wavegen.engines.cpu.packing import INPUT_STEPS, MAX_COST, REDUCED, UNASKED, Matrices, Precision
 from wavegen.engines.weights import StackWeights
@@ -71,7 +71,8 @@ class NumbaEngine:
             weights, (precision, group), lambda: pack_network(weights, precision, group, host.HOST)
         )
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
-        self._leaves = [*leaves(self._network), *leaves(self._memory)]
+        self._tuples = (in_memory(self._network), in_memory(self._memory))
+        self._tuples_at = tuple(each.ctypes.data for each in self._tuples)
         groups = np.array_split(np.arange(0, n_streams, together), n_groups)
         self._groups = [(int(group[0]), int(group[-1]) + together) for group in groups]
         self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
@@ -134,8 +135,7 @@ class NumbaEngine:
 
     def run_products(self, n: int) -> None:
         """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
-        arguments = np.array(self._leaves)
-        compiled.load("run_products")(arguments.ctypes.data, self.n_streams, n)
+        compiled.load("run_products")(*self._tuples_at, self.n_streams, n)
 
     def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Views (rows, B, R) and (rows, B)."""
@@ -188,10 +188,10 @@ class NumbaEngine:
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
-        arguments = np.array([*self._leaves, *leaves(call)])
+        call_in_memory = in_memory(call)
 
         def run(group: tuple[int, int], alive: Call = call) -> None:  # as long as it runs, so are the arrays
-            self._run_compiled(arguments.ctypes.data, *group)
+            self._run_compiled(*self._tuples_at, call_in_memory.ctypes.data, *group)
 
         if self._pool is None:
             run(self._groups[0])

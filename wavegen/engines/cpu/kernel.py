@@ -15,7 +15,6 @@ from wavegen.engines.cpu.arguments import (
     LOGISTIC_MIXTURE,
     N_DECODING,
     TEMPERATURE,
-    Arguments,
     Call,
     Memory,
     Network,
@@ -38,11 +37,10 @@ from wavegen.engines.cpu.simd import (
     store_bytes,
     write,
 )
-from wavegen.engines.cpu.tuples import reader
+from wavegen.engines.cpu.tuples import kind_of
 from wavegen.features.linear_prediction import N_LEVELS, SHIFT
 
 OF_INT8X8, OF_INT8X7 = INPUT_STEPS["int8x8"], INPUT_STEPS["int8x7"]
-net_of, memory_of, call_of = (reader(Arguments, name) for name in Arguments._fields)
 
 # A phase of the step is a function to the reader and part of the loop to the compiler.
 phase = njit(error_model="numpy", forceinline=True)
@@ -561,18 +559,6 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
             multiply(net.out, part, memory.hidden_input, zero, A, memory.scales, zero, one, memory.out, zero, P, n)
 
 
-@njit(error_model="numpy")
-def run_at(arguments: int, first: int, last: int) -> None:
-    """`run`, with the address of `arguments.Arguments`."""
-    run(net_of(arguments), memory_of(arguments), call_of(arguments), first, last)
-
-
-@njit(error_model="numpy")
-def run_products_at(arguments: int, n_streams: int, n_steps: int) -> None:
-    """`run_products`, the same."""
-    run_products(net_of(arguments), memory_of(arguments), n_streams, n_steps)
-
-
-# What the engine calls (compiled.py), as `ahead_of_time.object_file` takes it.
-RUN = {"run": (run_at, (types.int64, types.int64, types.int64))}
-RUN_PRODUCTS = {"run_products": (run_products_at, (types.int64, types.int64, types.int64))}
+# What the engine calls (compiled.py), as `ahead_of_time.object_file` takes it: with the addresses of the tuples.
+RUN = {"run": (run, (kind_of(Network), kind_of(Memory), kind_of(Call), types.int64, types.int64))}
+RUN_PRODUCTS = {"run_products": (run_products, (kind_of(Network), kind_of(Memory), types.int64, types.int64))}
