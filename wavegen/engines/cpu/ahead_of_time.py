@@ -174,4 +174,5 @@ def compiled_for(target: str, functions: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(object_file(find(sys.argv[2]), TARGETS[sys.argv[1]]))
+    out, sys.stdout = sys.stdout.buffer, sys.stderr  # what numba may be told to print is not the object
+    out.write(object_file(find(sys.argv[2]), TARGETS[sys.argv[1]]))
