@@ -15,7 +15,7 @@ from rich.live import Live as Screen
 from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
-from wavegen.generation.blocks import Blocks, first, mixed, recorded, times_real_time
+from wavegen.generation.blocks import Blocks, first, mixed, recorded, timed
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, Session
@@ -106,10 +106,16 @@ def play(
     session = open_session(model, options, loaded, frames_follow=sound_input is not None, labels_follow=labels_follow)
     rate, n_channels = session.description.sample_rate, n if spread else 1
     card = None if output == "-" else _open_card(output, rate, n_channels)
-    _say_whether_it_keeps_up(session, sound_input is not None)
     live = None if frames is not None else Live(session, sound_input)
     voices = (block.T for block in session.blocks(length, BLOCKSIZE)) if live is None else live.blocks()
     sound = voices if spread else mixed(voices)
+    if sound_input is None:
+        factor, sound = timed(sound, rate)
+    else:  # which does not wait to be timed
+        noise = RecordingInput(0.1 * np.random.default_rng(0).standard_normal(NOISE_S * rate))
+        factor, _ = timed((block.T for block in session.blocks(None, session.input_blocksize, noise)), rate)
+    if factor is not None:
+        _say_whether_it_keeps_up(factor, session, sound_input is not None)
     if seconds is not None:
         sound = first(sound, n_samples(seconds, rate))
     with contextlib.ExitStack() as stack:
@@ -197,13 +203,7 @@ def _perform(player: Player, play_screen: PlayScreen, say_delay: Callable[[], No
         player.run(tick)
 
 
-def _say_whether_it_keeps_up(session: Session, has_input: bool) -> None:
-    rate = session.description.sample_rate
-    if has_input:
-        noise = RecordingInput(0.1 * np.random.default_rng(0).standard_normal(NOISE_S * rate))
-        factor = times_real_time(session.blocks(None, session.input_blocksize, noise), rate)
-    else:
-        factor = times_real_time(session.blocks(None, BLOCKSIZE), rate)
+def _say_whether_it_keeps_up(factor: float, session: Session, has_input: bool) -> None:
     say(f"This machine makes {factor:.2g} times real time with this model and engine")
     if factor < 1:
         smaller = "" if "int8" in session.engine_title else ", or --precision int8x8 or int8"

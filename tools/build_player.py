@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wavegen import files
-from wavegen.engines.cpu.ahead_of_time import compile_to
+from wavegen.engines.cpu.ahead_of_time import compiled_for
 from wavegen.export.native import FUNCTIONS, NAMES, digest_of_sources
 from wavegen.export.web import PLAYERS
 
@@ -35,7 +35,7 @@ def build(target: str) -> bytes:
     options = [*exported, "-Wl,--export-memory", "-Wl,--strip-all"]
     with tempfile.TemporaryDirectory() as folder:
         compiled, module = Path(folder) / "player.o", Path(folder) / "player.wasm"
-        compile_to(compiled, FUNCTIONS, target)
+        compiled.write_bytes(compiled_for(target, FUNCTIONS))
         subprocess.run([*zig, str(compiled), "-o", str(module), *options], check=True)
         return module.read_bytes() + sources
 

@@ -283,7 +283,7 @@ def test_the_doctor_looks_into_it(vocoder, monkeypatch, tmp_path):
 
 
 def test_what_is_played_while_it_is_made_is_what_vocode_makes(vocoder, recording, tmp_path, monkeypatch):
-    monkeypatch.setattr(play, "times_real_time", lambda blocks, rate: 0.5)
+    monkeypatch.setattr(play, "timed", lambda blocks, rate: (0.5, blocks))
     run("vocode", vocoder, recording, tmp_path / "whole.wav", "--seed", 3)
     words = ("play", vocoder, "--frames", recording, "--seed", 3, "--output", "-", "--record", tmp_path / "played.wav")
     result = run(*words)

@@ -30,7 +30,7 @@ def test_an_archive_is_one_that_linkers_read(tmp_path):
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):
-    monkeypatch.setattr(native, "compile_to", lambda *_: pytest.fail("it compiled"))
+    monkeypatch.setattr(native, "compiled_for", lambda *_: pytest.fail("it compiled"))
     with pytest.raises(InputError, match="machine is pdp11; expected one of native, x86-64, aarch64"):
         export_native(tiny_checkpoint(), tmp_path, "pdp11")
     with pytest.raises(InputError, match="precision is float64; a player takes int8x8, int8, float32"):

@@ -15,7 +15,7 @@ from wavegen.bench.subjects import frames_for
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
 from wavegen.engines.base import Engine
-from wavegen.engines.cpu import simd
+from wavegen.engines.cpu import host
 from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
 from wavegen.engines.memory import check_memory
@@ -154,9 +154,9 @@ def machine(device: str = "cpu") -> str:
     """The CPU and what the kernel uses of it, or the GPU."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    bits = 32 * simd.LANES
-    byte_products = "multiplies bytes" if simd.can_multiply_bytes() else "does not multiply bytes"
-    return f"{simd.CPU_NAME} as LLVM calls it, vectors of {bits} bits, {byte_products}"
+    bits = 32 * host.LANES
+    byte_products = "multiplies bytes" if host.can_multiply_bytes() else "does not multiply bytes"
+    return f"{host.CPU_NAME} as LLVM calls it, vectors of {bits} bits, {byte_products}"
 
 
 def _advancing(engine: Engine, model: Checkpoint) -> Callable[[int], object]:

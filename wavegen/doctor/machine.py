@@ -41,14 +41,12 @@ def examine() -> list[Finding]:
 
 def _cpu_engine() -> list[Finding]:
     """What the compiled engine makes of this processor, and whether its compiled code is whole."""
-    from wavegen.engines.cpu import compiled, simd
+    from wavegen.engines.cpu import compiled, host
     from wavegen.engines.cpu.engine import PRECISIONS, missing_instructions
 
-    if numba_off := compiled.why_disabled():
-        return [Finding("CPU engine", False, numba_off)]
     usable = [precision for precision in PRECISIONS if missing_instructions(precision) is None]
-    detail = f"vectors of {32 * simd.LANES} bits; precisions {', '.join(usable)}"
-    lines = [Finding("CPU engine", True, f"numba for {simd.CPU_NAME}, {detail}")]
+    detail = f"vectors of {32 * host.LANES} bits; precisions {', '.join(usable)}"
+    lines = [Finding("CPU engine", True, f"numba for {host.CPU_NAME}, {detail}")]
     if bad := compiled.damaged():
         names = ", ".join(path.name for path in bad)
         remedy = f"thrown away and compiled anew by the next sound, in about {compiled.COMPILE_S} s"

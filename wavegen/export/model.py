@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.engines.cpu.kernel import Memory, Network
+from wavegen.engines.cpu.arguments import Memory, Network
 from wavegen.engines.cpu.packing import Matrices
 from wavegen.engines.cpu.tuples import reader
 

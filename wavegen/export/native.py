@@ -3,13 +3,12 @@
 import hashlib
 import logging
 import struct
-import tempfile
 from pathlib import Path
 
 from wavegen import files
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu import compiled
-from wavegen.engines.cpu.ahead_of_time import TARGETS, compile_to
+from wavegen.engines.cpu.ahead_of_time import TARGETS, compiled_for
 from wavegen.errors import InputError
 from wavegen.export import player_file
 from wavegen.progress import bar
@@ -29,7 +28,7 @@ NAMES = (
 )
 MACHINES = ("native", "x86-64", "aarch64")
 SOURCES = {  # that compiled code depends on
-    "engines/cpu": ("ahead_of_time", "compiled", "draws", "kernel", "packing", "philox", "simd", "tuples"),
+    "engines/cpu": (*compiled.SOURCES, "philox"),
     "export": ("entry", "matching", "model", "networks", "plan", "player", "player_file", "rows"),
     "features": ("frame_codes", "linear_prediction", "log_mel", "matching", "pitch"),
     "generation": ("planning",),
@@ -73,10 +72,8 @@ def _compiled(machine: str) -> Path:
     path = files.user_cache() / f"players-{digest.hexdigest()[:12]}" / f"{machine}.o"
     if not path.exists():
         logger.info(f"compiling for {machine}; about a minute, the first time only")
-        with tempfile.TemporaryDirectory() as folder, bar("Compiling", 0):
-            made = Path(folder) / "player.o"
-            compile_to(made, FUNCTIONS, machine)
-            files.write(path, made.read_bytes())
+        with bar("Compiling", 0):
+            files.write(path, compiled_for(machine, FUNCTIONS))
     return path
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from wavegen.engines.cpu import kernel
-from wavegen.engines.cpu.kernel import Memory, Network
+from wavegen.engines.cpu.arguments import Call, Memory, Network
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export.model import Frames, Labels
 from wavegen.features.linear_prediction import MU, N_LEVELS
@@ -92,10 +92,10 @@ def run(
     net: Network, memory: Memory, frames: Frames, n: int, uniforms: Any, decoding: Any, is_guided: bool, codes: Any,
     n_frames: int, hop: int, phase: int, condition: Any,
 ) -> None:  # fmt: skip
-    """Make n steps of a network; the next four and the last are addresses, all as in `kernel.Call`."""
+    """Make n steps of a network; the next four and the last are addresses, all as in `arguments.Call`."""
     nothing: Any = np.int64(0)
     one, two = np.int64(1), np.int64(2)
-    call = kernel.Call(
+    call = Call(
         n, uniforms, decoding, is_guided, codes, n_frames, hop, phase, condition, frames.coefficients, frames.gains,
         frames.periods, frames.voicing, n < 0, nothing,
     )  # fmt: skip

@@ -8,7 +8,7 @@ the middle of two numbers that it may be rounded to.
 import numpy as np
 from numba import njit
 
-from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_P
+from wavegen.engines.cpu.arguments import GUIDANCE, N_DECODING, TEMPERATURE, TOP_P
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export.model import (

@@ -8,8 +8,15 @@ memory a `Model` lies, at the beginning of that room.
 import numpy as np
 from numba import njit
 
-from wavegen.engines.cpu.draws import GUIDANCE, N_DECODING, TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE
-from wavegen.engines.cpu.kernel import CATEGORICAL
+from wavegen.engines.cpu.arguments import (
+    CATEGORICAL,
+    GUIDANCE,
+    N_DECODING,
+    TEMPERATURE,
+    TOP_K,
+    TOP_P,
+    VOICED_TEMPERATURE,
+)
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
 from wavegen.export import matching, networks, plan, rows

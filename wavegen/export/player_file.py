@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from wavegen.architectures import PlannerArchitecture
 from wavegen.checkpoint import MODEL_FILE, Checkpoint
 from wavegen.codec import Linear, PreEmphasised
-from wavegen.engines.cpu.draws import N_DECODING
-from wavegen.engines.cpu.kernel import Memory, Network, PredictionInput
+from wavegen.engines.cpu.arguments import N_DECODING, Memory, Network, PredictionInput
 from wavegen.engines.cpu.layout import NOTHING, STEPS_OF_A_PASS, make_memory, pack_network, pad_halves
 from wavegen.engines.cpu.packing import MAX_COST, Matrices, Precision, VectorUnit, pack, pad
 from wavegen.engines.cpu.tuples import nothing

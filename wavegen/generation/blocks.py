@@ -1,5 +1,6 @@
 """Blocks of waveforms on their way from a session to a card or a file: timed, mixed, cut and recorded."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -7,16 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Blocks = Iterator[NDArray[np.float32]]
-TRIAL_S = 0.15  # how long blocks are timed
+TRIAL_S = 0.15  # of sound whose making is timed
 
 
-def times_real_time(blocks: Blocks, sample_rate: int) -> float:
-    """Seconds of sound made per second of work, measured for a moment of some blocks (n, T)."""
-    next(blocks)  # whatever happens only once
+def timed(blocks: Blocks, sample_rate: int) -> tuple[float | None, Blocks]:
+    """Seconds of sound made per second of work, measured at the beginning of blocks (T, channels), and the same blocks.
+
+    The first one does not count, for much happens only once; None where it is the only one.
+
+    >>> factor, blocks = timed(iter([np.zeros((40, 1)), np.zeros((10, 1))]), 100)
+    >>> factor > 0, [len(block) for block in blocks]
+    (True, [40, 10])
+    """
+    beginning = list(itertools.islice(blocks, 1))
     n_samples, began = 0, time.perf_counter()
-    while time.perf_counter() - began < TRIAL_S:
-        n_samples += next(blocks).shape[1]
-    return n_samples / sample_rate / (time.perf_counter() - began)
+    for block in blocks:
+        beginning.append(block)
+        n_samples += len(block)
+        if n_samples >= TRIAL_S * sample_rate:
+            break
+    factor = n_samples / sample_rate / (time.perf_counter() - began)
+    return factor if n_samples else None, itertools.chain(beginning, blocks)
 
 
 def mixed(blocks: Blocks) -> Blocks:

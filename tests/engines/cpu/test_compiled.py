@@ -1,32 +1,25 @@
-"""Compiled code on the disk that is not what was written."""
+"""The compiled functions as the engine has them: from the disk without numba, or compiled anew."""
 
+import ctypes
 import logging
+import os
+import re
+import subprocess
+import sys
+from typing import get_type_hints
 
-import numba
 import numpy as np
 import pytest
 
-from tests.conftest import tiny_checkpoint
+from tests.conftest import PREDICTION, REPOSITORY, tiny_checkpoint
+from tests.random_frames import random_condition
 from wavegen.doctor import machine
-from wavegen.engines import make_engine
-from wavegen.engines.cpu import compiled
-from wavegen.engines.options import EngineOptions
-from wavegen.errors import InputError
-
-
-def double(x):
-    x[0] *= 2
-
-
-def run_in_new_process() -> int:
-    """What a process that has compiled nothing yet does; returns how often it found compiled code."""
-    compiled.discard_damaged.cache_clear()
-    compiled.discard_damaged()
-    made, x = compiled.cached_njit(double), np.ones(1)
-    made(x)
-    assert x[0] == 2
-    return sum(made.stats.cache_hits.values())
-
+from wavegen.engines.cpu import ahead_of_time, compiled, kernel
+from wavegen.engines.cpu.arguments import Call, Memory, Network
+from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
+from wavegen.engines.cpu.tuples import n_leaves
+from wavegen.engines.weights import stack_weights
+from wavegen.sampling import Decoding, uniforms
 
 DAMAGES = {
     "empty": lambda whole: b"",
@@ -37,48 +30,137 @@ DAMAGES = {
 
 
 @pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield tmp_path
-    compiled.discard_damaged.cache_clear()
+def compilations(tmp_path, monkeypatch):
+    """A cache of one's own, and what is compiled, which takes no time here."""
+    made, whole = [], compiled._object("run")
+
+    def compiled_for(target, functions):
+        made.append((target, functions))
+        return whole
+
+    monkeypatch.setattr(ahead_of_time, "compiled_for", compiled_for)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield made
+    compiled._linked.cache_clear()
 
 
-def test_damaged_code_is_thrown_away_compiled_anew_and_said(own_cache, caplog):
-    assert run_in_new_process() == 0
-    assert run_in_new_process() == 1
-    paths = sorted(own_cache.rglob("*.nb*"))
-    assert {path.suffix for path in paths} == {".nbi", ".nbc"}
-    for path in paths:
-        for what, damage in DAMAGES.items():
-            path.write_bytes(damage(path.read_bytes()))
-            assert compiled.damaged() == [path], what
-            with caplog.at_level(logging.WARNING, "wavegen"):
-                assert run_in_new_process() == 0
-            assert len(caplog.messages) == 1
-            assert path.name in caplog.text and "was damaged" in caplog.text
-            caplog.clear()
-            assert compiled.damaged() == []
-            assert run_in_new_process() == 1
+def run_in_new_process() -> None:
+    """What a process that has loaded nothing yet does."""
+    compiled._linked.cache_clear()
+    codes = NumbaEngine(stack_weights(tiny_checkpoint()), 1).advance(np.full((1, 9), 0.5), Decoding())
+    assert (codes >= 0).all()
 
 
-def test_the_doctor_notices(own_cache):
+def test_it_is_compiled_once_and_said(compilations, caplog):
+    with caplog.at_level(logging.INFO, "wavegen"):
+        run_in_new_process()
+        run_in_new_process()
+    assert compilations == [("native", "wavegen.engines.cpu.kernel:RUN")]
+    assert caplog.messages == ["compiling the engine for this CPU; about 20 s, the first time only"]
+
+
+def test_damaged_code_is_compiled_anew_and_said(compilations, caplog):
+    run_in_new_process()
+    (path,) = compiled.folder().glob("*.o")
+    for n, (what, damage) in enumerate(DAMAGES.items(), 2):
+        path.write_bytes(damage(path.read_bytes()))
+        assert compiled.damaged() == [path], what
+        with caplog.at_level(logging.WARNING, "wavegen"):
+            run_in_new_process()
+        assert len(compilations) == n
+        assert len(caplog.messages) == 1
+        assert path.name in caplog.text and "was damaged" in caplog.text
+        caplog.clear()
+        assert compiled.damaged() == []
+        run_in_new_process()
+        assert len(compilations) == n
+
+
+def test_where_nothing_can_be_kept_every_process_compiles(compilations, caplog, tmp_path):
+    (tmp_path / "cache").touch()
+    with caplog.at_level(logging.WARNING, "wavegen"):
+        for n in (1, 2):
+            run_in_new_process()
+            assert len(compilations) == n
+    assert len(caplog.messages) == 2
+    assert "cannot be kept" in caplog.text and "Not a directory" in caplog.text
+
+
+def test_the_doctor_notices(compilations):
     run_in_new_process()
     assert [one.what for one in machine._cpu_engine()] == ["CPU engine"]
-    next(own_cache.rglob("*.nbi")).write_bytes(b"")
+    next(compiled.folder().glob("*.o")).write_bytes(b"")
     noticed = machine._cpu_engine()[1]
     assert (noticed.what, noticed.ok) == ("compiled code", None)
-    assert ".nbi" in noticed.detail
+    assert "run.o" in noticed.detail
 
 
-def test_every_engine_looks(monkeypatch):
-    looked = []
-    monkeypatch.setattr(compiled, "discard_damaged", lambda: looked.append(True))
-    make_engine(tiny_checkpoint(), 1, EngineOptions("numba"))
-    assert looked
+PLAYED = """
+import sys
+from wavegen.cli.main import app
+app(["play", sys.argv[1], "--output", "-", "--seconds", "0.05"], standalone_mode=False)
+print(*{"numba", "torch", "scipy"} & set(sys.modules), file=sys.stderr)
+"""
 
 
-def test_where_nothing_is_compiled_one_sentence_tells(monkeypatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    with pytest.raises(InputError, match="NUMBA_DISABLE_JIT is set, and the CPU engine is compiled: unset it, or take"):
-        make_engine(tiny_checkpoint(), 1, EngineOptions("numba"))
-    assert machine._cpu_engine()[0].ok is False
+@pytest.mark.parametrize("model", ["speech", "music"])
+def test_what_is_compiled_plays_without_numba_and_torch(model):
+    compiled.load("run")
+    result = subprocess.run([sys.executable, "-c", PLAYED, model], cwd=REPOSITORY, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout) == 2 * 800
+    assert result.stderr.splitlines()[-1] == b""
+
+
+def test_it_is_compiled_whatever_numba_is_told(tmp_path):
+    """A small function; without numba's compiler there is no LLVM code to make an object of."""
+    (tmp_path / "small.py").write_text(
+        "from numba import njit, types\n"
+        "@njit\ndef double(x): return 2 * x\n"
+        "FUNCTIONS = {'double': (double, (types.int64,))}\n"
+    )
+    line = "import sys; from wavegen.engines.cpu.ahead_of_time import compiled_for as c; print(len(c(*sys.argv[1:])))"
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-c", line, "native", "small:FUNCTIONS"]
+    result = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 100
+
+
+def test_it_calls_nothing_but_mathematics():
+    """So it allocates nothing, and needs no numba to be there."""
+    assert not re.search(rb"NRT_|Py[A-Z]|numba_|alloc", compiled._object("run"))
+
+
+def tuple_at(cls, address):
+    """What lies of a tuple in memory, as numba takes it: with addresses in place of its arrays."""
+    numbers = iter((ctypes.c_int64 * n_leaves(cls)).from_address(address))
+
+    def build(cls):
+        if isinstance(cls, type) and issubclass(cls, tuple):
+            return cls(*map(build, get_type_hints(cls).values()))
+        return bool(next(numbers)) if cls is bool else next(numbers)
+
+    return build(cls)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("sizes", [{}, PREDICTION], ids=["plain", "predicted"])
+def test_it_makes_to_the_last_bit_what_the_function_that_numba_calls_makes(precision, sizes):
+    if missing := missing_instructions(precision):
+        pytest.skip(f"needs {missing}")
+
+    def called_by_numba(network, memory, call, first, last):
+        kernel.run(tuple_at(Network, network), tuple_at(Memory, memory), tuple_at(Call, call), first, last)
+
+    model, n = tiny_checkpoint(**sizes), 300
+    condition = random_condition(model.description.architecture, 2, n) if sizes else None
+    u, made = np.stack([uniforms(5, stream, 0, n) for stream in range(2)]), []
+    for run in (compiled.load("run"), called_by_numba):
+        engine = NumbaEngine(stack_weights(model), 2, precision, 1)
+        engine._run_compiled = run
+        logits = np.empty((2, n, engine._network.n_parameters), dtype=np.float32)
+        made.append((engine.advance(u, Decoding(0.8), condition=condition, logits=logits), logits))
+    for theirs, ours in zip(*made, strict=True):
+        np.testing.assert_array_equal(theirs, ours)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wavegen import sampling
-from wavegen.engines.cpu import draws, simd
+from wavegen.engines.cpu import draws, host
 from wavegen.sampling import Decoding
 
 DECODINGS = [
@@ -26,8 +26,8 @@ DECODINGS = [
 @pytest.mark.parametrize("n_classes", [256, 200, 32, 3])
 def test_categorical(decoding, n_classes):
     random = np.random.default_rng(1)
-    n_padded = -(-n_classes // simd.LANES) * simd.LANES
-    first = 3 * simd.LANES  # somewhere in a longer array
+    n_padded = -(-n_classes // host.LANES) * host.LANES
+    first = 3 * host.LANES  # somewhere in a longer array
     for number in range(60):
         logits = np.full(first + n_padded, -1e30, dtype=np.float32)
         scale = [0.1, 3, 20][number % 3]

@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 from numba import njit
 
-from wavegen.engines.cpu import kernel, packing, simd
+from wavegen.engines.cpu import arguments, host, kernel, packing, simd
 from wavegen.engines.cpu.engine import missing_instructions
 
 
 @njit
 def gates(a, b, made):
-    for i in range(0, len(a), simd.LANES):
+    for i in range(0, len(a), host.LANES):
         simd.store(made, i, simd.gate(simd.load(a, i), simd.load(b, i)))
 
 
 @njit
 def exponentials(x, made):
-    for i in range(0, len(x), simd.LANES):
+    for i in range(0, len(x), host.LANES):
         simd.store(made, i, simd.exp_negative(simd.load(x, i)))
 
 
 @njit
 def arithmetic(a, b, made):
-    for i in range(0, len(a), simd.LANES):
+    for i in range(0, len(a), host.LANES):
         x, y = simd.load(a, i), simd.load(b, i)
         low, high = simd.minimum(x, y), simd.maximum(x, y)
         simd.store(made, i, (high - low) / (simd.absolute(y) + simd.constant(1.0)) * simd.splat(a[0]))
@@ -73,8 +73,8 @@ def test_arithmetic_is_by_lane():
     arithmetic(a, b, made)
     np.testing.assert_allclose(made, np.abs(a - b) / (np.abs(b) + 1) * a[0], rtol=1e-6)
     highest, total = reduced(a)
-    assert highest == a[: simd.LANES].max()
-    assert total == pytest.approx(a[: simd.LANES].sum(), rel=1e-5)
+    assert highest == a[: host.LANES].max()
+    assert total == pytest.approx(a[: host.LANES].sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0, 1e-30, 1.0, 1e30])
@@ -93,12 +93,12 @@ def test_bytes_stand_for_the_numbers_they_were_made_of(scale, n_steps):
 def test_products_are_what_their_precision_says(precision, n_vectors, n_streams):
     if missing := missing_instructions(precision):
         pytest.skip(f"needs {missing}")
-    n_in, n_out, n = 32, n_vectors * simd.LANES, 3
+    n_in, n_out, n = 32, n_vectors * host.LANES, 3
     dense = numbers(n * n_in * n_out, 0.3).reshape(n, n_in, n_out)
     dense[:, :, 0] = 0  # as padding is
     x = numbers(n_streams * n_in, 2, 1)
-    group = simd.streams_of_a_pass(n_streams)
-    matrices = packing.pack(dense, precision, simd.LANES, simd.HOST.panel_vectors(group), group)
+    group = host.streams_of_a_pass(n_streams)
+    matrices = packing.pack(dense, precision, host.LANES, host.HOST.panel_vectors(group), group)
     y = np.zeros(n_streams * n_out, dtype=np.float32)
     made = y + 1
     given, scales = x, np.ones(n_streams, dtype=np.float32)
@@ -108,7 +108,20 @@ def test_products_are_what_their_precision_says(precision, n_vectors, n_streams)
             part = slice(stream * n_in, (stream + 1) * n_in)
             scales[stream] = as_bytes(x[part], given[part], packing.INPUT_STEPS[precision])
     given_at, scales_at, made_at = (array.ctypes.data for array in (given, scales, made))
-    kernel.multiply(packing.addresses(matrices), 1, given_at, 0, n_in, scales_at, 0, 1, made_at, 0, n_out, n_streams)
+    kernel.multiply(
+        packing.Matrices(*arguments.in_memory(matrices)),
+        1,
+        given_at,
+        0,
+        n_in,
+        scales_at,
+        0,
+        1,
+        made_at,
+        0,
+        n_out,
+        n_streams,
+    )
 
     exact = x.reshape(n_streams, n_in).astype(np.float64)
     expected = 1 + exact @ dense[1].astype(np.float64)

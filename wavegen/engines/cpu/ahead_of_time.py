@@ -1,27 +1,26 @@
-"""Functions that numba has compiled, as an object file for another machine: one kernel for every place.
+"""Functions that numba has compiled, as an object file for this machine or another: one kernel for every place.
 
 numba hands out the LLVM code that it made of a function; llvmlite's LLVM makes objects of that for every CPU, and
-WebAssembly. LLVM code is made for vectors of some width, so it is made in a process of its own (`compile_to`), with the
-environment of a `Target`: what numba has in its cache has lost its LLVM code.
+WebAssembly. LLVM code is made for vectors of some width, so it is made in a process of its own (`compiled_for`), with
+the environment of a `Target`.
 """
 
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 
-from wavegen import files
 from wavegen.architectures import find
+from wavegen.engines.cpu.host import CPU_FEATURES, CPU_NAME, HOST, TRIPLE
 from wavegen.engines.cpu.packing import VectorUnit
-from wavegen.engines.cpu.simd import CPU_NAME, DOT_GROUPS, DOT_PAIRS, FEATURES, HOST, TRIPLE
+from wavegen.engines.cpu.simd import DOT_GROUPS, DOT_PAIRS
+from wavegen.engines.cpu.tuples import load_leaves
 from wavegen.errors import InputError
 
 
@@ -38,13 +37,16 @@ class Target(NamedTuple):
 FOUR_LANES = VectorUnit(4, 8, 4, False)
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 WITH_DOT_GROUPS = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avxvnni"}  # simd.HAS_RELAXED_DOT
+# Of what numba optimises function by function nothing is left when all is optimised as one.
+OF_THIS_CPU = {"NUMBA_CPU_NAME": CPU_NAME, "NUMBA_CPU_FEATURES": CPU_FEATURES, "NUMBA_OPT": "0"}
+NO_SURPRISES = {"NUMBA_DISABLE_JIT": "0", "NUMBA_DISABLE_INTEL_SVML": "1"}  # nothing is left out, or called elsewhere
 OF_WASM = "+simd128,+bulk-memory,+nontrapping-fptoint"
 TARGETS = {
     "wasm32": Target("wasm32-unknown-unknown", "generic", OF_WASM, FOUR_LANES, GENERIC),
     "wasm32-relaxed": Target(
         "wasm32-unknown-unknown", "generic", f"{OF_WASM},+relaxed-simd", FOUR_LANES, WITH_DOT_GROUPS
     ),
-    "native": Target(TRIPLE, CPU_NAME, ",".join(f"+{one}" for one in sorted(FEATURES)), HOST, {}),
+    "native": Target(TRIPLE, CPU_NAME, CPU_FEATURES, HOST, OF_THIS_CPU),
     "x86-64": Target("x86_64-unknown-linux-gnu", "x86-64", "", FOUR_LANES, GENERIC),
     "aarch64": Target("aarch64-unknown-linux-gnu", "generic", "", FOUR_LANES, GENERIC),
 }
@@ -73,7 +75,8 @@ define internal <4 x i32> @dot_groups(<4 x i32> %total, <16 x i8> %inputs, <16 x
 def object_file(functions: Mapping[str, tuple[Any, tuple[types.Type, ...]]], target: Target) -> bytes:
     """An object file of functions, by the names that they are to have, each with the numba types of its arguments.
 
-    They return nothing, or one 64-bit integer or double. Nothing else in it is visible.
+    They take 64-bit integers, doubles and the addresses of tuples (tuples.py), and return nothing, or one 64-bit
+    integer or double. Nothing else in it is visible.
 
     Raises: InputError where this LLVM has no such target.
     """
@@ -113,18 +116,16 @@ def _assembly(name: str, function: Any, arguments: tuple[types.Type, ...]) -> st
     made = str(compiled.library._final_module)
     result = compiled.signature.return_type
     of_kind = {types.int64: ir.IntType(64), types.float64: ir.DoubleType()}
-    kinds = [of_kind[kind] for kind in arguments]
+    kinds = [of_kind.get(kind, ir.IntType(64)) for kind in arguments]
     module = ir.Module()
-    returned = of_kind.get(result, ir.IntType(8).as_pointer())
-    inner = ir.Function(
-        module,
-        ir.FunctionType(ir.IntType(32), [returned.as_pointer(), ir.IntType(8).as_pointer().as_pointer(), *kinds]),
-        mangled,
-    )
     outer = ir.Function(module, ir.FunctionType(of_kind.get(result, ir.VoidType()), kinds), name)
     builder = ir.IRBuilder(outer.append_basic_block())
-    to, raised = builder.alloca(returned), builder.alloca(ir.IntType(8).as_pointer())
-    builder.call(inner, [to, raised, *outer.args])
+    to = builder.alloca(of_kind.get(result, ir.IntType(8).as_pointer()))
+    given = [to, builder.alloca(ir.IntType(8).as_pointer())]  # and where an exception would go
+    for kind, value in zip(arguments, outer.args, strict=True):
+        given += [value] if kind in of_kind else load_leaves(builder, kind, value)
+    inner = ir.Function(module, ir.FunctionType(ir.IntType(32), [value.type for value in given]), mangled)
+    builder.call(inner, given)
     if result in of_kind:
         builder.ret(builder.load(to))
     else:
@@ -159,22 +160,19 @@ def _replaced(assembly: str, intrinsic: str, name: str, definition: str) -> str:
     return declared.sub("", assembly).replace(f"@{intrinsic}(", f"@{name}(") + definition
 
 
-def compile_to(path: Path, functions: str, target: str) -> None:
-    """Write an object file of functions, a dictionary as `object_file` takes it, named "module:name"; about a minute.
+def compiled_for(target: str, functions: str) -> bytes:
+    """An object file for one of `TARGETS`, of functions, a dictionary as `object_file` takes it, named "module:name".
 
     Raises: InputError if it cannot be compiled.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, **TARGETS[target].environment, "XDG_CACHE_HOME": folder}
-        line = [sys.executable, "-m", __name__, functions, target, str(path)]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    environment = {**os.environ, **NO_SURPRISES, **TARGETS[target].environment}
+    done = subprocess.run([sys.executable, "-m", __name__, target, functions], env=environment, capture_output=True)
     if done.returncode:
-        raise InputError(f"cannot compile for {target}: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
-
-
-def _main(functions: str, target: str, path: str) -> None:
-    files.write(Path(path), object_file(find(functions), TARGETS[target]))
+        reasons = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"cannot compile for {target}: {reasons[-1] if reasons else 'no reason given'}")
+    return done.stdout
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    out, sys.stdout = sys.stdout.buffer, sys.stderr  # what numba may be told to print is not the object
+    out.write(object_file(find(sys.argv[2]), TARGETS[sys.argv[1]]))

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from wavegen.engines.cpu.arguments import TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE
+from wavegen.engines.cpu.host import LANES
 from wavegen.engines.cpu.simd import (
-    LANES,
     constant,
     exp_negative,
     highest,
@@ -18,12 +19,8 @@ from wavegen.engines.cpu.simd import (
     total,
     write,
 )
-from wavegen.sampling import DECODING, LOG_SCALES
+from wavegen.sampling import LOG_SCALES
 
-# The fields of a decoding that are heeded here, and where they stand in its numbers.
-DRAWN_BY = ("temperature", "top_k", "top_p", "voiced_temperature", "guidance")
-TEMPERATURE, TOP_K, TOP_P, VOICED_TEMPERATURE, GUIDANCE = (DECODING.index(name) for name in DRAWN_BY)
-N_DECODING = len(DECODING)
 LOWEST, HIGHEST = LOG_SCALES
 STEEPEST = 1e30  # largest 1 / temperature, so that it stays finite in float32
 

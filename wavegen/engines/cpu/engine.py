@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from wavegen.engines.base import Condition, as_frames, check_call, check_pairs, decoding_per_stream, n_cores
 from wavegen.engines.cache import OncePer
-from wavegen.engines.cpu import compiled, kernel, simd
-from wavegen.engines.cpu.draws import DRAWN_BY
+from wavegen.engines.cpu import compiled, host
+from wavegen.engines.cpu.arguments import DRAWN_BY, Call, in_memory
 from wavegen.engines.cpu.layout import NOTHING, make_memory, pack_network, pad_halves
-from wavegen.engines.cpu.packing import INPUT_STEPS, MAX_COST, REDUCED, UNASKED, Matrices, Precision, addresses
+from wavegen.engines.cpu.packing import INPUT_STEPS, MAX_COST, REDUCED, UNASKED, Matrices, Precision
 from wavegen.engines.weights import StackWeights
 from wavegen.errors import InputError
 from wavegen.features.frame_condition import Prediction
@@ -28,7 +28,7 @@ PRECISIONS: tuple[Precision, ...] = (*REDUCED, "float32")
 
 
 class Snapshot(NamedTuple):
-    """The state of all streams at one instant: the first six of `kernel.Memory`, with an axis for the streams."""
+    """The state of all streams at one instant: the first six of `arguments.Memory`, with an axis for the streams."""
 
     ring: NDArray[Any]  # (rows, B, R)
     ring_scales: NDArray[np.float32]  # (rows, B)
@@ -46,7 +46,7 @@ class NumbaEngine:
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
     `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
-    Raises: InputError for a precision that this CPU has no instructions for, or where numba may not compile.
+    Raises: InputError for a precision that this CPU has no instructions for, or if the step cannot be compiled.
     """
 
     def __init__(
@@ -57,10 +57,8 @@ class NumbaEngine:
         n_threads: int | None = None,
         is_guided: bool = False,
     ) -> None:
-        if disabled := compiled.why_disabled():
-            raise InputError(disabled)
         if missing := missing_instructions(precision):
-            raise InputError(f"precision {precision} needs {missing}, which this CPU ({simd.CPU_NAME}) does not have")
+            raise InputError(f"precision {precision} needs {missing}, which this CPU ({host.CPU_NAME}) does not have")
         check_pairs(n_streams, is_guided)
         together = 2 if is_guided else 1  # streams that a core cannot do without each other
         n_groups = min(n_streams // together, n_threads or n_cores())
@@ -68,17 +66,18 @@ class NumbaEngine:
         self._is_guided = is_guided
         self.precision: Precision = precision
         self._weights = weights
-        group = simd.streams_of_a_pass(together * -(-n_streams // together // n_groups))
+        group = host.streams_of_a_pass(together * -(-n_streams // together // n_groups))
         self._network = _packed.get(
-            weights, (precision, group), lambda: pack_network(weights, precision, group, simd.HOST)
+            weights, (precision, group), lambda: pack_network(weights, precision, group, host.HOST)
         )
         self._memory = make_memory(self._network, n_streams, precision, max(1, MAX_AHEAD // group))
-        self._network_at, self._memory_at = addresses(self._network), addresses(self._memory)
+        self._tuples = (in_memory(self._network), in_memory(self._memory))
+        self._tuples_at = tuple(each.ctypes.data for each in self._tuples)
         groups = np.array_split(np.arange(0, n_streams, together), n_groups)
         self._groups = [(int(group[0]), int(group[-1]) + together) for group in groups]
         self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
+        self._run_compiled = compiled.load("run")
         self.start()
-        self._compile()
 
     @property
     def n_bytes(self) -> int:
@@ -136,24 +135,7 @@ class NumbaEngine:
 
     def run_products(self, n: int) -> None:
         """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
-        kernel.run_products(self._network_at, self._memory_at, self.n_streams, n)
-
-    def _compile(self) -> None:
-        """Have the step compiled, or fetched from the disk, by making no step."""
-        compiled.discard_damaged()
-        is_new = not compiled.is_cached()
-        if is_new:
-            logger.info(f"compiling the engine for this CPU; about {compiled.COMPILE_S} s, the first time only")
-        nothing = np.zeros((self.n_streams, 0))
-        try:
-            self._run(nothing, [Decoding()] * self.n_streams, nothing.astype(np.int64), None)
-        except OSError as error:  # raised after it was compiled
-            logger.warning(
-                f"the compiled engine cannot be kept in {compiled.folder()} ({error.strerror}); it works all the same"
-            )
-            return
-        if is_new:
-            compiled.mark_cached()
+        compiled.load("run_products")(*self._tuples_at, self.n_streams, n)
 
     def _rings(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Views (rows, B, R) and (rows, B)."""
@@ -189,7 +171,7 @@ class NumbaEngine:
         prediction = (
             NO_PREDICTION if frames is None or sizes is None or frames.prediction is None else frames.prediction
         )
-        call = kernel.Call(
+        call = Call(
             n=n,
             uniforms=np.ascontiguousarray(uniforms, dtype=np.float64),
             decoding=np.array([one.numbers for one in decoding], dtype=np.float64),
@@ -206,10 +188,10 @@ class NumbaEngine:
             wants_logits=logits is not None,
             logits=NOTHING if logits is None else logits,
         )
-        call_at = addresses(call)
+        call_in_memory = in_memory(call)
 
-        def run(group: tuple[int, int], alive: kernel.Call = call) -> None:  # as long as it runs, so do the arrays
-            kernel.run(self._network_at, self._memory_at, call_at, *group)
+        def run(group: tuple[int, int], alive: Call = call) -> None:  # as long as it runs, so are the arrays
+            self._run_compiled(*self._tuples_at, call_in_memory.ctypes.data, *group)
 
         if self._pool is None:
             run(self._groups[0])
@@ -231,7 +213,7 @@ class NumbaEngine:
         values = np.ascontiguousarray(condition, dtype=np.float32)
         if values.shape[-1] == self._network.newest_tap.n_columns:
             return values
-        return pad_halves(values, self._weights.is_gated, values.ndim - 1, simd.LANES)
+        return pad_halves(values, self._weights.is_gated, values.ndim - 1, host.LANES)
 
 
 def choose_precision(costs: Mapping[str, float]) -> Precision:
@@ -247,8 +229,8 @@ def choose_precision(costs: Mapping[str, float]) -> Precision:
 
 def missing_instructions(precision: Precision) -> str | None:
     """What a CPU would need for a precision and does not have; None if it has everything."""
-    if precision in INPUT_STEPS and not simd.can_multiply_bytes():
+    if precision in INPUT_STEPS and not host.can_multiply_bytes():
         return "instructions that multiply bytes (AVX-512 VNNI or AVX-VNNI)"
-    if precision == "float16" and not simd.HOST.reads_float16:
+    if precision == "float16" and not host.HOST.reads_float16:
         return "instructions that read float16 (F16C)"
     return None

@@ -1,29 +1,28 @@
 """The step of a WaveNet in one compiled loop over samples, for any number of streams. It allocates nothing.
 
-Arrays are flat and reach the loop as addresses (`packing.addresses`); B streams, L layers and channels as in
-weights.py, padded to whole vectors. Every product reads its input in the precision of the network: `quantise_input`
-brings it there, with one scale per stream for bytes. One compiled step serves every network and every precision.
+It is given the tuples of arguments.py, with an address in place of every array. Every product reads its input in the
+precision of the network: `quantise_input` brings it there, with one scale per stream for bytes. One compiled step
+serves every network and every precision.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
+from numba import njit, types
 
-from wavegen.engines.cpu.compiled import cached_njit
-from wavegen.engines.cpu.draws import (
+from wavegen.engines.cpu.arguments import (
     GUIDANCE,
+    LOGISTIC_MIXTURE,
     N_DECODING,
     TEMPERATURE,
-    draw_categorical,
-    draw_logistic_mixture,
-    temperature_at,
+    Call,
+    Memory,
+    Network,
 )
+from wavegen.engines.cpu.draws import draw_categorical, draw_logistic_mixture, temperature_at
+from wavegen.engines.cpu.host import HAS_RELAXED_DOT, LANES
 from wavegen.engines.cpu.packing import FLOAT16, FLOAT32, INPUT_STEPS, INT8, INT8X7, INT8X8, Matrices
 from wavegen.engines.cpu.simd import (
-    HAS_RELAXED_DOT,
-    LANES,
     absolute,
     constant,
     gate,
@@ -38,114 +37,16 @@ from wavegen.engines.cpu.simd import (
     store_bytes,
     write,
 )
+from wavegen.engines.cpu.tuples import kind_of
 from wavegen.features.linear_prediction import N_LEVELS, SHIFT
 
-Array = NDArray[np.float32]
 OF_INT8X8, OF_INT8X7 = INPUT_STEPS["int8x8"], INPUT_STEPS["int8x7"]
-CATEGORICAL, LOGISTIC_MIXTURE = 0, 1  # heads that the step draws from
-
-
-class PredictionInput(NamedTuple):
-    """How past codes and a prediction enter a network that is told one (models/prediction.py); order 0 is none."""
-
-    order: int
-    lag_taps: int
-    n_past: int  # N past codes that are remembered
-    linear: Matrices  # 1, float32 whatever the precision of the network
-    linear_bias: Array  # (R)
-    embeddings: Array  # (4 * N_LEVELS * R)
-    values: Array  # (2 * n_classes - 1) a number d companded, at d + n_classes - 1 (linear_prediction.companding)
-    levels: NDArray[np.uint8]  # (2 * n_classes - 1)
-
-
-class Network(NamedTuple):
-    """What does not change: packed weights and sizes."""
-
-    embedding: Array  # (n_classes * R)
-    prediction: PredictionInput  # what there is in place of the embedding, if its order is not 0
-    newest_tap: Matrices  # L
-    older_taps: Matrices  # L * (k - 1)
-    convolution_bias: Array  # (L * H)
-    projection: Matrices  # L
-    projection_bias: Array  # (L * R)
-    skip: Matrices  # 1 over the z of all layers, or L
-    skip_bias: Array  # (S)
-    hidden: Matrices  # 1
-    hidden_bias: Array  # (A)
-    out: Matrices  # n_out, whose products are added up (packing.split_residual)
-    n_out: int
-    out_bias: Array  # (P)
-    dilations: NDArray[np.int64]  # (L)
-    first_rows: NDArray[np.int64]  # (L) where the ring buffer of each layer begins
-    n_layers: int
-    n_taps: int
-    n_classes: int
-    head: int  # CATEGORICAL or LOGISTIC_MIXTURE
-    n_mixtures: int  # of LOGISTIC_MIXTURE
-    n_parameters: int
-    is_gated: bool
-    is_residual: bool
-
-
-class Memory(NamedTuple):
-    """What changes, for B streams. The first six are the state; the rest is only room to work in.
-
-    An input of a product is kept as float32 or, for bytes, as uint8 that stand for scale * (byte - 128), in
-    int8x7 for scale * (byte - 64).
-    """
-
-    # (rows * B * R) inputs of the convolutions; layer l has (k - 1) * dilation rows, but one at least
-    ring: NDArray[Any]
-    ring_scales: Array  # (rows * B)
-    previous: NDArray[np.int64]  # (B) the newest code, or -1
-    # (B * 2 * 2 N) excitations, and behind them codes less silence: the number of step t at t % N and N further on, so
-    # that any N of them lie one after the other
-    past: NDArray[np.int32]
-    companded: Array  # (B * 2 * 2 N) the same, companded
-    clock: NDArray[np.int64]  # (1) steps since the engine was built, which says where in the rings now is
-    n_streams: int  # B
-    x: Array  # (B * R) the residual stream
-    h: Array  # (L * B * n_ahead * H) pre-activations, of which those of coming steps lack the newest tap
-    n_ahead: int  # a power of two
-    z: NDArray[Any]  # (B * L * G) gated activations
-    z_scales: Array  # (B * L)
-    skip: Array  # (B * S)
-    skip_input: NDArray[Any]
-    hidden: Array  # (B * A)
-    hidden_input: NDArray[Any]
-    scales: Array  # (B)
-    out: Array  # (B * P)
-    probabilities: Array  # (B * P)
-    keys: NDArray[np.int32]  # the same memory
-    predicted: NDArray[np.int64]  # (B) the next code less silence, as predicted
-    inputs: Array  # (B * n_inputs) of the linear layer
-
-
-class Call(NamedTuple):
-    """What n steps are to do."""
-
-    n: int
-    uniforms: NDArray[np.float64]  # (B * n)
-    decoding: NDArray[np.float64]  # (B * N_DECODING) the numbers of each stream's sampling.Decoding
-    is_guided: bool  # the streams are pairs, with labels and without, which are fed the same codes
-    codes: NDArray[np.int64]  # (B * n) with -1 where one is to be drawn, which is then put there
-    n_frames: int  # of the condition, 0 for none; the last one holds
-    hop: int  # steps from a frame to the next
-    phase: int  # steps from frame 0 to the first step
-    condition: Array  # (B * n_frames * L * H)
-    coefficients: NDArray[np.int32]  # (B * n_frames * order), this and the next three of a Prediction
-    gains: Array  # (B * n_frames * 2)
-    periods: NDArray[np.int32]  # (B * n_frames * hop)
-    voicing: Array  # (B * n_frames)
-    wants_logits: bool
-    logits: Array  # (B * n * n_parameters) if they are wanted
-
 
 # A phase of the step is a function to the reader and part of the loop to the compiler.
 phase = njit(error_model="numpy", forceinline=True)
 
 
-@cached_njit
+@njit(error_model="numpy")
 def run(net: Network, memory: Memory, call: Call, first: int, last: int) -> None:
     """Make n steps of streams `first` to `last - 1`; `memory.clock` is left to the caller, for threads share it."""
     begin = read(pointer(memory.clock, np.int64, 0), 0)
@@ -616,7 +517,7 @@ def guide(out: Any, at: int, n: int, guidance: np.float32) -> None:
         store(out, index, unlabelled + splat(guidance) * (load(out, index) - unlabelled))
 
 
-@cached_njit
+@njit(error_model="numpy")
 def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> None:
     """The products of n steps and nothing else: the bound that `wavegen bench` compares a step with."""
     L, n = net.n_layers, n_streams
@@ -656,3 +557,8 @@ def run_products(net: Network, memory: Memory, n_streams: int, n_steps: int) -> 
         multiply(net.hidden, zero, memory.skip_input, zero, S, memory.scales, zero, one, memory.hidden, zero, A, n)
         for part in range(net.n_out):
             multiply(net.out, part, memory.hidden_input, zero, A, memory.scales, zero, one, memory.out, zero, P, n)
+
+
+# What the engine calls (compiled.py), as `ahead_of_time.object_file` takes it: with the addresses of the tuples.
+RUN = {"run": (run, (kind_of(Network), kind_of(Memory), kind_of(Call), types.int64, types.int64))}
+RUN_PRODUCTS = {"run_products": (run_products, (kind_of(Network), kind_of(Memory), types.int64, types.int64))}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.engines.cpu.kernel import CATEGORICAL, LOGISTIC_MIXTURE, Memory, Network, PredictionInput
+from wavegen.engines.cpu.arguments import CATEGORICAL, LOGISTIC_MIXTURE, Memory, Network, PredictionInput
 from wavegen.engines.cpu.packing import (
     INPUT_STEPS,
     Matrices,

@@ -1,6 +1,6 @@
 """Matrices laid out for `simd.multiply_panel`: in the precision and the order in which it reads them. numpy only."""
 
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ NUMBERS: dict[Precision, int] = {
 INPUT_STEPS: dict[Precision, int] = {"int8x8": 127, "int8x7": 63}
 OF_BYTES: tuple[Precision, ...] = ("int8", *INPUT_STEPS)  # whose weights are bytes
 LINE = 64  # bytes of a cache line: a vector that lies across two costs two reads
-Tuple = TypeVar("Tuple", bound=NamedTuple)
 
 
 class VectorUnit(NamedTuple):
@@ -39,7 +38,7 @@ class VectorUnit(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """Matrices of one shape; a tuple, so that compiled code can take it (`addresses`).
+    """Matrices of one shape; a tuple, so that compiled code can take it (arguments.py).
 
     `weights[i]` holds matrix i as panels: bands of outputs, `panel` vectors wide (the last ones half as wide, and so
     on), one after the other, each with its rows (one per input) in order. For int8x8 and int8x7, which are laid out
@@ -55,21 +54,6 @@ class Matrices(NamedTuple):
     panel: int  # vectors
     group: int  # streams, at most, that one pass over a panel serves
     precision: int  # FLOAT32 and so on
-
-
-def addresses(parts: Tuple) -> Tuple:
-    """The tuple with an address in place of every array: what compiled code takes, and what it takes fastest.
-
-    Whoever calls compiled code keeps the arrays alive, contiguous and of the types that are written beside them.
-    """
-
-    def address(part: Any) -> Any:
-        if isinstance(part, np.ndarray):
-            assert part.flags.c_contiguous
-            return part.ctypes.data
-        return addresses(part) if isinstance(part, tuple) else part  # type: ignore[type-var]
-
-    return type(parts)(*map(address, parts))
 
 
 def align_to_cache_line(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """Vector primitives that numba lacks: a vector of float32 as a value, and products of matrices and vectors.
 
 Numba compiles loops over arrays, but leaves to LLVM whether they become vector instructions, and the accumulators of a
-product end up in memory. Here each primitive emits LLVM's portable vector instructions itself, as wide as the CPU that
-numba compiles for: 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON).
+product end up in memory. Here each primitive emits LLVM's portable vector instructions itself, as wide as the CPU has
+them (host.py): 16 lanes with AVX-512, 8 with AVX2, else 4 (SSE, NEON).
 
 Numbers in memory are addressed by a pointer and an offset in elements. A pointer is what `pointer` makes of an address;
 an array does as well, but numba counts the references to arrays, which a step has no time for.
@@ -16,21 +16,9 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload, register_model
 
-from wavegen.engines.cpu.packing import VectorUnit
-
-# What numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say instead.
-TRIPLE, CPU_NAME, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
-FEATURES = frozenset(feature[1:] for feature in _FEATURES.split(",") if feature.startswith("+"))
-
-LANES = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4
-STREAM_GROUPS = (8, 4, 2, 1)  # streams that one pass serves, most first
-_IS_ARM = TRIPLE.startswith(("aarch64", "arm64"))
-# Of 4 lanes a sum of pairs of bytes takes two vectors (`_BytePairs`), and 16 registers hold no 16 beside what they add.
-MAX_VECTORS = 4 if LANES == 4 and not _IS_ARM else 8
-HOST = VectorUnit(LANES, 16 if LANES == 16 or _IS_ARM else 8, MAX_VECTORS, "f16c" in FEATURES or _IS_ARM)
+from wavegen.engines.cpu.host import HAS_VNNI, HOST, LANES, STREAM_GROUPS, can_multiply_bytes
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *map(ir.IntType, (8, 16, 32, 64))
 DOT_GROUPS = f"llvm.x86.avx512.vpdpbusd.{32 * LANES}"  # adds the products of four unsigned and four signed bytes
@@ -41,23 +29,6 @@ _BYTES = ir.VectorType(_I8, LANES)
 _FUSE = ("contract",)  # lets LLVM make a product and a sum one instruction, and nothing else
 
 MAGIC = np.float32(1.5 * 2**23)  # added to a float32 of less than 2**22, it leaves the nearest integer in the low bits
-
-
-HAS_VNNI = ("avx512vnni" in FEATURES and LANES == 16) or ("avxvnni" in FEATURES and LANES in (4, 8))
-# Every CPU with this instruction has wider vectors. With 4 lanes it stands for WebAssembly's relaxed one, which takes 7
-# bits of an input (ahead_of_time.py).
-HAS_RELAXED_DOT = HAS_VNNI and LANES == 4
-
-
-def can_multiply_bytes() -> bool:
-    """Whether the CPU multiplies and adds groups of four bytes in one instruction (`vpdpbusd`), or pairs of 16 bits in
-    vectors of 128, which every x86 does."""
-    return HAS_VNNI or (LANES == 4 and not _IS_ARM)
-
-
-def streams_of_a_pass(n_streams: int) -> int:
-    """How many of some streams one pass over a matrix serves."""
-    return next(size for size in STREAM_GROUPS if size <= n_streams)
 
 
 class _VectorType(types.Type):
@@ -152,7 +123,7 @@ def splat(_typing: Any, value: Any) -> Any:
 
 @intrinsic
 def pointer(_typing: Any, address: Any, kind: Any, offset: Any) -> Any:
-    """Where number `offset` of a kind (np.float32, say) lies after an address (`packing.addresses`)."""
+    """Where number `offset` of a kind (np.float32, say) lies after an address (arguments.py)."""
     if not isinstance(address, types.Integer) or not isinstance(kind, types.NumberClass):
         return None
     result = types.CPointer(kind.instance_type)
