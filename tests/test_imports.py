@@ -59,7 +59,8 @@ ALLOWED = {
         "progress",
         "sampling",
     },
-    "export": {"architectures", "checkpoint", "codec", "engines", "features", "files", "generation", "progress"}
+    "player": {"architectures", "checkpoint", "codec", "engines", "features", "generation", "sampling"},
+    "export": {"architectures", "checkpoint", "engines", "features", "files", "generation", "player", "progress"}
     | {"sampling"},
     "evaluation": {
         "checkpoint",
@@ -99,6 +100,7 @@ ALLOWED = {
         "features",
         "generation",
         "models",
+        "player",
         "progress",
         "recipe",
         "recipes",
@@ -113,7 +115,7 @@ ONLY_IN = {
     "sounddevice": {"playback"},
     "soundfile": {"data", "doctor"},
     "soxr": {"data", "playback"},
-    "numba": {"engines", "export"},
+    "numba": {"engines", "player"},
     "llvmlite": {"engines"},
     "onnx": {"engines"},
     "threadpoolctl": {"bench"},

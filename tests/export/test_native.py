@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests.conftest import tiny_checkpoint, tiny_speaker
-from tests.export.test_player import generated
+from tests.player.test_stream import generated
 from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.export import native

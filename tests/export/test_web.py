@@ -32,7 +32,8 @@ from PIL import Image
 from wavegen import checkpoint
 from wavegen.data import audio
 from wavegen.errors import InputError
-from wavegen.export import player_file, web
+from wavegen.export import web
+from wavegen.player import player_file
 
 CHROMIUM = shutil.which("chromium")
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}  # without fused multiply-adds, as WebAssembly

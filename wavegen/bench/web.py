@@ -26,11 +26,11 @@ from wavegen.engines.cpu.ahead_of_time import FOUR_LANES
 from wavegen.engines.cpu.engine import missing_instructions
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.export import player_file
 from wavegen.export.web import PAGE, PLAYERS
 from wavegen.generation.live import BLOCKSIZE, Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
+from wavegen.player import player_file
 from wavegen.progress import Bar
 
 logger = logging.getLogger(__name__)

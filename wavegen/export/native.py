@@ -10,13 +10,13 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu import compiled
 from wavegen.engines.cpu.ahead_of_time import TARGETS, compiled_for
 from wavegen.errors import InputError
-from wavegen.export import player_file
+from wavegen.player import player_file
 from wavegen.progress import bar
 
 logger = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).parent / "library"
-FUNCTIONS = "wavegen.export.entry:FUNCTIONS"
+FUNCTIONS = "wavegen.player.entry:FUNCTIONS"
 NAMES = (
     "wavegen_room",
     "wavegen_start",
@@ -29,7 +29,7 @@ NAMES = (
 MACHINES = ("native", "x86-64", "aarch64")
 SOURCES = {  # that compiled code depends on
     "engines/cpu": (*compiled.SOURCES, "philox"),
-    "export": ("entry", "matching", "model", "networks", "plan", "player", "player_file", "rows"),
+    "player": ("entry", "matching", "model", "networks", "plan", "player_file", "rows", "stream"),
     "features": ("frame_codes", "linear_prediction", "log_mel", "matching", "pitch"),
     "generation": ("planning",),
     ".": ("sampling",),

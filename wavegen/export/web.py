@@ -16,7 +16,7 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu.ahead_of_time import FOUR_LANES
 from wavegen.engines.cpu.packing import Precision
 from wavegen.errors import InputError
-from wavegen.export import player_file
+from wavegen.player import player_file
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ The phases are the sound's own, as the rounds leave them. Each frame is settled 
 so the result is `delay` samples late (X. Zhu, G. Beauregard, L. Wyse, "Real-time signal estimation from modified
 short-time Fourier transform magnitude spectra", IEEE TASLP 15, 2007, with magnitudes that keep the sound's own detail
 within a band). Griffin and Lim's algorithm is the same with phases from nowhere. In float64, so that what is rounded to
-float32 does not depend on how a transform is computed (export/matching.py has another).
+float32 does not depend on how a transform is computed (player/matching.py has another).
 """
 
 from collections.abc import Callable

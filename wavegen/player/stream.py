@@ -19,13 +19,14 @@ from wavegen.engines.cpu.arguments import (
 )
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export import matching, networks, plan, rows
-from wavegen.export.model import (
+from wavegen.player import matching, networks, plan, rows
+from wavegen.player.model import (
     BLOCK,
     IS_GUIDED,
     IS_MATCHED,
     N_COUNTS,
     N_GIVEN,
+    N_LEFT,
     N_READY,
     N_WAITING,
     NUMBER,
@@ -170,19 +171,31 @@ def make(model: int, out: int, n: int) -> None:
         return
     own, samples = matching_of(model), pointer(out, np.float32, 0)
     counts, ready = pointer(own.counts, np.int64, 0), pointer(own.ready, np.float64, 0)
-    waiting, made = pointer(own.waiting, np.float64, 0), pointer(own.made, np.float32, 0)
     for index in range(n):
         while read(counts, N_GIVEN) == read(counts, N_READY):
-            n_waiting = read(counts, N_WAITING)
             write(counts, N_GIVEN, 0)
             write(counts, N_READY, 0)
-            make_plain(model, own.made, own.length - n_waiting)
-            for place in range(own.length - n_waiting):
-                write(waiting, n_waiting + place, np.float64(read(made, place)))
+            wait_for_frame(model)
             matching.advance(model)
         n_given = read(counts, N_GIVEN)
         write(samples, index, np.float32(min(max(read(ready, n_given), -1.0), 1.0)))
         write(counts, N_GIVEN, n_given + 1)
+
+
+@njit(error_model="numpy")
+def wait_for_frame(model: int) -> None:
+    """Have as many samples wait as are in a frame: they are made a block at a time, so that a change counts from the
+    same sample on as in `wavegen play`."""
+    own = matching_of(model)
+    counts, waiting = pointer(own.counts, np.int64, 0), pointer(own.waiting, np.float64, 0)
+    made, n_left = pointer(own.made, np.float32, 0), read(counts, N_LEFT)
+    for place in range(read(counts, N_WAITING), own.length):
+        if n_left == 0:
+            make_plain(model, own.made, BLOCK)
+            n_left = BLOCK
+        write(waiting, place, np.float64(read(made, BLOCK - n_left)))
+        n_left -= 1
+    write(counts, N_LEFT, n_left)
 
 
 @njit(error_model="numpy")

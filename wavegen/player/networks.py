@@ -8,8 +8,8 @@ from numba import njit
 from wavegen.engines.cpu import kernel
 from wavegen.engines.cpu.arguments import Call, Memory, Network
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export.model import Frames, Labels
 from wavegen.features.linear_prediction import MU, N_LEVELS
+from wavegen.player.model import Frames, Labels
 
 
 @njit(error_model="numpy")

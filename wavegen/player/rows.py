@@ -5,7 +5,7 @@ from numba import njit
 
 from wavegen.engines.cpu.kernel import broadcast_bias, multiply, quantise_gated, rectify
 from wavegen.engines.cpu.simd import LANES, load, pointer, read, store, write
-from wavegen.export.model import image_of, labels_of, sound_of
+from wavegen.player.model import image_of, labels_of, sound_of
 
 
 @njit(error_model="numpy")

@@ -1,4 +1,4 @@
-"""A model as one file that compiled code reads where it lies (player.py): nothing in it has to be parsed or unpacked.
+"""A model as one file that compiled code reads where it lies (stream.py): nothing in it has to be parsed or unpacked.
 
     header                 N_HEADER integers of 64 bits, by the names of `HEADER`
     a record for each leaf of a `Model`, in their order: `kind`, `value`, `n_bytes`, `room`
@@ -30,12 +30,19 @@ from wavegen.engines.cpu.packing import MAX_COST, Matrices, Precision, VectorUni
 from wavegen.engines.cpu.tuples import nothing
 from wavegen.engines.weights import stack_weights, vertical_weights, why_not
 from wavegen.errors import InputError
-from wavegen.export.model import (
+from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
+from wavegen.features.frames import binomial_weights
+from wavegen.features.log_mel import SILENT, LogMel
+from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
+from wavegen.features.matching import Matcher
+from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
+from wavegen.generation.planning import architecture_of, position_of
+from wavegen.player.model import (
     BLOCK,
     N_COUNTS,
     N_DRAWN,
     N_MATCHING_COUNTS,
-    N_SMOOTHED,
+    N_SEEN,
     N_STATE,
     Frames,
     Image,
@@ -45,14 +52,7 @@ from wavegen.export.model import (
     Plan,
     Sound,
 )
-from wavegen.export.player import OPTIONS
-from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
-from wavegen.features.frames import binomial_weights
-from wavegen.features.log_mel import SILENT, LogMel
-from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
-from wavegen.features.matching import Matcher
-from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
-from wavegen.generation.planning import architecture_of, position_of
+from wavegen.player.stream import OPTIONS
 from wavegen.sampling import DECODING
 
 MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 3
@@ -200,7 +200,7 @@ def _costs(model: Checkpoint) -> list[Mapping[str, float]]:
 
 
 def options_of(model: Checkpoint) -> dict[str, float | None]:
-    """The model's own values of `player.OPTIONS`, by name."""
+    """The model's own values of `stream.OPTIONS`, by name."""
     own = model.description.make_decoding()
     values = {name: getattr(own, name) for name in DECODING}
     if model.planner is not None:
@@ -356,7 +356,8 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
     codes = FrameCodes(features, planner.description.n_classes)
     position = pad_halves(position_of(planner)[0], weights.is_gated, 2, unit.lanes)  # (n_channels, L, H)
     n_channels, (lowest, highest) = codes.n_channels, codes.bounds
-    n_outputs = position[0].size
+    n_outputs, log_mel = position[0].size, _matched(model)
+    n_smoothed = N_SEEN + (0 if log_mel is None else (BLOCK + 2 * log_mel.n_fft) // log_mel.hop)
     plan = _made(
         Plan,
         n_channels=n_channels,
@@ -378,7 +379,8 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         codes=Room(n_channels, np.int64),
         decoding=Room(4 * N_DECODING, np.float64),
         drawn=Room(N_DRAWN * features.n_features, np.float32),
-        smoothed=Room(N_SMOOTHED * features.n_features, np.float32),
+        n_smoothed=n_smoothed,
+        smoothed=Room(n_smoothed * features.n_features, np.float32),
         counts=Room(N_COUNTS, np.int64),
     )
     memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
@@ -421,7 +423,7 @@ def _matching(model: Checkpoint) -> Matching:
         turns=np.stack([np.cos(angle), np.sin(angle)], axis=1),
         filters=matcher.filters.T,
         to_bins=matcher.to_bins.T,
-        made=Room(length, np.float32),
+        made=Room(BLOCK, np.float32),
         counts=Room(N_MATCHING_COUNTS, np.int64),
         **{name: Room(size, np.float64) for name, size in sizes.items()},
     )

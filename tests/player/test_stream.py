@@ -20,10 +20,10 @@ from wavegen.engines.cpu.ahead_of_time import GENERIC, TARGETS
 from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.export import entry, player_file
 from wavegen.export.native import digest_of_sources
-from wavegen.export.player import OPTIONS
 from wavegen.export.web import PLAYERS
+from wavegen.player import entry, player_file
+from wavegen.player.stream import OPTIONS
 
 UNIT = TARGETS["wasm32"].unit
 N = 2000

@@ -14,13 +14,13 @@ from wavegen.engines.cpu.tuples import reader
 
 BLOCK = 256  # steps that are made at a time
 N_DRAWN = 64  # newest frames that are kept as they were drawn; smoothing needs 2 * n_ahead + 1
-N_SMOOTHED = 64  # and of smoothed ones, of which a vocoder sees 2 * look_ahead + 1
+N_SEEN = 64  # and of smoothed ones that a vocoder sees: 2 * look_ahead + 1
 DRAWN, SMOOTHED, CONDITIONED, WAS_GUIDED = range(4)  # of `Plan.counts`: how many frames there are of each; a flag
 N_COUNTS = 4
 # Of `Matching.counts`: samples that wait, frames that are held, the number of the first of them, samples that are
-# ready, how many of them were given out, and samples that come before the sound.
-N_WAITING, N_HELD, FIRST, N_READY, N_GIVEN, N_TO_SKIP = range(6)
-N_MATCHING_COUNTS = 6
+# ready, how many of them were given out, samples that come before the sound, and those of a block that do not wait yet.
+N_WAITING, N_HELD, FIRST, N_READY, N_GIVEN, N_TO_SKIP, N_LEFT = range(7)
+N_MATCHING_COUNTS = 7
 POSITION, SEED, NUMBER, IS_GUIDED, IS_MATCHED = range(5)  # of `Sound.state`
 N_STATE = 5
 
@@ -94,7 +94,8 @@ class Plan(NamedTuple):
     codes: NDArray[np.int64]  # (n_channels)
     decoding: NDArray[np.float64]  # (2, 2 * N_DECODING) of the whole, and of the detail
     drawn: NDArray[np.float32]  # (N_DRAWN, n_features)
-    smoothed: NDArray[np.float32]  # (N_SMOOTHED, n_features)
+    n_smoothed: int  # newest frames that are kept: N_SEEN, and those whose samples are not matched yet
+    smoothed: NDArray[np.float32]  # (n_smoothed, n_features)
     counts: NDArray[np.int64]  # (N_COUNTS)
 
 
@@ -118,7 +119,7 @@ class Matching(NamedTuple):
     gains: NDArray[np.float64]  # (n_bins)
     of_bands: NDArray[np.float64]  # (n_mels)
     ready: NDArray[np.float64]  # (hop) samples
-    made: NDArray[np.float32]  # (length) samples
+    made: NDArray[np.float32]  # (BLOCK) samples
     counts: NDArray[np.int64]  # (N_MATCHING_COUNTS)
 
 
@@ -163,7 +164,7 @@ class Sound(NamedTuple):
     is_even: bool  # whether the levels of the codes lie evenly
     levels: NDArray[np.float32]  # (n_classes) what codes decode to, if not
     pre_emphasis: NDArray[np.float64]  # (1)
-    defaults: NDArray[np.float64]  # of `player.OPTIONS`
+    defaults: NDArray[np.float64]  # of `stream.OPTIONS`
     n_labels: int  # that can be chosen
     n_rows: NDArray[np.int64]  # (n_labels) values of each, and one for "unknown"
     label_of: NDArray[np.int64]  # (2, n_labels) its number among those of the network and of the planner, or -1

@@ -11,11 +11,14 @@ from numba import njit
 from wavegen.engines.cpu.arguments import GUIDANCE, N_DECODING, TEMPERATURE, TOP_P
 from wavegen.engines.cpu.philox import uniform
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export.model import (
+from wavegen.features.frame_codes import LOUDNESS, PITCH, STRENGTH, VOICED
+from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT, STEP
+from wavegen.features.pitch import REFERENCE_HZ, VOICES
+from wavegen.generation.planning import CHUNK, NUMBERS
+from wavegen.player.model import (
     CONDITIONED,
     DRAWN,
     N_DRAWN,
-    N_SMOOTHED,
     SMOOTHED,
     WAS_GUIDED,
     frames_of,
@@ -25,11 +28,7 @@ from wavegen.export.model import (
     planner_of,
     sound_of,
 )
-from wavegen.export.networks import condition_labels, copy_first_stream, run
-from wavegen.features.frame_codes import LOUDNESS, PITCH, STRENGTH, VOICED
-from wavegen.features.linear_prediction import LARGEST, LEAST_NOISE, NOISE, SHIFT, STEP
-from wavegen.features.pitch import REFERENCE_HZ, VOICES
-from wavegen.generation.planning import NUMBERS
+from wavegen.player.networks import condition_labels, copy_first_stream, run
 
 PLAN = np.uint64(NUMBERS)
 
@@ -69,6 +68,7 @@ def advance(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     """Have what a vocoder is told at a frame, which is the first one, the one before, or the next."""
     counts = pointer(plan_of(model).counts, np.int64, 0)
     conditioned = read(counts, CONDITIONED)
+    draw_until(model, seed, number, n_planned(max(1, frames_of(model).look_ahead), frame) + plan_of(model).n_ahead - 1)
     if conditioned == 0:
         project(model, seed, number, 0)
         conditioned = 1
@@ -81,12 +81,19 @@ def advance(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
 
 
 @njit(error_model="numpy")
+def n_planned(side: int, frame: int) -> int:
+    """How many frames are planned when one begins: whole chunks, as far as `FrameConditioner` asks for the chunk of the
+    next frame with so many to either side. So a change counts from the same frame on, here and there."""
+    return CHUNK * ((frame + 1) // CHUNK + 1 + (side + CHUNK - 1) // CHUNK)
+
+
+@njit(error_model="numpy")
 def frame_at(model: int, frame: int) -> int:
     """Where a smoothed frame lies; a silent one before the first."""
     frames = frames_of(model)
     if frame < 0:
         return frames.silent
-    return plan_of(model).smoothed + 4 * (frame % N_SMOOTHED) * frames.n_features
+    return plan_of(model).smoothed + 4 * (frame % plan_of(model).n_smoothed) * frames.n_features
 
 
 @njit(error_model="numpy")

@@ -1,4 +1,4 @@
-"""The functions that a page or a program calls (export/native/wavegen.h): what `ahead_of_time.py` gives names to.
+"""The functions that a page or a program calls (export/library/wavegen.h): what `ahead_of_time.py` gives names to.
 
 All take and return 64-bit integers, of which addresses are some, but for values, which are doubles. None allocates, and
 none calls anything but the mathematics of C.
@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit, types
 
 from wavegen.engines.cpu.simd import LANES, pointer, read, write
-from wavegen.export import player
-from wavegen.export.model import sound_of
-from wavegen.export.player_file import BASIS, HALVES, HEADER, IN_FILE, IN_ROOM, MAGIC, N_HEADER, PRIME, VERSION
+from wavegen.player import stream
+from wavegen.player.model import sound_of
+from wavegen.player.player_file import BASIS, HALVES, HEADER, IN_FILE, IN_ROOM, MAGIC, N_HEADER, PRIME, VERSION
 
 N_BYTES, N_ROOM, N_LEAVES, LANES_OF, VERSION_OF, CHECKSUM = (
     HEADER.index(name) for name in ("n_bytes", "n_room", "n_leaves", "lanes", "version", "checksum")
@@ -58,8 +58,8 @@ def start(file: int, room: int, seed: int) -> None:
             widen(file + value, room + place, n_bytes // 2)
             value = room + place
         write(leaves, index, value)
-    player.prepare(room)
-    player.begin(room, np.uint64(seed), np.uint64(0))
+    stream.prepare(room)
+    stream.begin(room, np.uint64(seed), np.uint64(0))
 
 
 @njit(error_model="numpy")
@@ -79,26 +79,26 @@ def widen(halves: int, to: int, n: int) -> None:
 @njit(error_model="numpy")
 def restart(room: int, seed: int, number: int) -> None:
     """Go back to the beginning of time; the sounds and images of a seed are told apart by numbers."""
-    player.begin(room, np.uint64(seed), np.uint64(number))
+    stream.begin(room, np.uint64(seed), np.uint64(number))
 
 
 @njit(error_model="numpy")
 def change(room: int, what: int, value: float) -> int:
-    """Change an option, by its place in `player.OPTIONS`, or a label, behind those; 0 if there is none such, or it
+    """Change an option, by its place in `stream.OPTIONS`, or a label, behind those; 0 if there is none such, or it
     takes no such value."""
-    return player.change(room, what, value)
+    return stream.change(room, what, value)
 
 
 @njit(error_model="numpy")
 def make(room: int, out: int, n: int) -> None:
     """The next n samples."""
-    player.make(room, out, n)
+    stream.make(room, out, n)
 
 
 @njit(error_model="numpy")
 def give(room: int, values: int, n: int) -> int:
     """Let the next n brightnesses of an image be given."""
-    return player.give(room, values, n)
+    return stream.give(room, values, n)
 
 
 @njit(error_model="numpy")

@@ -4,7 +4,9 @@ import numpy as np
 from numba import njit
 
 from wavegen.engines.cpu.simd import pointer, read, write
-from wavegen.export.model import (
+from wavegen.features.log_mel import QUIETEST
+from wavegen.features.matching import LEAST_OVERLAP, MAX_GAIN, N_AHEAD, N_ROUNDS, N_SCALINGS
+from wavegen.player.model import (
     FIRST,
     N_HELD,
     N_MATCHING_COUNTS,
@@ -13,9 +15,7 @@ from wavegen.export.model import (
     N_WAITING,
     matching_of,
 )
-from wavegen.export.plan import frame_at
-from wavegen.features.log_mel import QUIETEST
-from wavegen.features.matching import LEAST_OVERLAP, MAX_GAIN, N_AHEAD, N_ROUNDS, N_SCALINGS
+from wavegen.player.plan import frame_at
 
 LEAST_QUIET = np.float64(QUIETEST)
 
