@@ -172,6 +172,41 @@ def test_shipped_models_make_what_the_engine_makes(name, precision, target, tmp_
         np.testing.assert_array_equal(played, made[:n])
 
 
+LIVE = """
+import sys
+import numpy as np
+from pathlib import Path
+from wavegen import checkpoint
+from wavegen.generation.live import Live
+from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import Session
+
+options = GenerationOptions(seed=7, precision="float32", labels={"speaker": "1"}, guidance=1.5)
+live = Live(Session(checkpoint.load(Path(sys.argv[1])), options))
+blocks = live.blocks()
+made = [next(blocks) for _ in range(3)]
+live.change(temperature=0.5, temperature_frames=0.3)
+made += [next(blocks) for _ in range(2)]
+live.change(labels={"speaker": "2"}, guidance=2.0)
+made += [next(blocks) for _ in range(4)]
+np.save(sys.argv[2], np.concatenate(made)[:, 0])
+"""
+
+
+def test_changes_count_from_the_same_sample_on_as_in_play(tmp_path):
+    model, path, out = speaker(), tmp_path / "model.safetensors", tmp_path / "made.npy"
+    checkpoint.save(path, model.description, model.weights, model.recipe, model.planner)
+    subprocess.run([sys.executable, "-c", LIVE, str(path), str(out)], check=True, env={**os.environ, **GENERIC})
+    player = player_of(model, {"speaker": "1"}, {"guidance": 1.5})
+    made = [player.make(3 * 256)]
+    for name, value in (("temperature", 0.5), ("temperature_frames", 0.3)):
+        assert player.change(OPTIONS.index(name), value)
+    made.append(player.make(2 * 256))
+    assert player.change(len(OPTIONS), 2) and player.change(OPTIONS.index("guidance"), 2.0)
+    made.append(player.make(4 * 256))
+    np.testing.assert_array_equal(np.concatenate(made), np.load(out))
+
+
 def test_surprise_is_that_of_the_codes_that_were_drawn():
     model = tiny_checkpoint()
     player = player_of(model, {}, {})
