@@ -499,7 +499,7 @@ def test_keys_do_what_they_do_in_play(browser: Any, address: str) -> None:
     with visit(browser) as one:
         one.open(address)
         for key, note in (
-            ("ArrowUp", "temperature 0.90"), ("t", "temperature of frames 0.70"), ("G", "guidance 1.75"),
+            ("ArrowUp", "temperature 0.90"), ("t", "temperature of frames 0.35"), ("G", "guidance 1.75"),
             ("-", "gain 0.80"), ("l", "digit 1"), ("L", "digit 0"), ("k", "speaker jackson"), ("K", "speaker george"),
             ("w", "nothing was heard yet"), ("f", "frozen: the newest half second repeats"), ("f", "unfrozen"),
         ):  # fmt: skip
