@@ -50,7 +50,7 @@ class Sound(NamedTuple):
 
 
 class StreamMaker:
-    """Makes streams of a model by some options, which fit it.
+    """Makes streams of a model by some options, which fit it, and sound of their codes.
 
     `frames_follow`: they come with each sound. `labels_follow`: they may be given while it sounds (live.py), so
     guidance waits for them.
@@ -70,6 +70,9 @@ class StreamMaker:
         if description.shape:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = description
+        features = description.make_features()
+        self._matched_by = None if features is None or not options.match else features.log_mel  # None: nothing is
+        self._least_hz = JOINED_HZ if options.transpose else 0.0
         self.codec: Codec = description.make_codec()
         self._planner = None if options.frames is not None or frames_follow else loaded.planner
         if description.features and options.frames is None and not frames_follow and self._planner is None:
@@ -82,7 +85,6 @@ class StreamMaker:
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
         self.frames: NDArray[np.floating] | None = None
         if options.frames is not None:
-            features = description.make_features()
             if features is None:
                 raise InputError(f"{loaded.path} takes no frames; expected a vocoder, trained with data.features")
             self.frames = features.check(np.asarray(options.frames), "the array")
@@ -114,7 +116,6 @@ class StreamMaker:
         waveform = None if options.prime is None else _waveform(options.prime, description.sample_rate)
         self._primed_frames: Codes | None = None
         if waveform is not None and self._planner is not None:
-            features = description.make_features()
             assert features is not None  # there is a planner
             codes = FrameCodes(features, self._planner.description.n_classes)
             waveform, self._primed_frames = _whole_frames(waveform, codes, str(options.prime))
@@ -204,6 +205,39 @@ class StreamMaker:
         """The labels that the engine's condition of n streams is made of."""
         return conditioning.guidance_pairs([labels] * n) if self._own_decoding.is_guided else [labels] * n
 
+    def output(self, streams: Sequence[Stream | None]) -> "Output":
+        """What makes sound of the codes of its streams, side by side, from the beginning of time."""
+        return Output(self.decoder(len(streams)), self._matchers(streams))
+
+    def _matchers(self, streams: Sequence[Stream | None]) -> list[Matcher]:
+        """What matches the sounds of streams to their frames; none where nothing is matched."""
+        matchers: list[Matcher] = []
+        for stream in streams:
+            frames = self._frames_of(stream)
+            if frames is not None and self._matched_by is not None:
+                matchers.append(Matcher(self._matched_by, frames, self._least_hz))
+        return matchers
+
+    def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
+        """The frames that a stream's sound is to have, behind what it continues."""
+        plan = None if stream is None else stream.plan
+        if plan is None:
+            return self.frames
+        n_primed = 0 if self.prime is None else len(self.prime) // self.hop
+        return lambda begin, end: plan.frames(n_primed + begin, n_primed + end)
+
+    @property
+    def hop(self) -> int:
+        """Samples from a frame to the next; 1 where there are none."""
+        return int(self.description.features["hop"]) if self.description.features else 1
+
+    def decoder(self, n: int) -> Decoder:
+        """What decodes n sounds, each behind what it continues."""
+        decoder = self.codec.decoder()
+        if self.prime is not None:
+            decoder.decode(np.tile(self.prime, (n, 1)))
+        return decoder
+
 
 class Session(StreamMaker):
     """Options made ready: streams of a model, and an engine for `options.n` of them side by side.
@@ -227,9 +261,6 @@ class Session(StreamMaker):
             what = "sounds" if options.beam is None else "candidates"
             raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
         self.beam = options.beam
-        features = self.description.make_features() if options.match else None
-        self._matched_by = None if features is None else features.log_mel  # None: nothing is matched to frames
-        self._least_hz = JOINED_HZ if options.transpose else 0.0
         self.engine_title, self._engine = make_engine(
             loaded, self.n_streams, options.engine_options, self._own_decoding.is_guided
         )
@@ -281,7 +312,7 @@ class Session(StreamMaker):
         """
         if self.beam is None:
             streams = self.streams(sound)
-            output = self.output(streams)
+            output = self.output(streams.streams)
             codes = blocks(streams, n_samples, blocksize)
         else:
             if n_samples is None:
@@ -297,39 +328,6 @@ class Session(StreamMaker):
         for begin in range(0, rest.shape[1], blocksize):
             yield rest[:, begin : begin + blocksize]
 
-    def output(self, streams: StreamGroup) -> "Output":
-        """What makes sound of the codes of its streams, from the beginning of time."""
-        return Output(self.decoder(self.n_streams), self._matchers(streams.streams))
-
-    def _matchers(self, streams: Sequence[Stream | None]) -> list[Matcher]:
-        """What matches the sounds of streams to their frames; none where nothing is matched."""
-        matchers: list[Matcher] = []
-        for stream in streams:
-            frames = self._frames_of(stream)
-            if frames is not None and self._matched_by is not None:
-                matchers.append(Matcher(self._matched_by, frames, self._least_hz))
-        return matchers
-
-    def _frames_of(self, stream: Stream | None) -> NDArray[np.floating] | FramesAt | None:
-        """The frames that a stream's sound is to have, behind what it continues."""
-        plan = None if stream is None else stream.plan
-        if plan is None:
-            return self.frames
-        n_primed = 0 if self.prime is None else len(self.prime) // self.hop
-        return lambda begin, end: plan.frames(n_primed + begin, n_primed + end)
-
-    @property
-    def hop(self) -> int:
-        """Samples from a frame to the next; 1 where there are none."""
-        return int(self.description.features["hop"]) if self.description.features else 1
-
-    def decoder(self, n: int) -> Decoder:
-        """What decodes n sounds, each behind what it continues."""
-        decoder = self.codec.decoder()
-        if self.prime is not None:
-            decoder.decode(np.tile(self.prime, (n, 1)))
-        return decoder
-
     def blocks_of_each(
         self, n: int, n_samples: int, bar: Bar | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
@@ -343,7 +341,7 @@ class Session(StreamMaker):
         def pieces() -> Iterator[tuple[Stream, int]]:
             for number in range(n):
                 stream = self.stream(number)
-                outputs[number] = Output(self.decoder(1), self._matchers([stream]))
+                outputs[number] = self.output([stream])
                 yield stream, n_samples
 
         for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self.hop, bar=bar):
