@@ -121,11 +121,18 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
     Raises: InputError naming the file and what is wrong with it.
     """
-    item_format = ImageFormat(*shape)
     try:
-        (pixels,) = item_format.decode(path.name, path, Notes())
+        return decode(path, shape)
     except InputError as error:
         raise InputError(f"cannot read the image {path}: {error}") from error
+
+
+def decode(file: Path | IO[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """An image file, or an open one, as pixels (height, width, colours).
+
+    Raises: InputError saying what is wrong with it.
+    """
+    (pixels,) = ImageFormat(*shape).decode(file.name if isinstance(file, Path) else "", file, Notes())
     return pixels.reshape(shape)
 
 

@@ -61,6 +61,7 @@ class Performance:
         self.controls = Controls(
             maker.decoding, maker.seed, temperature_frames=maker.temperature_frames, labels=maker.labels
         )
+        self.heard = self.controls  # those of the newest block
         self._changing = threading.RLock()
         self._maker, self._members, self._is_copy = maker, streams, is_copy
         self._rate = maker.description.sample_rate
@@ -127,7 +128,7 @@ class Performance:
                 block = (yield from self._make(coming)) if loop is None else loop.read()
             self._recent.append(block)
             block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
-            now = coming
+            now = self.heard = coming
             yield block
 
     def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:

@@ -238,6 +238,35 @@ class StreamMaker:
             decoder.decode(np.tile(self.prime, (n, 1)))
         return decoder
 
+    def copy(self, sound: SoundInput) -> Stream:
+        """The stream of the frames of a sound that comes in, of a maker whose frames follow."""
+        return self._stream(0, plan=self._live_frames(sound))
+
+    @property
+    def input_blocksize(self) -> int:
+        """Samples that are made at a time of a sound that comes in: whole hops, about `BLOCKSIZE`."""
+        return max(1, BLOCKSIZE // self.hop) * self.hop
+
+    def input_delays(self) -> tuple[int, int]:
+        """How many samples what is made of a sound that comes in is behind it: for the frames, and for matching."""
+        blocksize, n_matched = self.input_blocksize, 0
+        if self._matched_by is not None:
+            silence = np.zeros((1, self._matched_by.n_mels), dtype=np.float32)
+            n_blocks = -(-Matcher(self._matched_by, silence).n_to_feed(blocksize) // blocksize)
+            n_matched = (n_blocks - 1) * blocksize
+        return live_frames.delay(self._loaded, blocksize), n_matched
+
+    def _live_frames(self, sound: SoundInput) -> LiveFrames:
+        """What the copy of a sound that comes in is made under."""
+        return LiveFrames(
+            self._loaded,
+            sound,
+            labels=self.labels,
+            is_guided=self.decoding.is_guided,
+            transpose=self._transpose,
+            n_behind=(self.input_delays()[1] + self.input_blocksize) // self.hop,
+        )
+
 
 class Session(StreamMaker):
     """Options made ready: streams of a model, and an engine for `options.n` of them side by side.
@@ -269,37 +298,12 @@ class Session(StreamMaker):
         """Its sounds, from the beginning of time, to be advanced side by side; or one of the frames of a sound that
         comes in, of a session whose frames follow."""
         if sound is not None:
-            return StreamGroup(self._engine, [self._stream(0, plan=self._live_frames(sound))])
+            return StreamGroup(self._engine, [self.copy(sound)])
         numbers = range(self.n_streams)
         if self.frames is None:
             return StreamGroup(self._engine, [self.stream(number) for number in numbers])
         condition = self.frame_conditioner(self.frames, self.n_streams).at  # of all together, so once for a frame
         return StreamGroup(self._engine, [self._stream(number) for number in numbers], condition)
-
-    @property
-    def input_blocksize(self) -> int:
-        """Samples that are made at a time of a sound that comes in: whole hops, about `BLOCKSIZE`."""
-        return max(1, BLOCKSIZE // self.hop) * self.hop
-
-    def input_delays(self) -> tuple[int, int]:
-        """How many samples what is made of a sound that comes in is behind it: for the frames, and for matching."""
-        blocksize, n_matched = self.input_blocksize, 0
-        if self._matched_by is not None:
-            silence = np.zeros((1, self._matched_by.n_mels), dtype=np.float32)
-            n_blocks = -(-Matcher(self._matched_by, silence).n_to_feed(blocksize) // blocksize)
-            n_matched = (n_blocks - 1) * blocksize
-        return live_frames.delay(self._loaded, blocksize), n_matched
-
-    def _live_frames(self, sound: SoundInput) -> LiveFrames:
-        """What the copy of a sound that comes in is made under."""
-        return LiveFrames(
-            self._loaded,
-            sound,
-            labels=self.labels,
-            is_guided=self.decoding.is_guided,
-            transpose=self._transpose,
-            n_behind=(self.input_delays()[1] + self.input_blocksize) // self.hop,
-        )
 
     def blocks(
         self, n_samples: int | None, blocksize: int = BLOCKSIZE, sound: SoundInput | None = None
