@@ -5,10 +5,12 @@ import base64
 import binascii
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
+from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
@@ -47,7 +49,7 @@ CLIENT_GONE = 499  # nginx' word for a client that did not wait; nobody reads it
 END_S = 2.0  # that a client has to take the last message of a stream
 MOST_MESSAGE = 1 << 18  # bytes of a WebSocket message
 POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "default-src 'none'; script-src 'self'; connect-src 'self' {socket}; style-src 'self'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SHARED = (
@@ -57,6 +59,16 @@ PAGE = {
     **dict.fromkeys(SHARED.split(), "wavegen.export"),
     **dict.fromkeys(["page.js", "remote.js"], "wavegen.serving"),
 }
+CHANGED_IN_PAGE = [  # patterns of what the page says where it makes everything itself
+    (r'<meta http-equiv="Content-Security-Policy"[^>]*>\n', ""),
+    (r'(href|src)="(style\.css|page\.js)"', r'\1="page/\2"'),
+    (r'<script src="plain\.js"></script>\n', ""),
+    ("with JavaScript and WebAssembly", "with JavaScript"),
+    (
+        r"Everything is made in this page, on your device; nothing is sent anywhere\.",
+        "Sound and images are made by the service that this page comes from.",
+    ),
+]
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 SoundOut: dict[int | str, dict[str, Any]] = {
@@ -315,20 +327,25 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
         """The models, what each makes, its labels, and whom to credit."""
-        told = [{**model.told(), "live_places": _places(service, model)} for model in service.models]
+        told = [{**model.told(), **_speed(service, model)} for model in service.models]
         return {"version": wavegen.__version__, "max_seconds": service.limits.seconds, "models": told}
 
 
-def _places(service: Service, model: ServedModel) -> int:
-    """Live streams that a model alone would be given."""
-    return 0 if model.draws else service.pool.room(model)
+def _speed(service: Service, model: ServedModel) -> dict[str, Any]:
+    """How many live streams a model alone would be given, and how fast one is made."""
+    if model.draws:
+        return {"live_places": 0, "times_real_time": None}
+    return {"live_places": service.pool.room(model), "times_real_time": 1 / service.pool.costs[model.name].of(1)}
 
 
 def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    async def page(token: str | None = None) -> Response:
-        html = files("wavegen.serving").joinpath("page", "index.html").read_text()
-        response = Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+    async def page(request: Request, token: str | None = None) -> Response:
+        host = request.headers.get("host", "")
+        headers = {
+            "Content-Security-Policy": POLICY.format(socket=f"ws://{host} wss://{host}" if is_host(host) else "")
+        }
+        response = Response(page_html(), media_type="text/html", headers=headers)
         if token is not None:
             response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return response
@@ -340,6 +357,21 @@ def _add_page(app: FastAPI) -> None:
         suffix = name[name.rindex(".") :]
         data = files(PAGE[name]).joinpath("page", name).read_bytes()
         return Response(data, media_type=MEDIA_TYPES[suffix], headers={"Cache-Control": "no-cache"})
+
+
+def is_host(text: str) -> bool:
+    """Whether a header holds the name of a host, and nothing that means more where it is repeated."""
+    return re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", text) is not None
+
+
+@cache
+def page_html() -> str:
+    """The page of `wavegen export --to web`, whose sound and images are made elsewhere."""
+    html = files("wavegen.export").joinpath("page", "index.html").read_text()
+    for before, after in CHANGED_IN_PAGE:
+        html, n = re.subn(before, after, html)
+        assert n, f"{before} is not in the page"
+    return html
 
 
 # Sound
@@ -413,12 +445,10 @@ def _add_sounds(app: FastAPI, service: Service) -> None:
             copied = _copied(service, request, served, maker, form)
             return BlocksResponse(copied, form.media_type(served.sample_rate), headers, has_body_to_read=True)
         data = await request.body()
-        frames, length = await asyncio.to_thread(service.frames, data, served)
-        maker = await asyncio.to_thread(lambda: served.maker(options, frames_follow=True))
+        options["frames"], length = await asyncio.to_thread(service.frames, data, served)
+        maker = await asyncio.to_thread(served.maker, options)
         limit = round(2 * served.sample_rate) if stream else length
-        blocks = service.read(
-            served, lambda outlet: Piece(maker, lambda: maker.stream(0, frames), outlet, length), limit
-        )
+        blocks = service.read(served, lambda outlet: Piece(maker, maker.stream, outlet, length), limit)
         return await _sound(request, blocks, served, form, headers, stream)
 
     @app.post("/v1/likelihood", tags=["sound"])

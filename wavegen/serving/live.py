@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from wavegen.data.audio import as_int16
 from wavegen.errors import InputError
+from wavegen.generation.conditioning import label_indices
 from wavegen.generation.sound_input import FedInput
 from wavegen.sampling import fresh_seed
 from wavegen.serving.outlet import LoopOutlet
@@ -113,7 +114,7 @@ class LiveStream:
     def feed(self, data: bytes) -> None:
         """Take the next samples of what is to be made again.
 
-        Raises: InputError if nothing is, or they are no whole samples; TooLargeError if they come faster than they are made.
+        Raises: InputError if nothing is, or they are no whole samples; TooLargeError if they come too fast.
         """
         sound = self._fed()
         if len(data) % 2:
@@ -142,6 +143,7 @@ class LiveStream:
             raise InputError(f"gain is {given['gain']}; expected a number")
         if "labels" in given:
             given["labels"] = {**performance.controls.labels, **_texts(given["labels"])}
+            label_indices(self.model.labels, given["labels"])
         performance.change(**given)
 
     def _note_played(self, asked: Played) -> None:

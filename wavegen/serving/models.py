@@ -107,10 +107,16 @@ class ServedModel:
             "decoding": self._decoding(),
             "temperature_frames": self.maker().temperature_frames if self.speaks else None,
             "n_parameters": checkpoint.n_parameters(self.loaded),
-            "lists_probabilities": description.head.lists_probabilities,
-            "is_categorical": (trained if self.loaded.planner is not None else description).head.kind == "categorical",
+            "has_top": description.head.lists_probabilities,
+            "can_be_guided": self._can_be_guided,
         }
         return told
+
+    @property
+    def _can_be_guided(self) -> bool:
+        """Whether guidance may be other than 1."""
+        of_labels = (self.loaded.planner or self.loaded).description
+        return bool(of_labels.labels) and of_labels.label_dropout != 0 and of_labels.head.lists_probabilities
 
     def _decoding(self) -> dict[str, float | int | None]:
         """How it draws unless a request says otherwise."""

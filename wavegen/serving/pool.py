@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 LIVE_SHARE = 0.85  # of a core that live streams may take
 LIVE_SLOTS = 64  # of a model, on a core
-FILE_SLOTS = 8  # of a model, on a core: as many as one pass over the weights serves
-MOST_REQUESTS = 64  # for files, at a time
+FILES_AT_ONCE = 8  # of a model, on a core: as many as one pass over the weights serves
+MOST_REQUESTS = 64  # for files, at a time; each finds a slot, and they take turns at the blocks
 PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
 TICK_S = 0.25  # how often it is looked for those
 RETRY_S = 5  # when somebody who finds no place for a live stream may ask again
@@ -136,8 +136,10 @@ class Voice:
         return has_room
 
     def is_due(self, now: float) -> bool:
-        """Whether one is to be made now."""
-        return self.has_room(now) and self.lead_s(now) < max(self.ahead_s - self.block_s, self.ahead_s / 2)
+        """Whether one is to be made now. Who follows the clock waits for a whole block, by which time others have room
+        as well; who says what was played is to have all that is to be ahead."""
+        least = self.ahead_s - self.block_s if self.n_played is None else self.ahead_s
+        return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
 
     def go_on(self, now: float, codes: Codes | None = None) -> None:
         """Give out what can be heard of its next codes, until it needs others."""
@@ -293,12 +295,17 @@ class Piece:
 
 @dataclass(eq=False)
 class Request:
-    """Sounds of one model that were asked for together."""
+    """Sounds of one model that were asked for together.
+
+    `used`: blocks that were made of it, and at first as many as of the one that has fewest: who comes waits for none,
+    and nobody waits for who came.
+    """
 
     model: ServedModel
     pieces: deque[Piece]
     n_left: int = 0
     live: list[Piece] = field(default_factory=list)
+    used: int = 0
 
 
 class Backlog:
@@ -317,22 +324,26 @@ class Backlog:
         with self._lock, suppress(ValueError):
             self._requests.remove(request)
 
-    def next(self) -> tuple[Request, Piece] | None:
-        """The next sound that is to be made, of whoever's turn it is."""
+    def next(self, is_full: bool) -> tuple[Request, Piece] | None:
+        """The next sound that is to be made, of whoever's turn it is; where it `is_full`, of who has none yet."""
         with self._lock:
-            while self._requests:
+            for _ in range(len(self._requests)):
                 request = self._requests.popleft()
-                if request.pieces:
-                    piece = request.pieces.popleft()
-                    request.live.append(piece)
-                    if request.pieces:
-                        self._requests.append(request)
-                    return request, piece
+                if not request.pieces:
+                    continue
+                if is_full and request.live:
+                    self._requests.append(request)
+                    continue
+                piece = request.pieces.popleft()
+                request.live.append(piece)
+                self._requests.append(request)
+                return request, piece
             return None
 
-    @property
-    def has_some(self) -> bool:
-        return bool(self._requests)
+    def has_some(self, is_full: bool) -> bool:
+        """Whether `next` has one."""
+        with self._lock:
+            return any(request.pieces and not (is_full and request.live) for request in self._requests)
 
 
 class _Making:
@@ -370,7 +381,7 @@ class _Making:
 
 
 class FileLane:
-    """The sounds for files of a model on a core, eight at a time."""
+    """The sounds for files of a model on a core: a block of eight at a time, of whose requests had fewest."""
 
     def __init__(self, model: ServedModel, scheduler: Scheduler, backlog: Backlog, done: Callable[[Request], None]):
         self.model, self._scheduler, self._backlog, self._done = model, scheduler, backlog, done
@@ -381,9 +392,13 @@ class FileLane:
     def n_live(self) -> int:
         return len(self._making)
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._making) >= FILES_AT_ONCE
+
     def has_work(self, now: float) -> bool:
         """Whether there is something to make now."""
-        if self._backlog.has_some and len(self._making) < FILE_SLOTS:
+        if self._backlog.has_some(self._is_full):
             return True
         return any(one.piece.is_cancelled or one.has_room(now, self.model.hop) for one in self._making.values())
 
@@ -393,8 +408,8 @@ class FileLane:
         for handle, one in self._making.items():
             if one.piece.is_cancelled:
                 self._scheduler.cancel(handle)
-        due = {handle for handle, one in self._making.items() if one.has_room(now, self.model.hop)}
-        for handle, codes in self._scheduler.step(due).items():
+        due = [handle for handle, one in self._making.items() if one.has_room(now, self.model.hop)]
+        for handle, codes in self._scheduler.step(self._chosen(due)).items():
             one = self._making[handle]
             error = handle.error
             is_over = handle.has_ended
@@ -408,6 +423,16 @@ class FileLane:
             if is_over:
                 self._end(handle, error)
 
+    def _chosen(self, due: list[Handle]) -> set[Handle]:
+        """Those of some sounds that have a block made now."""
+        chosen: set[Handle] = set()
+        while len(chosen) < min(FILES_AT_ONCE, len(due)):
+            left = [handle for handle in due if handle not in chosen]
+            first = min(left, key=lambda handle: self._making[handle].request.used)
+            self._making[first].request.used += 1
+            chosen.add(first)
+        return chosen
+
     def drop_unread(self, now: float) -> None:
         """End sounds that nobody has read from for too long."""
         for handle, one in list(self._making.items()):
@@ -419,8 +444,11 @@ class FileLane:
 
     def _begin(self) -> None:
         """Give free slots to what waits."""
-        while len(self._making) < FILE_SLOTS and (following := self._backlog.next()) is not None:
+        while (following := self._backlog.next(self._is_full)) is not None:
             request, piece = following
+            if len(request.live) == 1:
+                others = [one.request.used for one in self._making.values() if one.request is not request]
+                request.used = max(request.used, min(others, default=0))
             if piece.is_cancelled:
                 self._leave(request, piece)
                 continue
@@ -548,7 +576,7 @@ class Pool:
                 cost = measure(model, live)
                 costs.setdefault(model.name, []).append(cost)
                 core.live[model.name] = LiveLane(model, live, cost)
-                files = _scheduler(model, FILE_SLOTS)
+                files = _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
                 core.others[model.name] = FileLane(model, files, self._backlogs[model.name], self._finish)
 
         failures: list[BaseException] = []
@@ -562,7 +590,7 @@ class Pool:
         for model in self.models:  # what is compiled or packed once is so before several ask for it
             if not model.draws:
                 _scheduler(model, LIVE_SLOTS)
-                _scheduler(model, FILE_SLOTS)
+                _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
         threads = [threading.Thread(target=guarded, args=(core,)) for core in self.cores]
         for thread in threads:
             thread.start()
