@@ -1,31 +1,46 @@
-"""The page of the service in Chromium: it plays live, and obeys; what sounds is tapped as tests/export/test_web.py does."""
+"""The page of the service in Chromium: it plays live, and obeys. What sounds is tapped as in export/test_web.py."""
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
 import wavegen
+from tests.export import test_web
 from tests.export.test_web import LISTEN, TAP
 from tests.serving.conftest import Running
 from tests.serving.test_http import until
 from wavegen.serving import http
 
-pytest_plugins = ["tests.export.test_web"]
-browser = __import__("tests.export.test_web", fromlist=["browser"]).browser
+browser = test_web.browser  # the fixture
+TAPPED = LISTEN.replace('"tap.js"', f"URL.createObjectURL(new Blob([`{TAP}`], {{ type: 'text/javascript' }}))")
 
 
 @pytest.fixture
 def page(running: Running, browser: Any) -> Iterator[Any]:
-    context = browser.new_context()
+    """A page with its own policy, in which nothing but it may run."""
+    with visited(running, browser) as page:
+        yield page
+
+
+@pytest.fixture
+def tapped_page(running: Running, browser: Any) -> Iterator[Any]:
+    """One in which what is heard is noted."""
+    with visited(running, browser, bypass_csp=True) as page:
+        page.add_init_script(TAPPED)
+        yield page
+
+
+@contextmanager
+def visited(running: Running, browser: Any, **settings: Any) -> Iterator[Any]:
+    context = browser.new_context(**settings)
     page = context.new_page()
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
-    page.route("**/tap.js", lambda route: route.fulfill(body=TAP, content_type="text/javascript"))
-    page.add_init_script(LISTEN)
     yield page
     assert page.faults == []
     context.close()
@@ -34,7 +49,7 @@ def page(running: Running, browser: Any) -> Iterator[Any]:
 
 def heard(page: Any) -> np.ndarray:
     """What has reached the end of the page's audio graph, from the first sound on."""
-    quanta = page.evaluate("window.heard.map(([channel]) => Array.from(channel ?? []))")
+    quanta = page.evaluate("window.heard.map((quantum) => Array.from(quantum))")
     samples = np.concatenate([np.zeros(0), *map(np.array, quanta)])
     begin = np.flatnonzero(samples)
     return samples[begin[0] :] if len(begin) else samples[:0]
@@ -48,7 +63,8 @@ def wait_for(page: Any, seconds: float) -> np.ndarray:
     return samples
 
 
-def test_it_plays_live_and_changes_temperature_and_label(running: Running, page: Any) -> None:
+def test_it_plays_live_and_changes_temperature_and_label(running: Running, tapped_page: Any) -> None:
+    page = tapped_page
     page.goto(f"{running.address}/#digits")
     page.fill("#seed", "5")
     page.press("#seed", "Enter")
