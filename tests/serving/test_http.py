@@ -231,6 +231,7 @@ def test_what_does_not_fit_is_told_in_one_sentence(running: Running, asked, stat
         ("POST", "/v1/vocode?model=digits&label=digit", b"RIFF", 422),
         ("POST", "/v1/vocode?model=music", b"RIFF", 422),
         ("POST", "/v1/vocode?model=vocoder&seed=-1", b"RIFF", 422),
+        ("POST", "/v1/vocode?model=vocoder&temperature=nan", b"RIFF", 422),
         ("POST", "/v1/likelihood?model=mnist", b"RIFF", 422),
         ("POST", "/v1/images/classify?model=mnist", b"GIF89a", 422),
         ("POST", "/v1/images/complete?model=mnist&rows=99", b"", 422),

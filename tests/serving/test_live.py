@@ -188,7 +188,7 @@ def test_who_vanishes_frees_the_place(running: Running) -> None:
 
 
 def test_who_reads_nothing_is_dropped_with_a_reason(running: Running, monkeypatch) -> None:
-    monkeypatch.setattr("wavegen.serving.pool.PATIENCE_S", 1.0)
+    monkeypatch.setattr("wavegen.serving.voices.PATIENCE_S", 1.0)
     with Client(running) as client:
         client.send(type="played", samples=0)
         client.read(200)

@@ -13,7 +13,7 @@ from tests.export import test_web
 from tests.export.test_web import LISTEN, TAP
 from tests.serving.conftest import Running
 from tests.serving.test_http import until
-from wavegen.serving import http
+from wavegen.serving import page_routes
 
 browser = test_web.browser  # the fixture
 TAPPED = LISTEN.replace('"tap.js"', f"URL.createObjectURL(new Blob([`{TAP}`], {{ type: 'text/javascript' }}))")
@@ -116,7 +116,7 @@ def test_a_fault_of_the_service_is_told(running: Running, page: Any, monkeypatch
 
 
 def test_the_page_says_where_sound_is_made_and_asks_for_nothing_that_is_not_there(running: Running) -> None:
-    html = http.page_html()
+    html = page_routes.page_html()
     assert "made by the service" in html and "WebAssembly" not in html
-    for name in http.PAGE:
+    for name in page_routes.PAGE:
         assert running.client.get(f"/page/{name}").status_code == 200

@@ -13,11 +13,11 @@ from wavegen.errors import InputError
 from wavegen.generation.conditioning import label_indices
 from wavegen.generation.sound_input import FedInput
 from wavegen.sampling import fresh_seed
-from wavegen.serving.outlet import LoopOutlet
-from wavegen.serving.pool import Event, Voice
+from wavegen.serving.outlet import Event, LoopOutlet
 from wavegen.serving.problems import TooLargeError, sentence_of_fields
 from wavegen.serving.schemas import MESSAGES, Again, Cancel, Change, End, Freeze, Hello, Played, Restart
 from wavegen.serving.service import Service
+from wavegen.serving.voices import Voice
 
 WAITING_S = 0.5  # of sound that may wait to be sent, before the stream waits
 MOST_SENT_S = 5.0  # of what is to be made again, that may wait

@@ -5,11 +5,30 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavegen.serving.pool import Event
+Event = dict[str, Any]
+
+
+class Outlet(Protocol):
+    """Where the blocks of a stream go. A thread of a core calls it, and waits for nothing.
+
+    `is_full`: whether the stream is to wait until somebody has read.
+    """
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def put(self, block: NDArray[np.float32]) -> None: ...
+
+    def tell(self, event: Event) -> None:
+        """Something about the blocks that follow."""
+        ...
+
+    def end(self, error: Exception | None) -> None: ...
 
 
 class LoopOutlet:

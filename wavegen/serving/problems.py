@@ -5,7 +5,6 @@ from typing import Any
 
 from wavegen.errors import InputError, shortened
 from wavegen.serving.models import UnknownModelError
-from wavegen.serving.pool import Busy, DroppedError
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -19,6 +18,18 @@ TITLES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+class Busy(Exception):  # noqa: N818 - it is no error of anybody's
+    """There is no room for more; `retry_s` says when to ask again."""
+
+    def __init__(self, sentence: str, retry_s: int) -> None:
+        super().__init__(sentence)
+        self.retry_s = retry_s
+
+
+class DroppedError(InputError):
+    """A stream that was ended, since nobody read it or the service is ending."""
 
 
 class TooLargeError(InputError):

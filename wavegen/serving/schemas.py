@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FormatName = Literal["wav", "flac", "pcm", "opus"]
+ImageForm = Literal["grid", "png", "json"]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
 Labels = dict[str, str | int | None]
 
@@ -54,7 +55,7 @@ class ImageOptions(Decoding):
     """How images are drawn."""
 
     seed: Seed | None = Field(None, examples=[1])
-    format: Literal["grid", "png", "json"] = Field(
+    format: ImageForm = Field(
         "grid", description="one PNG of all, a PNG of each (in a zip where there are several), or rows of numbers"
     )
 
@@ -68,6 +69,28 @@ class ImageRequest(ImageOptions):
     labels: Labels | list[Labels] | None = Field(
         None, description="of all images, or a list that takes turns", examples=[[{"digit": "3"}, {"digit": "5"}]]
     )
+
+
+class CompletionRequest(ImageOptions):
+    """Ways to complete an image, which comes beside."""
+
+    model: str
+    rows: int | None = None
+    n: int = Field(8, ge=1)
+    labels: Labels | None = None
+
+
+class VocodeRequest(Decoding):
+    """A sound that is to be made again of a recording, which comes beside."""
+
+    model: str
+    seed: Seed | None = None
+    labels: Labels | None = None
+    voiced_temperature: float | None = None
+    transpose: float | None = None
+    match: bool = True
+    format: FormatName = "wav"
+    stream: bool = False
 
 
 class Hello(Decoding):

@@ -22,10 +22,11 @@ from wavegen.generation.session import StreamMaker
 from wavegen.generation.stream import n_samples
 from wavegen.sampling import fresh_seed
 from wavegen.serving.drawing import AT_ONCE, make_drawing
+from wavegen.serving.file_lane import Piece
 from wavegen.serving.metrics import Metrics
 from wavegen.serving.models import ServedModel, ServedModels
 from wavegen.serving.outlet import LoopOutlet
-from wavegen.serving.pool import Piece, Pool, lower_priority
+from wavegen.serving.pool import Pool, lower_priority
 from wavegen.serving.problems import TooLargeError
 
 logger = logging.getLogger(__name__)
@@ -131,18 +132,17 @@ class Service:
         return frames, len(frames) * features.hop
 
     async def sounds(
-        self, model: ServedModel, maker: StreamMaker, numbers: Sequence[int], length: int, is_streamed: bool = False
+        self, model: ServedModel, maker: StreamMaker, numbers: Sequence[int], length: int
     ) -> AsyncGenerator[tuple[int, LoopOutlet], None]:
         """Where to read each of some sounds of one length from, in their order; to be read to its end.
 
         Who stops asking makes room for others.
         Raises: Busy.
         """
-        limit = round(READ_AHEAD_S * model.sample_rate) if is_streamed else length
         outlets: dict[int, LoopOutlet] = {}
 
         def piece(number: int) -> Piece:
-            outlets[number] = LoopOutlet(limit, self.pool.wake)
+            outlets[number] = LoopOutlet(length, self.pool.wake)
             return Piece(maker, lambda: maker.stream(number), outlets[number], length)
 
         request = self.pool.make(model, [piece(number) for number in numbers[:WINDOW]])
