@@ -25,6 +25,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 lets other machines in")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port of HTTP and WebSocket; 0: any that is free")] = 8000,
+    grpc: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="also listen for gRPC on this port (see docs/serving.md)")
+    ] = None,
     token: Annotated[
         str | None,
         typer.Option(help=f"what clients have to bring (also taken from {TOKEN}); without it all are let in"),
@@ -39,7 +42,7 @@ def serve(
         int | None, typer.Option(min=1, help="live streams at a time, at most (default: what was measured)")
     ] = None,
 ) -> None:
-    """Serve models to many listeners: a page, HTTP and WebSocket (pip install 'wavegen[serve]').
+    """Serve models to many listeners: a page, HTTP, WebSocket and gRPC (pip install 'wavegen[serve]').
 
     It measures at start how many live streams this machine can make, admits no more, and answers 503 beyond. SIGTERM
     ends live streams with a reason, and completes files. docs/serving.md tells what clients can ask for.
@@ -66,6 +69,12 @@ def serve(
     address = listener.getsockname()
     where = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
     try:
-        server.run(service, listener, cors or [], lambda: say(f"Serving on {where}; Ctrl-C ends"))
+        server.run(
+            service,
+            listener,
+            lambda: say(f"Serving on {where}; Ctrl-C ends"),
+            cors or [],
+            None if grpc is None else f"{address[0]}:{grpc}",
+        )
     finally:
         service.close()

@@ -1,7 +1,9 @@
 """A live stream and the messages that change it, whatever they travel by: the same for WebSocket and gRPC."""
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,13 @@ from wavegen.generation.conditioning import label_indices
 from wavegen.generation.sound_input import FedInput
 from wavegen.sampling import fresh_seed
 from wavegen.serving.outlet import Event, LoopOutlet
-from wavegen.serving.problems import TooLargeError, sentence_of_fields
+from wavegen.serving.problems import Busy, DroppedError, TooLargeError, sentence_of, sentence_of_fields, status_of
 from wavegen.serving.schemas import MESSAGES, Again, Cancel, Change, End, Freeze, Hello, Played, Restart
 from wavegen.serving.service import Service
 from wavegen.serving.voices import Voice
 
 WAITING_S = 0.5  # of sound that may wait to be sent, before the stream waits
+N_OUTGOING = 8  # blocks and answers that wait to be sent
 MOST_SENT_S = 5.0  # of what is to be made again, that may wait
 
 
@@ -155,6 +158,83 @@ class LiveStream:
 
     def _encoded(self, block: NDArray[np.float32]) -> bytes:
         return as_int16(block).astype("<i2").tobytes() if self.format == "s16le" else block.astype("<f4").tobytes()
+
+
+async def conversation(service: Service, messages: AsyncGenerator[object, None]) -> AsyncGenerator[bytes | Event, None]:
+    """What is sent to a client of a live stream, whose messages are these: blocks and events, of which the last is
+    `end` or `error`. Who stops asking ends the stream.
+
+    Raises: what comes of asking for messages.
+    """
+    try:
+        stream = LiveStream(service, parse_hello(await anext(messages, None)))
+    except (InputError, Busy) as error:
+        yield _fault(error)
+        return
+    service.log("live", model=stream.model.name)
+    outgoing: asyncio.Queue[bytes | Event] = asyncio.Queue(N_OUTGOING)
+    making = asyncio.ensure_future(_make(stream, outgoing))
+    listening = asyncio.ensure_future(_listen(stream, messages, outgoing))
+    try:
+        yield stream.ready()
+        while not making.done() and not (listening.done() and listening.exception() is not None):
+            getting = asyncio.ensure_future(outgoing.get())
+            working: set[asyncio.Future[Any]] = {getting, making, *([] if listening.done() else [listening])}
+            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                yield getting.result()
+            else:
+                getting.cancel()
+        while making.done() and not outgoing.empty():
+            yield outgoing.get_nowait()
+        yield _last_word(making.exception() if making.done() else listening.exception())
+    finally:
+        stream.leave()
+        for task in (making, listening):
+            task.cancel()
+        await asyncio.gather(making, listening, return_exceptions=True)
+
+
+async def _make(stream: LiveStream, outgoing: "asyncio.Queue[bytes | Event]") -> None:
+    async for item in stream.items():
+        await outgoing.put(item)
+
+
+async def _listen(
+    stream: LiveStream, messages: AsyncGenerator[object, None], outgoing: "asyncio.Queue[bytes | Event]"
+) -> None:
+    async for message in messages:
+        said: Event | None
+        try:
+            if isinstance(message, bytes):
+                stream.feed(message)
+                continue
+            said = stream.obey(message)
+        except TooLargeError:
+            raise
+        except InputError as error:
+            said = {"type": "refused", "detail": str(error)}
+        if said is not None:
+            with suppress(asyncio.QueueFull):  # somebody who asks faster than they read
+                outgoing.put_nowait(said)
+
+
+def _last_word(error: BaseException | None) -> Event:
+    """What a client is told at the end: `end` where that was meant to come, else `error`."""
+    if error is None:
+        return {"type": "end", "reason": "the sound has ended"}
+    if isinstance(error, Cancelled):
+        return {"type": "end", "reason": "cancelled"}
+    if isinstance(error, DroppedError):
+        return {"type": "end", "reason": str(error)}
+    if not isinstance(error, InputError):
+        raise error
+    return _fault(error)
+
+
+def _fault(error: Exception) -> Event:
+    fault: Event = {"type": "error", "status": status_of(error), "detail": sentence_of(error)}
+    return {**fault, "retry_after": error.retry_s} if isinstance(error, Busy) else fault
 
 
 def parse_hello(message: object) -> Hello:

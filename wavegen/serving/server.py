@@ -34,13 +34,31 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def run(service: Service, listener: socket.socket, cors: Sequence[str], started: Callable[[], None]) -> None:
+def run(
+    service: Service,
+    listener: socket.socket,
+    started: Callable[[], None],
+    cors: Sequence[str] = (),
+    grpc_address: str | None = None,
+) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP: live streams end with a reason then, and files are completed."""
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_run(service, listener, cors, started))
+    asyncio.run(_run(service, listener, started, cors, grpc_address))
 
 
-async def _run(service: Service, listener: socket.socket, cors: Sequence[str], started: Callable[[], None]) -> None:
+async def _run(
+    service: Service,
+    listener: socket.socket,
+    started: Callable[[], None],
+    cors: Sequence[str],
+    grpc_address: str | None,
+) -> None:
+    of_grpc = None
+    if grpc_address is not None:
+        from wavegen.serving.rpc import make_server
+
+        of_grpc, _ = await make_server(service, grpc_address)
+        await of_grpc.start()
     config = uvicorn.Config(
         create_app(service, cors),
         log_config=None,
@@ -74,6 +92,8 @@ async def _run(service: Service, listener: socket.socket, cors: Sequence[str], s
         await asyncio.sleep(0.01)
     started()
     await serving
+    if of_grpc is not None:
+        await of_grpc.stop(GRACE_S)
 
 
 class _Server(uvicorn.Server):
