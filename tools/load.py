@@ -85,9 +85,8 @@ async def live(options: argparse.Namespace) -> None:
     late = [n_late for n_late, _, _ in heard]
     print(f"{len(heard)} of {options.clients} listeners for {options.seconds:g} s: {sum(late)} blocks late")
     if heard:
-        print(
-            f"first block after {quantiles([first for _, first, _ in heard])}; least ahead {min(m for *_, m in heard):.3f} s"
-        )
+        least = min(ahead for _, _, ahead in heard)
+        print(f"first block after {quantiles([first for _, first, _ in heard])}; least ahead {least:.3f} s")
 
 
 async def listen(options: argparse.Namespace, model: str, rate: int, number: int) -> tuple[int, float, float]:

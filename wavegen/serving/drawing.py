@@ -76,6 +76,15 @@ class ImageLane:
         self._drawn: list[NDArray[np.int64]] = []
         self._session: ImageSession | None = None
 
+    def warm_up(self) -> None:
+        """Draw a row, so that what is done once is done before somebody waits for it."""
+        for guidance in (1.0, 2.0) if self.model.can_be_guided else (1.0,):
+            labels = {name: values[0] for name, values in self.model.labels.items()}
+            session = ImageSession(
+                self.model.loaded, [labels] * AT_ONCE, GenerationOptions(guidance=guidance, seed=0, n_threads=1)
+            )
+            next(session.rows())
+
     def has_work(self, now: float) -> bool:
         return self._rows is not None or bool(self._waiting)
 

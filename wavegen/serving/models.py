@@ -108,12 +108,12 @@ class ServedModel:
             "temperature_frames": self.maker().temperature_frames if self.speaks else None,
             "n_parameters": checkpoint.n_parameters(self.loaded),
             "has_top": description.head.lists_probabilities,
-            "can_be_guided": self._can_be_guided,
+            "can_be_guided": self.can_be_guided,
         }
         return told
 
     @property
-    def _can_be_guided(self) -> bool:
+    def can_be_guided(self) -> bool:
         """Whether guidance may be other than 1."""
         of_labels = (self.loaded.planner or self.loaded).description
         return bool(of_labels.labels) and of_labels.label_dropout != 0 and of_labels.head.lists_probabilities

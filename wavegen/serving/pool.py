@@ -128,7 +128,8 @@ class Pool:
         def of_core(core: Core) -> None:
             for model in self.models:
                 if model.draws:
-                    core.others[model.name] = ImageLane(model, self._drawings[model.name])
+                    drawn = core.others[model.name] = ImageLane(model, self._drawings[model.name])
+                    drawn.warm_up()
                     continue
                 live = _scheduler(model, LIVE_SLOTS)
                 cost = measure(model, live)
