@@ -134,8 +134,8 @@ ONLY_IN = {
     "torch": {"bench", "devices", "doctor", "engines", "evaluation", "features", "models", "nn", "training"},
     "torchaudio": {"features"},
     "auraloss": {"evaluation"},
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), {"serving"}),
-    **dict.fromkeys(("grpc", "grpc_health", "grpc_reflection", "google"), {"serving"}),
+    **{name: {"serving"} for name in ("fastapi", "starlette", "uvicorn", "prometheus_client")},
+    **{name: {"serving"} for name in ("grpc", "grpc_health", "grpc_reflection", "google")},
     "pesq": {"evaluation"},
     "pystoi": {"evaluation"},
 }

@@ -8,6 +8,7 @@ import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -16,6 +17,8 @@ from PIL import Image
 import wavegen
 from tests.serving.conftest import Running
 from wavegen.data import audio
+from wavegen.errors import InputError
+from wavegen.generation.session import Output
 
 CLAIMS_MUCH = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 80), }"
 SEVEN = {"model": "digits", "seconds": 0.3, "seed": 1, "labels": {"digit": "7"}}
@@ -243,6 +246,24 @@ def test_nothing_that_is_sent_ends_in_a_traceback(running: Running, method, path
     answer = running.client.request(method, path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status, answer.text
     problem_of(answer)
+
+
+def test_a_sound_that_fails_in_its_middle_breaks_off_and_does_not_end(running: Running, monkeypatch) -> None:
+    feed, n_blocks = Output.feed, 0
+
+    def failing(self: Output, codes: np.ndarray) -> np.ndarray:
+        nonlocal n_blocks
+        n_blocks += 1
+        if n_blocks > 4:
+            raise InputError("it fails here")
+        return feed(self, codes)
+
+    monkeypatch.setattr(Output, "feed", failing)
+    with pytest.raises(httpx.RemoteProtocolError):
+        running.client.post("/v1/sounds", json={"model": "music", "seconds": 2, "stream": True})
+    n_blocks = 9
+    answer = running.client.post("/v1/sounds", json={"model": "music", "seconds": 2})
+    assert answer.status_code == 422 and problem_of(answer) == "it fails here"
 
 
 def test_a_recording_that_swells_is_refused_while_it_is_decoded(running: Running) -> None:

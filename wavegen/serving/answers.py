@@ -18,6 +18,10 @@ from wavegen.serving.problems import MEDIA_TYPE, Busy, problem, sentence_of, sta
 T = TypeVar("T")
 
 
+class BrokenOff(Exception):  # noqa: N818 - what has happened to an answer
+    """An answer that could not be completed; its connection ends without its end, which tells who reads."""
+
+
 def problem_answer(status: int, detail: str) -> Response:
     return JSONResponse(problem(status, detail), status, media_type=MEDIA_TYPE)
 
@@ -54,14 +58,19 @@ class BlocksResponse(Response):
         await unless_gone(receive, sending)
 
     async def _send(self, send: Send) -> None:
-        async with aclosing(self._blocks) as blocks:
-            is_begun = False
-            async for block in blocks:
-                if not is_begun:  # from here on what goes wrong can only break off
-                    is_begun = True
-                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await send({"type": "http.response.body", "body": block, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        is_begun = False
+        try:
+            async with aclosing(self._blocks) as blocks:
+                async for block in blocks:
+                    if not is_begun:
+                        is_begun = True
+                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+        except Exception as error:
+            if is_begun:  # and it is too late for another answer
+                raise BrokenOff(str(error)) from error
+            raise
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def unless_gone(receive: Receive, work: "asyncio.Future[T]") -> T:

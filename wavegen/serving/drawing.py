@@ -102,7 +102,7 @@ class ImageLane:
             if len(self._drawn) == self._session.height or all(one.is_cancelled for one in self._drawings):
                 self._finish(self._session)
         except Exception as error:  # of whatever kind, it is that of these images
-            self._end(error)
+            self.fail(error)
 
     def _begin(self) -> None:
         self._drawings = take(self._waiting)
@@ -136,7 +136,8 @@ class ImageLane:
         self._rows = None
         self._drawings = []
 
-    def _end(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """End the images that are being drawn."""
         for drawing in self._drawings:
             drawing.done(None, error)
         self._rows = None

@@ -159,8 +159,9 @@ class FileLane:
                 self._scheduler.cancel(handle)
         due = [handle for handle, one in self._making.items() if one.has_room(now, self.model.hop)]
         for handle, codes in self._scheduler.step(self._chosen(due)).items():
-            one = self._making[handle]
-            error = handle.error
+            if handle not in self._making:  # it was ended before
+                continue
+            one, error = self._making[handle], handle.error
             is_over = handle.has_ended
             if error is None and handle.status != "cancelled":
                 try:
@@ -181,6 +182,11 @@ class FileLane:
             self._making[first].request.used += 1
             chosen.add(first)
         return chosen
+
+    def fail(self, error: Exception) -> None:
+        """End every sound, for a fault that is of none of them."""
+        for handle in list(self._making):
+            self._end(handle, error)
 
     def drop_unread(self, now: float) -> None:
         """End sounds that nobody has read from for too long."""

@@ -23,7 +23,7 @@ from wavegen.serving.problems import MEDIA_TYPE, Busy, sentence_of_fields
 from wavegen.serving.service import Service
 from wavegen.serving.sound_routes import add_sounds
 
-Problems: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {MEDIA_TYPE: {}}}
     for status, text in (
         (422, "what does not fit, in one sentence"),
@@ -40,7 +40,7 @@ def create_app(service: Service, cors: Sequence[str] = ()) -> ASGIApp:
         title="wavegen",
         version=wavegen.__version__,
         description="Sound and images by small networks, sample by sample.",
-        responses=Problems,
+        responses=PROBLEMS,
     )
     _add_operation(app, service)
     add_page(app)

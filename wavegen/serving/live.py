@@ -31,12 +31,12 @@ class Cancelled(Exception):  # noqa: N818 - the client's wish
 
 
 class LiveStream:
-    """One live stream of a service, from its `hello` on.
+    """One live stream of a service, from its `hello` on, for a connection in an event loop.
 
     Raises: InputError for a `hello` that does not fit; Busy where there is no room.
     """
 
-    def __init__(self, service: Service, hello: Hello) -> None:
+    def __init__(self, service: Service, hello: Hello, loop: asyncio.AbstractEventLoop) -> None:
         model = service.models.copies(hello.model) if hello.input else service.models.speaks(hello.model)
         labels = _texts(hello.labels)
         options = {**hello.options(), "seed": fresh_seed() if hello.seed is None else hello.seed, "labels": labels}
@@ -44,7 +44,7 @@ class LiveStream:
         self._service, self.model, self.format = service, model, hello.format
         self.sound = FedInput() if hello.input else None
         limit = round(WAITING_S * model.sample_rate)
-        self._outlet = LoopOutlet(limit, service.pool.wake)
+        self._outlet = LoopOutlet(limit, service.pool.wake, loop)
         self.voice = Voice(model, maker, self._outlet, ahead_s=hello.ahead, sound=self.sound)
         service.pool.admit(self.voice)
 
@@ -167,7 +167,7 @@ async def conversation(service: Service, messages: AsyncGenerator[object, None])
     Raises: what comes of asking for messages.
     """
     try:
-        stream = LiveStream(service, parse_hello(await anext(messages, None)))
+        stream = await _opened(service, parse_hello(await anext(messages, None)))
     except (InputError, Busy) as error:
         yield _fault(error)
         return
@@ -180,11 +180,12 @@ async def conversation(service: Service, messages: AsyncGenerator[object, None])
         while not making.done() and not (listening.done() and listening.exception() is not None):
             getting = asyncio.ensure_future(outgoing.get())
             working: set[asyncio.Future[Any]] = {getting, making, *([] if listening.done() else [listening])}
-            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
+            try:
+                await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                getting.cancel()  # of no effect where it is done
+            if getting.done() and not getting.cancelled():
                 yield getting.result()
-            else:
-                getting.cancel()
         while making.done() and not outgoing.empty():
             yield outgoing.get_nowait()
         yield _last_word(making.exception() if making.done() else listening.exception())
@@ -193,6 +194,17 @@ async def conversation(service: Service, messages: AsyncGenerator[object, None])
         for task in (making, listening):
             task.cancel()
         await asyncio.gather(making, listening, return_exceptions=True)
+
+
+async def _opened(service: Service, hello: Hello) -> LiveStream:
+    """A stream, made in another thread: an engine may have to be made for it. It is left if nobody waits any more."""
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(None, LiveStream, service, hello, loop)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda made: None if made.exception() else made.result().leave())
+        raise
 
 
 async def _make(stream: LiveStream, outgoing: "asyncio.Queue[bytes | Event]") -> None:

@@ -10,12 +10,13 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wavegen.serving.answers import answer_to, problem_answer
-from wavegen.serving.problems import DroppedError, TooLargeError
+from wavegen.serving.answers import BrokenOff, answer_to, problem_answer
+from wavegen.serving.problems import TooLargeError
 from wavegen.serving.service import Service
 
 COOKIE = "wavegen-token"
 CLIENT_GONE = 499  # nginx' word for a client that did not wait; nobody reads it but the log
+BROKEN_OFF = 599  # the same of an answer that was not completed
 
 
 class Middle:
@@ -44,8 +45,11 @@ class Middle:
                 await refusal(scope, receive, noting)
             else:
                 await self._app(scope, _limited(receive, self._service.limits.n_bytes), noting)
-        except (DroppedError, ClientDisconnect):
-            status = CLIENT_GONE  # the connection ends before its answer does, which tells who reads
+        except ClientDisconnect:
+            status = CLIENT_GONE
+        except BrokenOff as error:
+            status = BROKEN_OFF
+            self._service.log("broken off", path=scope["path"][:200], reason=str(error))
         except TooLargeError as error:
             if status == 0:
                 await answer_to(error)(scope, receive, noting)

@@ -34,12 +34,13 @@ class Outlet(Protocol):
 class LoopOutlet:
     """Where a stream goes that a connection reads: at most `limit` samples wait, and then the stream does.
 
-    `has_room` is called when somebody has read and it is no longer full.
+    `has_room` is called when somebody has read and it is no longer full. `loop`: that of the connection, by default the
+    one that runs.
     """
 
-    def __init__(self, limit: int, has_room: Callable[[], None]) -> None:
+    def __init__(self, limit: int, has_room: Callable[[], None], loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._limit, self._has_room = limit, has_room
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop() if loop is None else loop
         self._lock = threading.Lock()
         self._items: deque[NDArray[np.float32] | Event] = deque()
         self._n_waiting = 0

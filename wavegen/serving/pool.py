@@ -81,9 +81,7 @@ class Core(threading.Thread):
         """Make one block of a lane; returns whether there was one to make."""
         leads = {name: lead for name, lane in self.live.items() if (lead := lane.lead_s(now)) is not None}
         if leads:
-            first = self.live[min(leads, key=lambda name: leads[name])]
-            first.step(now)
-            first.counts.work_s += time.monotonic() - now
+            self._step(self.live[min(leads, key=lambda name: leads[name])], now)
             return True
         waiting = [lane for lane in self.others.values() if lane.has_work(now)]
         for lane in self.others.values():
@@ -92,12 +90,20 @@ class Core(threading.Thread):
         if not waiting:
             return False
         next_one = min(waiting, key=lambda lane: self._used_s.get(id(lane), 0.0))
-        next_one.step(now)
-        elapsed = time.monotonic() - now
-        next_one.counts.work_s += elapsed
         self._newest_s = self._used_s.get(id(next_one), 0.0)
-        self._used_s[id(next_one)] = self._newest_s + elapsed
+        self._used_s[id(next_one)] = self._newest_s + self._step(next_one, now)
         return True
+
+    def _step(self, lane: LiveLane | FileLane | ImageLane, now: float) -> float:
+        """Make one block of a lane, whose streams end if that fails; returns how long it took, s."""
+        try:
+            lane.step(now)
+        except Exception as error:  # of whatever kind: a core goes on
+            logger.error("a block of %s failed", lane.model.name, exc_info=error)
+            lane.fail(error)
+        elapsed = time.monotonic() - now
+        lane.counts.work_s += elapsed
+        return elapsed
 
 
 class Pool:
@@ -132,6 +138,8 @@ class Pool:
                     drawn.warm_up()
                     continue
                 live = _scheduler(model, LIVE_SLOTS)
+                if model.is_guided_live:
+                    live.prepare(is_guided=True)
                 cost = measure(model, live)
                 costs.setdefault(model.name, []).append(cost)
                 core.live[model.name] = LiveLane(model, live, cost)
@@ -174,7 +182,7 @@ class Pool:
 
     def room(self, model: ServedModel) -> int:
         """How many live streams of a model would be admitted if it had the machine to itself."""
-        n = len(self.cores) * self.costs[model.name].most(LIVE_SHARE)
+        n = sum(core.live[model.name].cost.most(LIVE_SHARE) for core in self.cores)
         return n if self._max_streams is None else min(n, self._max_streams)
 
     def admit(self, voice: Voice) -> None:

@@ -4,9 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wavegen.generation.options import SoundKeywords
+
 FormatName = Literal["wav", "flac", "pcm", "opus"]
 ImageForm = Literal["grid", "png", "json"]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
+OPTIONS = (*SoundKeywords.__annotations__.keys() - {"prime", "frames"},)
 Labels = dict[str, str | int | None]
 
 
@@ -25,12 +28,8 @@ class Decoding(Asked):
     guidance: float | None = Field(None, description="classifier-free guidance scale; 1 is off")
 
     def options(self) -> dict[str, Any]:
-        """The fields that were given, as `GenerationOptions` has them."""
-        names = {*Decoding.model_fields, *self._of_sound(), "seed", "labels", "transpose"}
-        return {name: value for name, value in self if name in names and value is not None}
-
-    def _of_sound(self) -> tuple[str, ...]:
-        return ("temperature_frames", "voiced_temperature")
+        """The fields that were given of those that `GenerationOptions` has, but for `prime`, which is a file there."""
+        return {name: value for name, value in self if name in OPTIONS and value is not None}
 
 
 class SoundRequest(Decoding):

@@ -200,6 +200,11 @@ class LiveLane:
                 self.counts.n_samples += len(codes)
         self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
 
+    def fail(self, error: Exception) -> None:
+        """End every stream, for a fault that is of none of them."""
+        for voice in self.voices():
+            self._end(voice, error)
+
     def drop_unread(self, now: float) -> None:
         """End streams that nobody has read from for too long."""
         for voice in self.voices():
