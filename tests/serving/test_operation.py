@@ -102,12 +102,17 @@ def test_sigterm_ends_live_streams_with_a_reason_and_completes_files() -> None:
 
         def download() -> None:
             asked = {"model": "music", "seconds": 8, "format": "pcm", "stream": True}
-            told["file"] = len(httpx.post(f"{address}/v1/sounds", json=asked, timeout=60).content)
+            with httpx.stream("POST", f"{address}/v1/sounds", json=asked, timeout=60) as answer:
+                pieces = []
+                for piece in answer.iter_raw():
+                    told["begun"] = True
+                    pieces.append(piece)
+                told["file"] = sum(map(len, pieces))
 
         threads = [threading.Thread(target=one) for one in (listen, download)]
         for thread in threads:
             thread.start()
-        until(lambda: "heard" in told, 20)
+        until(lambda: {"heard", "begun"} <= set(told), 20)
         running.send_signal(signal.SIGTERM)
         asked = time.monotonic()
         for thread in threads:
