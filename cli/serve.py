@@ -39,7 +39,7 @@ def serve(
         float, typer.Option(min=0.1, max=MAX_SECONDS, help="longest sound of a request, and longest recording, s")
     ] = 60,
     max_streams: Annotated[
-        int | None, typer.Option(min=1, help="live streams at a time, at most (default: what was measured)")
+        int | None, typer.Option(min=1, help="live streams at a time, in place of what is measured at start")
     ] = None,
 ) -> None:
     """Serve models to many listeners: a page, HTTP, WebSocket and gRPC (pip install 'wavegen[serve]').

@@ -89,7 +89,7 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_sigterm_ends_live_streams_with_a_reason_and_completes_files() -> None:
-    with process("music") as (running, address):
+    with process("music", "--max-streams", "2") as (running, address):
         told: dict[str, object] = {}
 
         def listen() -> None:

@@ -109,7 +109,7 @@ class Core(threading.Thread):
 class Pool:
     """The cores of this machine at work for the models of a service.
 
-    `max_streams`: live streams at a time, at most; None for as many as were measured to be possible. What is in its
+    `max_streams`: live streams at a time, at most; None for as many as were measured to be possible at the start. What is in its
     attributes may be read, and its methods called, by any thread.
 
     Raises: InputError for a model that no engine here can run.
@@ -182,8 +182,9 @@ class Pool:
 
     def room(self, model: ServedModel) -> int:
         """How many live streams of a model would be admitted if it had the machine to itself."""
-        n = sum(core.live[model.name].cost.most(LIVE_SHARE) for core in self.cores)
-        return n if self._max_streams is None else min(n, self._max_streams)
+        if self._max_streams is not None:
+            return self._max_streams
+        return sum(core.live[model.name].cost.most(LIVE_SHARE) for core in self.cores)
 
     def admit(self, voice: Voice) -> None:
         """Begin a live stream, on the core with most room.
@@ -194,11 +195,11 @@ class Pool:
         with self._placing:
             self._check_open()
             n = self.n_voices
-            if self._max_streams is not None and n >= self._max_streams:
-                raise Busy(f"{n} live streams are being made, which is as many as --max-streams allows", RETRY_S)
             core = min(self.cores, key=lambda core: core.load())
             lane = core.live[name]
-            if core.load() - lane.load() + lane.load(voice) > LIVE_SHARE:
+            if self._max_streams is not None and n >= self._max_streams:
+                raise Busy(f"{n} live streams are being made, which is as many as --max-streams allows", RETRY_S)
+            if self._max_streams is None and core.load() - lane.load() + lane.load(voice) > LIVE_SHARE:
                 full = f"full with {n} live streams" if n else f"too slow, or too busy, for a live stream of {name}"
                 raise Busy(f"this machine is {full}", RETRY_S)
             lane.add(voice)
