@@ -109,8 +109,8 @@ class Core(threading.Thread):
 class Pool:
     """The cores of this machine at work for the models of a service.
 
-    `max_streams`: live streams at a time, at most; None for as many as were measured to be possible at the start. What is in its
-    attributes may be read, and its methods called, by any thread.
+    `max_streams`: live streams at a time, at most; None for as many as were measured to be possible at the start. What
+    is in its attributes may be read, and its methods called, by any thread.
 
     Raises: InputError for a model that no engine here can run.
     """

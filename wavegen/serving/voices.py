@@ -175,9 +175,9 @@ class LiveLane:
         return min((voice.lead_s(now) for voice in self.voices() if voice.is_due(now)), default=None)
 
     def next_due_s(self, now: float) -> float:
-        """How long it is until one is due, at most `TICK_S`."""
-        leads = [voice.lead_s(now) - voice.ahead_s + voice.block_s for voice in self.voices()]
-        return max(0.001, min([TICK_S, *leads]))
+        """How long it is until one is due, at most `TICK_S`; for one that waits for its client there will be a wake."""
+        waits = [voice.lead_s(now) - voice.ahead_s + voice.block_s for voice in self.voices()]
+        return max(0.001, min([TICK_S, *(wait for wait in waits if wait > 0)]))
 
     def step(self, now: float) -> None:
         """Make a block of every stream that has room."""
