@@ -48,7 +48,7 @@ def serving(service: Service, cors: tuple[str, ...] = ()) -> Iterator[Running]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its threads end with these tests
 def running() -> Iterator[Running]:
     """Models that ship, with narrow limits, and places for live streams however busy the machine is."""
     service = Service(
