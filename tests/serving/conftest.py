@@ -48,15 +48,14 @@ def serving(service: Service, cors: tuple[str, ...] = ()) -> Iterator[Running]:
         thread.join()
 
 
-@pytest.fixture(scope="package")  # its threads end with these tests
+@pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     """Models that ship, with narrow limits, and places for live streams however busy the machine is."""
-    service = Service(
-        ServedModels([Path(name) for name in MODELS]), limits=Limits(seconds=5, n_bytes=1 << 20), n_threads=1
-    )
-    for core in service.pool.cores:
-        for lane in core.live.values():
-            lane.cost = Cost((1,), (0.01,))  # whatever the machine does beside
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wavegen.serving.pool.measure", lambda model, scheduler: Cost((1,), (0.01,)))
+        service = Service(
+            ServedModels([Path(name) for name in MODELS]), limits=Limits(seconds=5, n_bytes=1 << 20), n_threads=1
+        )
     with serving(service) as one:
         yield one
     service.close()
