@@ -227,7 +227,8 @@ def vanish(running: Running, n: int) -> None:
             client = Client(running, seed=number)
             client.read(1)
             client.socket.socket.shutdown(socket.SHUT_RDWR)
-            client.socket.socket.close()
+            with suppress(Exception):  # its threads end; nothing more is sent
+                client.__exit__()
         else:
             asked = {"model": "digits", "seconds": 5, "stream": True}
             with running.client.stream("POST", "/v1/sounds", json=asked) as answer:
