@@ -1,6 +1,7 @@
 """The process of a service: its socket, its signals, and how it ends."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -43,6 +44,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP: live streams end with a reason then, and files are completed."""
     sys.setswitchinterval(SWITCH_S)
+    gc.freeze()  # what was imported, or what clients leave behind is looked for too seldom
+    gc.collect()
     asyncio.run(_run(service, listener, started, cors, grpc_address))
 
 
