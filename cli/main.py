@@ -9,7 +9,7 @@ import typer
 import wavegen
 from wavegen.errors import InputError
 
-from . import bench, data, doctor, evaluate, export, generate, image, models, play, recipes, train, vocode
+from . import bench, data, doctor, evaluate, export, generate, image, models, play, recipes, serve, train, vocode
 from .help import make_plain
 from .home import expand_home
 from .play_input import PlayCommand
@@ -56,6 +56,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 expand_home(app)

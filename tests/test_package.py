@@ -27,8 +27,9 @@ def test_a_wheel_holds_every_module_recipe_and_model(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "wavegen").rglob("*.py")}
     expected |= {f"wavegen/pretrained/{path.name}" for path in checkpoint.shipped().values()}
-    page = REPOSITORY / "wavegen" / "export" / "page"
-    expected |= {path.relative_to(REPOSITORY).as_posix() for path in page.iterdir()}
+    for page in (REPOSITORY / "wavegen" / "export" / "page", REPOSITORY / "wavegen" / "serving" / "page"):
+        expected |= {path.relative_to(REPOSITORY).as_posix() for path in page.iterdir()}
+    expected |= {"wavegen/serving/wavegen.proto", "wavegen/serving/wavegen.desc"}
     for folder, pattern in (("cli", "*.py"), ("recipes", "*.py"), ("recipes", "*.yaml")):
         expected |= {f"wavegen/{folder}/{path.name}" for path in (REPOSITORY / folder).glob(pattern)}
     assert expected | {"wavegen/py.typed"} <= names

@@ -298,3 +298,29 @@ def test_any_thread_may_submit_and_cancel_while_blocks_are_made():
             np.testing.assert_array_equal(np.concatenate(made[handle]), service.codes(0, options, 30))
     assert {handle.status for handle in submitted} == {"done", "cancelled"}
     assert not service.scheduler.wait(0)
+
+
+@pytest.mark.parametrize("is_vocoder", [False, True], ids=["sounds", "of frames"])
+@pytest.mark.parametrize("kind", ["reference", "numba", "onnx"])
+def test_a_stream_that_waits_while_others_go_on_is_the_same(kind, is_vocoder):
+    service, random = Service(kind, 4, is_vocoder), np.random.default_rng(2)
+    options = [service.random_options(random) for _ in range(6)]
+    handles = [service.scheduler.submit(service.model.new_stream(2, **one), 90) for one in options]
+    made = {handle: [] for handle in handles}
+    while not all(handle.has_ended for handle in handles):
+        only = {handle for handle in handles if random.random() < 0.5}
+        for handle, codes in service.scheduler.step(only).items():
+            assert handle in only
+            made[handle].append(codes)
+    for handle, one in zip(handles, options, strict=True):
+        np.testing.assert_array_equal(np.concatenate(made[handle]), service.codes(2, one, 90))
+
+
+def test_an_engine_that_moves_all_streams_says_so():
+    checkpoint = tiny_checkpoint()
+    engine = ReferenceEngine(from_checkpoint(checkpoint), 2)
+    engine.can_wait = False
+    scheduler = batching.Scheduler(lambda _: engine)
+    scheduler.submit(Stream(), 5)
+    with pytest.raises(InputError, match="can have some wait"):
+        scheduler.step(set())

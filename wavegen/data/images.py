@@ -121,11 +121,23 @@ def read(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
     Raises: InputError naming the file and what is wrong with it.
     """
-    item_format = ImageFormat(*shape)
     try:
-        (pixels,) = item_format.decode(path.name, path, Notes())
+        return _decode(path, shape)
     except InputError as error:
         raise InputError(f"cannot read the image {path}: {error}") from error
+
+
+def decode_bytes(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The bytes of an image file as pixels (height, width, colours).
+
+    Raises: InputError saying what is wrong with it.
+    """
+    return _decode(io.BytesIO(data), shape)
+
+
+def _decode(file: Path | IO[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    name = file.name if isinstance(file, Path) else ""
+    (pixels,) = ImageFormat(*shape).decode(name, file, Notes())
     return pixels.reshape(shape)
 
 

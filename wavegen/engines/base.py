@@ -22,9 +22,12 @@ class Engine(Protocol):
     (B, 1 or n, n_layers, channels), already projected (generation/conditioning.py): one frame that holds throughout, or
     one per step; or a `FrameCondition`, whose frames lie some steps apart, between which the engine interpolates. A
     network that is told a prediction of the next code finds it there; others do not look at one.
+
+    `can_wait`: whether `advance` takes `streams`, and leaves the others where they are.
     """
 
     n_streams: int
+    can_wait: bool
 
     def start(self, streams: Sequence[int] | None = None) -> None:
         """Put these streams (all by default) at the beginning of time."""
@@ -37,11 +40,13 @@ class Engine(Protocol):
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
         """Make n steps: uniforms (B, n) -> codes (B, n).
 
         Where `codes` (B, n) is given and not -1 it is taken instead of drawn: priming, correcting a stream. If
-        `logits` (B, n, parameters) is given, it is filled with what every code was drawn from.
+        `logits` (B, n, parameters) is given, it is filled with what every code was drawn from. Only `streams` make the
+        steps where they are given; what is returned and filled in for the others means nothing.
         """
         ...
 

@@ -19,7 +19,7 @@ class GuidedEngine:
 
     def __init__(self, pairs: Engine) -> None:
         self._pairs = pairs
-        self.n_streams = pairs.n_streams // 2
+        self.n_streams, self.can_wait = pairs.n_streams // 2, pairs.can_wait
 
     def start(self, streams: Sequence[int] | None = None) -> None:
         self._pairs.start(_both(streams))
@@ -31,11 +31,12 @@ class GuidedEngine:
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding if isinstance(decoding, Decoding) else [one for one in decoding for _ in range(2)]
         of_pairs = None if logits is None else np.empty((2 * len(logits), *logits.shape[1:]), dtype=np.float32)
         pairs = None if codes is None else _twice(codes)
-        pairs = self._pairs.advance(_twice(uniforms), each, pairs, condition, of_pairs)
+        pairs = self._pairs.advance(_twice(uniforms), each, pairs, condition, of_pairs, _both(streams))
         if logits is not None and of_pairs is not None:
             logits[:] = of_pairs[::2]
         return pairs[::2]

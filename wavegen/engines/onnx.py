@@ -53,6 +53,8 @@ class OnnxEngine:
     Raises: InputError where onnx or onnxruntime is not installed.
     """
 
+    can_wait = True
+
     def __init__(self, weights: StackWeights, n_streams: int = 1, is_guided: bool = False) -> None:
         check_pairs(n_streams, is_guided)
         self.n_streams, self._is_guided, self._weights = n_streams, is_guided, weights
@@ -79,7 +81,9 @@ class OnnxEngine:
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
+        before = self.snapshot()
         codes = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
         frames = self._checked(uniforms.shape, codes, condition)
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided)
@@ -93,6 +97,10 @@ class OnnxEngine:
                 drawn = self._draw(parameters, uniforms[:, step], decodings_at_step(each, frames, step))
                 codes[:, step] = np.where(codes[:, step] < 0, drawn, codes[:, step])
             self._previous = codes[:, step].copy()
+        if streams is not None:
+            waiting = sorted({*range(self.n_streams)} - {*streams})
+            self._state, self._previous = self._state.copy(), self._previous.copy()
+            self._state[waiting], self._previous[waiting] = before.state[waiting], before.previous[waiting]
         return codes
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:

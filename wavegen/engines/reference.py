@@ -23,6 +23,8 @@ class ReferenceEngine:
     streams are pairs, with labels and without, for guided.py.
     """
 
+    can_wait = True
+
     def __init__(self, model: Model, n_streams: int = 1, is_guided: bool = False) -> None:
         self._model = model.stepped.eval()
         self.n_streams = n_streams
@@ -49,7 +51,9 @@ class ReferenceEngine:
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
+        before = None if streams is None else self.snapshot()
         n, sizes = uniforms.shape[1], self._model.architecture.prediction
         codes = np.full(uniforms.shape, -1, dtype=np.int64) if codes is None else codes.copy()
         check_call(self.n_streams, self._model.head.n_classes, uniforms.shape, codes, condition, sizes)
@@ -74,6 +78,10 @@ class ReferenceEngine:
             drawn = self._model.head.draw(parameters, uniforms[:, step], decodings_at_step(each, condition, step))
             codes[:, step] = np.where(codes[:, step] < 0, drawn, codes[:, step])
             self._state = self._model.observe(self._state, self._tensor(codes[:, step : step + 1]))
+        if streams is not None:
+            waiting = sorted({*range(self.n_streams)} - {*streams})
+            for now, then in zip(tensors_of(self._state), tensors_of(before), strict=True):
+                now[waiting] = then[waiting]
         return codes
 
     @torch.inference_mode()

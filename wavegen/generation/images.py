@@ -65,14 +65,20 @@ class ImageSession:
         """Codes in a row."""
         return self.width * self.n_colours
 
-    def rows(self, seed: int | None = None, codes: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+    def rows(
+        self,
+        seed: int | None = None,
+        codes: NDArray[np.int64] | None = None,
+        streams: Sequence[Stream] | None = None,
+    ) -> Iterator[NDArray[np.int64]]:
         """Codes (n, row_length), a row of every image at a time, from the top; `seed` is that of the options.
 
-        An image is a stream whose steps are the colours of its pixels. Where `codes` (n, height, row_length) is given
-        and not -1, it is taken instead of drawn.
+        An image is a stream whose steps are the colours of its pixels; `streams` are those of images that are not of
+        one seed and decoding. Where `codes` (n, height, row_length) is given and not -1, it is taken instead of drawn.
         """
-        seed = self.seed if seed is None else seed
-        streams = [Stream(seed=seed, number=number, decoding=self.decoding) for number in range(self.n)]
+        if streams is None:
+            seed = self.seed if seed is None else seed
+            streams = [Stream(seed=seed, number=number, decoding=self.decoding) for number in range(self.n)]
         with self._stack() as stack:
             images = StreamGroup(self._engine, streams)
             for number in range(self.height):

@@ -4,17 +4,17 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.errors import InputError
-from wavegen.generation.session import Session
+from wavegen.generation.session import Session, StreamMaker
 from wavegen.generation.sound_input import SoundInput
-from wavegen.generation.stream import Changes, Codes, Snapshot
+from wavegen.generation.stream import Changes, Codes, Snapshot, Stream
 from wavegen.sampling import DECODING, Decoding, probabilities
 
 BLOCKSIZE = 256  # samples made at a time: 16 ms at 16 kHz, which is how soon a change is heard
@@ -47,31 +47,27 @@ class Meter:
     surprise: float | None = None
 
 
-class Live:
-    """Endless sound from a session, and its controls, which any thread may change while another asks for blocks.
+class Performance:
+    """Streams side by side as they are heard, and their controls, which any thread may change meanwhile.
 
-    With no change it is the sound that `wavegen generate` makes of the same seed. A change of label, temperature, top-p
-    or guidance bends the sound as the network goes on; gain, a new beginning and freezing are faded over one block.
-    Where a sound has ended, as a word does, there is nothing to bend, and a change of label begins it anew.
-
-    With a `sound` that comes in, of a session whose frames follow, it is the copy of that, and endless if that is.
+    Whoever makes their codes goes on with `performance`. With no change it is the sound that `wavegen generate` makes
+    of the same seed. A change of label, temperature, top-p or guidance bends the sound as the network goes on; gain, a
+    new beginning and freezing are faded over one block. Where a sound has ended, as a word does, there is nothing to
+    bend, and a change of label begins it anew, unless the streams are a copy of what comes in.
     """
 
-    def __init__(self, session: Session, sound: SoundInput | None = None) -> None:
-        self.session, self.sound = session, sound
-        self.blocksize = BLOCKSIZE if sound is None else session.input_blocksize
-        self.meter = Meter()
+    def __init__(self, maker: StreamMaker, streams: Sequence[Stream], blocksize: int, is_copy: bool = False) -> None:
+        self.blocksize = blocksize
         self.controls = Controls(
-            session.decoding, session.seed, temperature_frames=session.temperature_frames, labels=session.labels
+            maker.decoding, maker.seed, temperature_frames=maker.temperature_frames, labels=maker.labels
         )
+        self.heard = self.controls  # those of the newest block
         self._changing = threading.RLock()
-        self._streams = session.streams(sound)
-        self._rate = session.description.sample_rate
-        self._taken = self._empty(TAKE_S)
+        self._maker, self._members, self._is_copy = maker, streams, is_copy
+        self._rate = maker.description.sample_rate
         self._recent = self._empty(LOOP_S)
-        self._primed: Snapshot | None = None
-        self._output = session.output(self._streams)
-        self._ready = np.zeros((session.n_streams, 0), dtype=np.float32)  # sound that is not in a block yet
+        self._output = maker.output(streams)
+        self._ready = np.zeros((len(streams), 0), dtype=np.float32)  # sound that is not in a block yet
 
     def change(self, **changes: Any) -> None:
         """Set fields of `controls`, or `temperature`, `top_k`, `top_p` and `guidance` of its decoding.
@@ -86,9 +82,8 @@ class Live:
         names = (*DECODING, "labels", "seed", "temperature_frames")
         of_streams = {name: changes.pop(name) for name in names if name in changes}
         if of_streams:
-            changed = self._streams.changed(
-                **{"decoding": self.controls.decoding, "seed": self.controls.seed, **of_streams}
-            )
+            asked: Any = {"decoding": self.controls.decoding, "seed": self.controls.seed, **of_streams}
+            changed, *_ = [stream.changed(asked) for stream in self._members]
             kept: dict[str, Any] = {
                 key: of_streams[key] for key in ("labels", "temperature_frames") if key in of_streams
             }
@@ -103,6 +98,93 @@ class Live:
         """Begin anew with another seed; the take begins anew as well."""
         with self._changing:
             self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
+
+    def performance(self) -> Generator[NDArray[np.float32] | None, Codes | None, None]:
+        """What is heard, from the beginning on: blocks (T, streams), endless; where it gives None, the next codes
+        (streams, n) of its streams are to be sent."""
+        now = self.controls
+        self._begin(now.seed)
+        loop: _Loop | None = None
+        while True:
+            coming = self.controls
+            if coming.labels != now.labels:
+                self._change(labels=coming.labels)
+                self._relabelled()
+                if not self._is_copy and self.has_ended:
+                    self._begin(coming.seed)
+            if coming.take != now.take:
+                before = (yield from self._make(now)) if loop is None else loop.read()
+                loop = None
+                self._restarted()
+                self._begin(coming.seed)
+                block = _cross(before, (yield from self._make(coming)))
+            elif coming.is_frozen and loop is None and self._recent:
+                loop = _Loop(np.concatenate(self._recent), self.blocksize)
+                block = _cross((yield from self._make(coming)), loop.read())
+            elif loop is not None and not coming.is_frozen:
+                block = _cross(loop.read(), (yield from self._make(coming)))
+                loop = None
+            else:
+                block = (yield from self._make(coming)) if loop is None else loop.read()
+            self._recent.append(block)
+            block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
+            now = self.heard = coming
+            yield block
+
+    def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
+        """Room for the newest blocks of some seconds."""
+        return deque(maxlen=max(1, round(seconds * self._rate / self.blocksize)))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the newest `LOOP_S` are silent."""
+        is_long = len(self._recent) == self._recent.maxlen
+        return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
+
+    def _change(self, **changes: Unpack[Changes]) -> None:
+        """Change every stream, which each of them can."""
+        for stream in self._members:
+            stream.change(**changes)
+
+    def _begin(self, seed: int) -> None:
+        """Put every stream where it begins."""
+        for stream in self._members:
+            stream.restart(seed)
+        self._output = self._maker.output(self._members)
+        self._ready = self._ready[:, :0]
+
+    def _relabelled(self) -> None:
+        """What is done where the labels were changed."""
+
+    def _restarted(self) -> None:
+        """What is done where a take begins."""
+
+    def _make(self, controls: Controls) -> Generator[None, Codes, NDArray[np.float32]]:
+        """The next block (blocksize, streams), of codes that are asked for."""
+        changes: Changes = {"decoding": controls.decoding, "seed": controls.seed}
+        if controls.temperature_frames is not None:
+            changes["temperature_frames"] = controls.temperature_frames
+        self._change(**changes)
+        while self._ready.shape[1] < self.blocksize:  # what is matched to frames comes later, and a hop at a time
+            self._ready = np.concatenate([self._ready, self._output.feed((yield))], axis=1)
+        block, self._ready = self._ready[:, : self.blocksize].T, self._ready[:, self.blocksize :]
+        return block
+
+
+class Live(Performance):
+    """Endless sound from a session, and its controls, which any thread may change while another asks for blocks.
+
+    With a `sound` that comes in, of a session whose frames follow, it is the copy of that, and endless if that is.
+    """
+
+    def __init__(self, session: Session, sound: SoundInput | None = None) -> None:
+        self._streams = session.streams(sound)
+        members = [stream for stream in self._streams.streams if stream is not None]
+        super().__init__(session, members, BLOCKSIZE if sound is None else session.input_blocksize, sound is not None)
+        self.session, self.sound = session, sound
+        self.meter = Meter()
+        self._taken = self._empty(TAKE_S)
+        self._primed: Snapshot | None = None
 
     def take(self) -> NDArray[np.float32]:
         """The sound since the last `restart`, (T, streams), of which the newest `TAKE_S` are kept."""
@@ -120,74 +202,35 @@ class Live:
         return sound if self.sound is None else _as_long_as(self.sound, sound)
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        now = self.controls
-        self._begin(now.seed)
-        loop: _Loop | None = None
+        performance = self.performance()
         while True:
-            coming = self.controls
-            if coming.labels != now.labels:
-                self._streams.change(labels=coming.labels)
-                self._primed = None  # which was fed under the labels before
-                if self.sound is None and self._has_ended():
-                    self._begin(coming.seed)
-            if coming.take != now.take:
-                before = self._make(now) if loop is None else loop.read()
-                loop = None
-                self._taken = self._empty(TAKE_S)
-                self._begin(coming.seed)
-                block = _cross(before, self._make(coming))
-            elif coming.is_frozen and loop is None and self._recent:
-                loop = _Loop(np.concatenate(self._recent), self.blocksize)
-                block = _cross(self._make(coming), loop.read())
-            elif loop is not None and not coming.is_frozen:
-                block = _cross(loop.read(), self._make(coming))
-                loop = None
-            else:
-                block = self._make(coming) if loop is None else loop.read()
-            self._recent.append(block)
-            block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
+            began, waited_s, n_made = time.perf_counter(), self._waited_s, 0
+            block = next(performance)
+            while block is None:
+                block = performance.send(self._codes())
+                n_made += self.blocksize
+            if n_made:
+                factor = n_made / self._rate / (time.perf_counter() - began - (self._waited_s - waited_s))
+                self.meter.times_real_time += (factor - self.meter.times_real_time) * (
+                    0.05 if self.meter.times_real_time else 1
+                )
             self._taken.append(block)
-            now = coming
             yield block
-
-    def _empty(self, seconds: float) -> deque[NDArray[np.float32]]:
-        """Room for the newest blocks of some seconds."""
-        return deque(maxlen=max(1, round(seconds * self._rate / self.blocksize)))
-
-    def _has_ended(self) -> bool:
-        """Whether the newest `LOOP_S` are silent."""
-        is_long = len(self._recent) == self._recent.maxlen
-        return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
 
     def _begin(self, seed: int) -> None:
         """Put every stream where it begins: after what it is to continue, if there is such a recording."""
-        self._streams.restart(seed)
-        self._output = self.session.output(self._streams)
-        self._ready = self._ready[:, :0]
+        super()._begin(seed)
         if self._primed is not None:
             self._streams.restore(self._primed)
         elif self.session.prime is not None:
             self._streams.prime()
             self._primed = self._streams.snapshot()
 
-    def _make(self, controls: Controls) -> NDArray[np.float32]:
-        """The next block (blocksize, streams)."""
-        began, waited_s = time.perf_counter(), self._waited_s
-        changes: Changes = {"decoding": controls.decoding, "seed": controls.seed}
-        if controls.temperature_frames is not None:
-            changes["temperature_frames"] = controls.temperature_frames
-        self._streams.change(**changes)
-        n_made = 0
-        while self._ready.shape[1] < self.blocksize:  # what is matched to frames comes later, and a hop at a time
-            self._ready = np.concatenate([self._ready, self._output.feed(self._codes())], axis=1)
-            n_made += self.blocksize
-        block, self._ready = self._ready[:, : self.blocksize].T, self._ready[:, self.blocksize :]
-        if n_made:
-            factor = n_made / self._rate / (time.perf_counter() - began - (self._waited_s - waited_s))
-            self.meter.times_real_time += (factor - self.meter.times_real_time) * (
-                0.05 if self.meter.times_real_time else 1
-            )
-        return block
+    def _relabelled(self) -> None:
+        self._primed = None  # which was fed under the labels before
+
+    def _restarted(self) -> None:
+        self._taken = self._empty(TAKE_S)
 
     @property
     def _waited_s(self) -> float:

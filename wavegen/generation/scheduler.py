@@ -6,7 +6,7 @@ OSDI 2022, section 3.1, iteration-level scheduling).
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Literal, Unpack
 
 import numpy as np
@@ -50,14 +50,14 @@ class Scheduler:
 
     `make_engine` is asked for an engine, once at most for streams without guidance and once for those with it, and only
     when the first of them comes: guidance changes the last bits of a stream's logits, so the two kinds never share one.
-    An engine has as many slots as streams; what finds none waits, first come, first served. A slot makes its steps
-    whether it has a stream or not.
+    An engine has as many slots as streams; what finds none waits, first come, first served. A slot without a stream
+    costs nothing on an engine that `can_wait`, and as much as one with a stream on others.
 
     `submit`, `cancel`, `close` and the attributes of handles may be used by any thread, at any time; they wait for no
     block (the first stream that needs an engine waits for that to be made; `prepare` makes it before). `change` and
     `restart` wait for the block that is being made. `step` is called again and again, by one thread at a time (another
-    waits), and takes as long as a block of all live streams. A stream is fed what it continues a block at a time too,
-    in which the others go on.
+    waits), and takes as long as a block of all live streams, or of those that it is asked for: the others stay where
+    they are. A stream is fed what it continues a block at a time too, in which the others go on.
 
     The codes of a stream are those that it makes alone, to the bit, whoever else is served. A fault of one stream, such
     as frames that cannot be read, ends that one; a fault of an engine ends those that it was making.
@@ -162,11 +162,13 @@ class Scheduler:
         with self._stepping:
             handle.stream.restart(seed)
 
-    def step(self) -> dict[Handle, Codes]:
-        """Make one block of every live stream: its codes (at most blocksize,), if there are any yet.
+    def step(self, only: Container[Handle] | None = None) -> dict[Handle, Codes]:
+        """Make one block of every live stream, or `only` of some: its codes (at most blocksize,), if there are any yet.
 
         A stream whose last codes these are is `done` when they are given out. One that was cancelled or has failed
         since the last call is among them once, with no codes.
+
+        Raises: InputError if only some are to be made, by an engine that cannot have streams wait.
         """
         with self._stepping:
             with self._changed:
@@ -176,7 +178,7 @@ class Scheduler:
                         self._end(handle, "failed", error)
             blocks: dict[Handle, Codes] = {}
             for lane in lanes:
-                blocks |= self._advance(lane)
+                blocks |= self._advance(lane, only)
             with self._changed:
                 blocks |= dict.fromkeys(self._ended, NOTHING)
                 self._ended.clear()
@@ -213,8 +215,12 @@ class Scheduler:
                     self._lanes[is_guided] = lane
             return self._lanes[is_guided]
 
-    def _advance(self, lane: "_Lane") -> dict[Handle, Codes]:
+    def _advance(self, lane: "_Lane", only: Container[Handle] | None) -> dict[Handle, Codes]:
         running = lane.live()
+        if only is not None:
+            if not lane.can_wait:
+                raise InputError("this engine moves all streams on at once; expected one that can have some wait")
+            running = [(slot, handle) for slot, handle in running if handle in only]
         if not running:
             return {}
         n = int(min(self._blocksize, max(handle.n_left for _, handle in running)))
@@ -262,6 +268,7 @@ class _Lane:
 
     def __init__(self, engine: Engine) -> None:
         self.slots: list[Handle | None] = [None] * engine.n_streams
+        self.can_wait = engine.can_wait
         self.group = StreamGroup(engine, [None] * engine.n_streams)
         self.waiting: deque[Handle] = deque()
 

@@ -50,7 +50,7 @@ class Sound(NamedTuple):
 
 
 class StreamMaker:
-    """Makes streams of a model by some options, which fit it.
+    """Makes streams of a model by some options, which fit it, and sound of their codes.
 
     `frames_follow`: they come with each sound. `labels_follow`: they may be given while it sounds (live.py), so
     guidance waits for them.
@@ -70,6 +70,9 @@ class StreamMaker:
         if description.shape:
             raise InputError(f"{loaded.path} draws images; `wavegen image sample` is what it is for")
         self.description: Description = description
+        features = description.make_features()
+        self._matched_by = None if features is None or not options.match else features.log_mel  # None: nothing is
+        self._least_hz = JOINED_HZ if options.transpose else 0.0
         self.codec: Codec = description.make_codec()
         self._planner = None if options.frames is not None or frames_follow else loaded.planner
         if description.features and options.frames is None and not frames_follow and self._planner is None:
@@ -82,7 +85,6 @@ class StreamMaker:
             raise InputError(f"{loaded.path} {what}; expected a vocoder, and frames with each of its sounds")
         self.frames: NDArray[np.floating] | None = None
         if options.frames is not None:
-            features = description.make_features()
             if features is None:
                 raise InputError(f"{loaded.path} takes no frames; expected a vocoder, trained with data.features")
             self.frames = features.check(np.asarray(options.frames), "the array")
@@ -114,7 +116,6 @@ class StreamMaker:
         waveform = None if options.prime is None else _waveform(options.prime, description.sample_rate)
         self._primed_frames: Codes | None = None
         if waveform is not None and self._planner is not None:
-            features = description.make_features()
             assert features is not None  # there is a planner
             codes = FrameCodes(features, self._planner.description.n_classes)
             waveform, self._primed_frames = _whole_frames(waveform, codes, str(options.prime))
@@ -204,102 +205,9 @@ class StreamMaker:
         """The labels that the engine's condition of n streams is made of."""
         return conditioning.guidance_pairs([labels] * n) if self._own_decoding.is_guided else [labels] * n
 
-
-class Session(StreamMaker):
-    """Options made ready: streams of a model, and an engine for `options.n` of them side by side.
-
-    What is asked of it at the same time, by iterators or threads, does not disturb each other: they take turns.
-
-    Raises: InputError for whatever in the options does not fit the model or the engine.
-    """
-
-    def __init__(
-        self,
-        loaded: Checkpoint,
-        options: GenerationOptions,
-        *,
-        frames_follow: bool = False,
-        labels_follow: bool = False,
-    ) -> None:
-        super().__init__(loaded, options, frames_follow=frames_follow, labels_follow=labels_follow)
-        self.n_streams = options.n if options.beam is None else options.beam
-        if self.n_streams < 1:
-            what = "sounds" if options.beam is None else "candidates"
-            raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
-        self.beam = options.beam
-        features = self.description.make_features() if options.match else None
-        self._matched_by = None if features is None else features.log_mel  # None: nothing is matched to frames
-        self._least_hz = JOINED_HZ if options.transpose else 0.0
-        self.engine_title, self._engine = make_engine(
-            loaded, self.n_streams, options.engine_options, self._own_decoding.is_guided
-        )
-
-    def streams(self, sound: SoundInput | None = None) -> StreamGroup:
-        """Its sounds, from the beginning of time, to be advanced side by side; or one of the frames of a sound that
-        comes in, of a session whose frames follow."""
-        if sound is not None:
-            return StreamGroup(self._engine, [self._stream(0, plan=self._live_frames(sound))])
-        numbers = range(self.n_streams)
-        if self.frames is None:
-            return StreamGroup(self._engine, [self.stream(number) for number in numbers])
-        condition = self.frame_conditioner(self.frames, self.n_streams).at  # of all together, so once for a frame
-        return StreamGroup(self._engine, [self._stream(number) for number in numbers], condition)
-
-    @property
-    def input_blocksize(self) -> int:
-        """Samples that are made at a time of a sound that comes in: whole hops, about `BLOCKSIZE`."""
-        return max(1, BLOCKSIZE // self.hop) * self.hop
-
-    def input_delays(self) -> tuple[int, int]:
-        """How many samples what is made of a sound that comes in is behind it: for the frames, and for matching."""
-        blocksize, n_matched = self.input_blocksize, 0
-        if self._matched_by is not None:
-            silence = np.zeros((1, self._matched_by.n_mels), dtype=np.float32)
-            n_blocks = -(-Matcher(self._matched_by, silence).n_to_feed(blocksize) // blocksize)
-            n_matched = (n_blocks - 1) * blocksize
-        return live_frames.delay(self._loaded, blocksize), n_matched
-
-    def _live_frames(self, sound: SoundInput) -> LiveFrames:
-        """What the copy of a sound that comes in is made under."""
-        return LiveFrames(
-            self._loaded,
-            sound,
-            labels=self.labels,
-            is_guided=self.decoding.is_guided,
-            transpose=self._transpose,
-            n_behind=(self.input_delays()[1] + self.input_blocksize) // self.hop,
-        )
-
-    def blocks(
-        self, n_samples: int | None, blocksize: int = BLOCKSIZE, sound: SoundInput | None = None
-    ) -> Iterator[NDArray[np.float32]]:
-        """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None. `sound`: as
-        `streams` takes it.
-
-        T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on, and of what
-        is matched to frames, as many as are ready: the first come later (`features.matching.Matcher.delay`).
-        """
-        if self.beam is None:
-            streams = self.streams(sound)
-            output = self.output(streams)
-            codes = blocks(streams, n_samples, blocksize)
-        else:
-            if n_samples is None:
-                raise InputError("beam search needs to know how long the sound is to be; give its seconds")
-            output = Output(self.decoder(1), [])
-            condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
-            codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
-        for block in codes:
-            sounds = output.feed(block)
-            if sounds.size:
-                yield sounds
-        rest = output.finish()
-        for begin in range(0, rest.shape[1], blocksize):
-            yield rest[:, begin : begin + blocksize]
-
-    def output(self, streams: StreamGroup) -> "Output":
-        """What makes sound of the codes of its streams, from the beginning of time."""
-        return Output(self.decoder(self.n_streams), self._matchers(streams.streams))
+    def output(self, streams: Sequence[Stream | None]) -> "Output":
+        """What makes sound of the codes of its streams, side by side, from the beginning of time."""
+        return Output(self.decoder(len(streams)), self._matchers(streams))
 
     def _matchers(self, streams: Sequence[Stream | None]) -> list[Matcher]:
         """What matches the sounds of streams to their frames; none where nothing is matched."""
@@ -330,6 +238,100 @@ class Session(StreamMaker):
             decoder.decode(np.tile(self.prime, (n, 1)))
         return decoder
 
+    def copy(self, sound: SoundInput) -> Stream:
+        """The stream of the frames of a sound that comes in, of a maker whose frames follow."""
+        return self._stream(0, plan=self._live_frames(sound))
+
+    @property
+    def input_blocksize(self) -> int:
+        """Samples that are made at a time of a sound that comes in: whole hops, about `BLOCKSIZE`."""
+        return max(1, BLOCKSIZE // self.hop) * self.hop
+
+    def input_delays(self) -> tuple[int, int]:
+        """How many samples what is made of a sound that comes in is behind it: for the frames, and for matching."""
+        blocksize, n_matched = self.input_blocksize, 0
+        if self._matched_by is not None:
+            silence = np.zeros((1, self._matched_by.n_mels), dtype=np.float32)
+            n_blocks = -(-Matcher(self._matched_by, silence).n_to_feed(blocksize) // blocksize)
+            n_matched = (n_blocks - 1) * blocksize
+        return live_frames.delay(self._loaded, blocksize), n_matched
+
+    def _live_frames(self, sound: SoundInput) -> LiveFrames:
+        """What the copy of a sound that comes in is made under."""
+        return LiveFrames(
+            self._loaded,
+            sound,
+            labels=self.labels,
+            is_guided=self.decoding.is_guided,
+            transpose=self._transpose,
+            n_behind=(self.input_delays()[1] + self.input_blocksize) // self.hop,
+        )
+
+
+class Session(StreamMaker):
+    """Options made ready: streams of a model, and an engine for `options.n` of them side by side.
+
+    What is asked of it at the same time, by iterators or threads, does not disturb each other: they take turns.
+
+    Raises: InputError for whatever in the options does not fit the model or the engine.
+    """
+
+    def __init__(
+        self,
+        loaded: Checkpoint,
+        options: GenerationOptions,
+        *,
+        frames_follow: bool = False,
+        labels_follow: bool = False,
+    ) -> None:
+        super().__init__(loaded, options, frames_follow=frames_follow, labels_follow=labels_follow)
+        self.n_streams = options.n if options.beam is None else options.beam
+        if self.n_streams < 1:
+            what = "sounds" if options.beam is None else "candidates"
+            raise InputError(f"{self.n_streams} {what} are wanted; expected 1 or more")
+        self.beam = options.beam
+        self.engine_title, self._engine = make_engine(
+            loaded, self.n_streams, options.engine_options, self._own_decoding.is_guided
+        )
+
+    def streams(self, sound: SoundInput | None = None) -> StreamGroup:
+        """Its sounds, from the beginning of time, to be advanced side by side; or one of the frames of a sound that
+        comes in, of a session whose frames follow."""
+        if sound is not None:
+            return StreamGroup(self._engine, [self.copy(sound)])
+        numbers = range(self.n_streams)
+        if self.frames is None:
+            return StreamGroup(self._engine, [self.stream(number) for number in numbers])
+        condition = self.frame_conditioner(self.frames, self.n_streams).at  # of all together, so once for a frame
+        return StreamGroup(self._engine, [self._stream(number) for number in numbers], condition)
+
+    def blocks(
+        self, n_samples: int | None, blocksize: int = BLOCKSIZE, sound: SoundInput | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Waveforms (n, T), from the beginning of time at each call; endless if n_samples is None. `sound`: as
+        `streams` takes it.
+
+        T is at most blocksize; of a beam search, as many samples as its candidates have come to agree on, and of what
+        is matched to frames, as many as are ready: the first come later (`features.matching.Matcher.delay`).
+        """
+        if self.beam is None:
+            streams = self.streams(sound)
+            output = self.output(streams.streams)
+            codes = blocks(streams, n_samples, blocksize)
+        else:
+            if n_samples is None:
+                raise InputError("beam search needs to know how long the sound is to be; give its seconds")
+            output = Output(self.decoder(1), [])
+            condition = conditioning.condition_of(self._loaded, [self.labels] * self.n_streams)
+            codes = beam_search(self._engine, n_samples, self.decoding.temperature, condition, self.prime)
+        for block in codes:
+            sounds = output.feed(block)
+            if sounds.size:
+                yield sounds
+        rest = output.finish()
+        for begin in range(0, rest.shape[1], blocksize):
+            yield rest[:, begin : begin + blocksize]
+
     def blocks_of_each(
         self, n: int, n_samples: int, bar: Bar | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
@@ -343,7 +345,7 @@ class Session(StreamMaker):
         def pieces() -> Iterator[tuple[Stream, int]]:
             for number in range(n):
                 stream = self.stream(number)
-                outputs[number] = Output(self.decoder(1), self._matchers([stream]))
+                outputs[number] = self.output([stream])
                 yield stream, n_samples
 
         for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self.hop, bar=bar):

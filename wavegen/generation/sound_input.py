@@ -1,6 +1,7 @@
 """Sound that a vocoder makes again while it comes in, from a recording or a pipe (a microphone: microphone.py)."""
 
 import time
+from collections import deque
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -39,6 +40,48 @@ class RecordingInput:
     def read(self, n: int) -> NDArray[np.floating]:
         self.newest = self._waveform[self._position : self._position + n]
         self._position += len(self.newest)
+        return self.newest
+
+
+class FedInput:
+    """Samples that somebody feeds, from another thread perhaps. It is not waited for: who reads sees to it that there
+    are enough (`n_fed`)."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[NDArray[np.floating]] = deque()
+        self._n_read = 0
+        self.n_fed = 0
+        self.length: int | None = None
+        self.waited_s = 0.0
+        self.newest: NDArray[np.floating] = np.zeros(0, dtype=np.float32)
+
+    def feed(self, samples: NDArray[np.floating]) -> None:
+        """Take the next samples (T,) in [-1, 1]."""
+        self._blocks.append(samples)
+        self.n_fed += len(samples)
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self.length = self.n_fed
+
+    @property
+    def n_waiting(self) -> int:
+        """Samples that were fed and not read yet."""
+        return self.n_fed - self._n_read
+
+    def read(self, n: int) -> NDArray[np.floating] | None:
+        if self.n_waiting < n and self.length is None:
+            return None
+        taken: list[NDArray[np.floating]] = [np.zeros(0, dtype=np.float32)]
+        n_left = min(n, self.n_waiting)
+        while n_left:
+            block = self._blocks.popleft()
+            if len(block) > n_left:
+                self._blocks.appendleft(block[n_left:])
+            taken.append(block[:n_left])
+            n_left -= len(taken[-1])
+        self.newest = np.concatenate(taken)
+        self._n_read += len(self.newest)
         return self.newest
 
 

@@ -352,7 +352,8 @@ class StreamGroup:
         codes: Codes | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> Codes:
-        """Make n steps of the inputs of each stream; a slot without makes nothing of use."""
+        """Make n steps of the inputs of each stream. One without stays where it is, on an engine that can have it wait;
+        on others its steps are of no use."""
         draws = np.stack([np.zeros(n) if one is None else one.uniforms for one in inputs])
         if any(one is None or one.codes is not None for one in inputs):
             codes = np.full(draws.shape, -1, dtype=np.int64) if codes is None else codes.copy()
@@ -367,7 +368,10 @@ class StreamGroup:
             if self._fresh:
                 engine.start(sorted(self._fresh) if len(self._fresh) < len(self.streams) else None)
                 self._fresh.clear()
-            made = engine.advance(draws, all_alike, codes, self._condition_at(inputs, n), logits)
+            moving = None
+            if engine.can_wait and any(one is None for one in inputs):
+                moving = [slot for slot, one in enumerate(inputs) if one is not None]
+            made = engine.advance(draws, all_alike, codes, self._condition_at(inputs, n), logits, moving)
         for stream, one in zip(self.streams, inputs, strict=True):
             if stream is not None and one is not None:
                 stream.position += n

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,8 +47,13 @@ class NumbaEngine:
     `n_threads`: at most so many cores, each with streams of its own; None takes all that the process may use.
     `is_guided`: the streams are pairs, with labels and without, for engines/guided.py.
 
+    Streams share a clock, which says where in its rings each finds its past. One that waits while others go on has its
+    rings turned when it makes its next step.
+
     Raises: InputError for a precision that this CPU has no instructions for, or if the step cannot be compiled.
     """
+
+    can_wait = True
 
     def __init__(
         self,
@@ -77,6 +83,7 @@ class NumbaEngine:
         self._groups = [(int(group[0]), int(group[-1]) + together) for group in groups]
         self._pool = ThreadPoolExecutor(n_groups) if n_groups > 1 else None
         self._run_compiled = compiled.load("run")
+        self._clocks = np.zeros(n_streams, dtype=np.int64)  # when each made its last step
         self.start()
 
     @property
@@ -96,6 +103,7 @@ class NumbaEngine:
         self._memory.previous[chosen] = -1
         for past in self._pasts():
             past[chosen] = 0
+        self._clocks[chosen] = self._memory.clock[0]
 
     def advance(
         self,
@@ -104,10 +112,11 @@ class NumbaEngine:
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided, DRAWN_BY)
         codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64, order="C")
-        self._run(uniforms, each, codes, condition, logits)
+        self._run(uniforms, each, codes, condition, logits, streams)
         return codes
 
     def logits(self, codes: NDArray[np.int64], condition: Condition | None = None) -> NDArray[np.floating]:
@@ -118,6 +127,7 @@ class NumbaEngine:
         return logits
 
     def snapshot(self) -> Snapshot:
+        self._catch_up(range(self.n_streams))
         (ring, scales), (past, companded), memory = self._rings(), self._pasts(), self._memory
         copies = (ring.copy(), scales.copy(), memory.previous.copy(), past.copy(), companded.copy())
         return Snapshot(*copies, int(memory.clock[0]))
@@ -132,6 +142,7 @@ class NumbaEngine:
             else:
                 np.take(source, streams, axis=axis, out=target, mode="clip")  # other modes make one
         self._memory.clock[0] = state.clock
+        self._clocks[:] = state.clock
 
     def run_products(self, n: int) -> None:
         """Make only the products of n steps, from whatever lies in memory: for `wavegen bench`. The state is lost."""
@@ -156,8 +167,9 @@ class NumbaEngine:
         codes: NDArray[np.int64],
         condition: Condition | None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> None:
-        """Move all streams on; fills the codes that are -1, and the logits if they are wanted."""
+        """Move streams on, all by default; fills the codes that are -1, and the logits if they are wanted."""
         own = self._weights.prediction
         sizes = None if own is None else own.sizes
         check_call(self.n_streams, self._weights.n_classes, uniforms.shape, codes, condition, sizes)
@@ -193,10 +205,14 @@ class NumbaEngine:
         def run(group: tuple[int, int], alive: Call = call) -> None:  # as long as it runs, so are the arrays
             self._run_compiled(*self._tuples_at, call_in_memory.ctypes.data, *group)
 
-        if self._pool is None:
-            run(self._groups[0])
+        moving = range(self.n_streams) if streams is None else sorted(streams)
+        self._catch_up(moving)
+        groups = self._groups if streams is None else self._groups_of(moving)
+        if self._pool is None or len(groups) == 1:
+            for group in groups:
+                run(group)
         else:
-            running = [self._pool.submit(run, group) for group in self._groups]
+            running = [self._pool.submit(run, group) for group in groups]
             try:
                 for one in running:
                     one.result()
@@ -204,6 +220,37 @@ class NumbaEngine:
                 wait(running)
                 raise
         self._memory.clock[0] += n
+        self._clocks[moving] = self._memory.clock[0]
+
+    def _groups_of(self, streams: Sequence[int]) -> list[tuple[int, int]]:
+        """Streams that lie side by side and are of one group, from the first to before another."""
+        groups: list[tuple[int, int]] = []
+        begins = {begin for begin, _ in self._groups}
+        for stream in streams:
+            if groups and groups[-1][1] == stream and stream not in begins:
+                groups[-1] = (groups[-1][0], stream + 1)
+            else:
+                groups.append((stream, stream + 1))
+        return groups
+
+    def _catch_up(self, streams: Sequence[int]) -> None:
+        """Turn the rings of streams that have waited to where the clock is."""
+        now = int(self._memory.clock[0])
+        late = [stream for stream in streams if self._clocks[stream] != now]
+        if not late:
+            return
+        ring, scales = self._rings()
+        begins = [*map(int, self._network.first_rows), len(ring)]
+        for stream in late:
+            n = now - int(self._clocks[stream])
+            for begin, end in pairwise(begins):
+                for rows in (ring[begin:end, stream], scales[begin:end, stream]):
+                    rows[:] = np.roll(rows, n, axis=0)
+            for past in self._pasts():
+                if past.size:
+                    halves = past[stream].reshape(4, -1)
+                    halves[:] = np.roll(halves, n, axis=1)
+        self._clocks[late] = now
 
     def _padded(self, condition: NDArray[np.float32]) -> NDArray[np.float32]:
         """A condition with its filters and its gates padded to whole vectors each."""

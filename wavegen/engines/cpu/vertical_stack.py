@@ -28,10 +28,11 @@ class NumpyVerticalStack:
         self._entering = weights.entering.transpose(0, 2, 1).copy()
         if condition is None:
             condition = np.zeros((n_streams, 1, 2 * n_layers, channels), dtype=np.float32)
-        # The first image of each kind, in their order, and the kind of each image.
-        _, first, kind = np.unique(condition.reshape(n_streams, -1), axis=0, return_index=True, return_inverse=True)
-        in_order = np.argsort(first)
-        self._first, self._kind = first[in_order], np.argsort(in_order)[kind.reshape(-1)]
+        # The kind of each image, and the first image of each kind, in their order.
+        kinds: dict[bytes, int] = {}
+        rows = condition.reshape(n_streams, -1)
+        self._kind = np.array([kinds.setdefault(row.tobytes(), len(kinds)) for row in rows])
+        self._first = np.unique(self._kind, return_index=True)[1]
         # What is added to every pixel of each image: biases and labels.
         self._of_layers = (weights.convolution_bias + condition[:, :, :n_layers]) * halved
         self._of_row = condition[:, :, None, n_layers:] + (weights.colour + weights.entering_bias)

@@ -85,6 +85,8 @@ class TritonEngine:
     Raises: InputError without a GPU, and for networks that are too wide; the sentence names the limit.
     """
 
+    can_wait = False
+
     def __init__(
         self, weights: StackWeights, n_streams: int = 1, precision: str = "float32", is_guided: bool = False
     ) -> None:
@@ -128,7 +130,10 @@ class TritonEngine:
         codes: NDArray[np.int64] | None = None,
         condition: Condition | None = None,
         logits: NDArray[np.float32] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> NDArray[np.int64]:
+        if streams is not None:
+            raise InputError("the engine triton moves all streams on at once; expected no choice of streams")
         each = decoding_per_stream(decoding, self.n_streams, self._weights.head, self._is_guided, DRAWN_BY)
         codes = np.full(uniforms.shape, -1) if codes is None else np.array(codes, dtype=np.int64)
         parameters = self._run(uniforms, each, codes, condition, logits is not None)

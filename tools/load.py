@@ -1,0 +1,171 @@
+"""Loads a service on this machine, for a bounded time, and says what its clients saw.
+
+    python -m tools.load images --address http://127.0.0.1:8000 --seconds 20 --clients 4
+    python -m tools.load sounds --model speech
+    python -m tools.load live --model speech --clients 8 --seconds 600
+    python -m tools.load latency --grpc 127.0.0.1:8001
+
+`images`: requests for 16 digits each; `sounds`: requests for a second of sound each, by so many clients that ask again
+as soon as they are answered. `live`: listeners who begin to play with the first block, and count the samples that come
+too late. `latency`: the same small request by REST and by gRPC, in turn. It sends to this machine only.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+from websockets.asyncio.client import connect
+
+HERE = ("127.0.0.1", "localhost", "::1")
+MOST_S = 3600.0  # that it may take
+TIMEOUT_S = 120.0
+SMALL = {"model": "digits", "seconds": 0.1, "seed": 1}
+
+
+def quantiles(seconds: list[float]) -> str:
+    """Of some durations, ms."""
+    p50, p99 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.99))
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+
+
+async def ask_again(address: str, path: str, body: dict[str, object], n_clients: int, seconds: float) -> list[float]:
+    """Let clients ask, each again as soon as it is answered; returns how long each answer took."""
+    took: list[float] = []
+    end = time.monotonic() + seconds
+
+    async def client(number: int) -> None:
+        async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S) as session:
+            while time.monotonic() < end:
+                began = time.monotonic()
+                answer = await session.post(path, json={**body, "seed": number + len(took)})
+                answer.raise_for_status()
+                await answer.aread()
+                took.append(time.monotonic() - began)
+
+    await asyncio.gather(*(client(number) for number in range(n_clients)))
+    return took
+
+
+async def images(options: argparse.Namespace) -> None:
+    body = {"model": options.model or "mnist", "n": 16, "format": "json"}
+    if options.unlabelled is False:
+        body["labels"] = [{"digit": str(digit)} for digit in range(10)]
+    began = time.monotonic()
+    took = await ask_again(options.address, "/v1/images", body, options.clients, options.seconds)
+    elapsed = time.monotonic() - began
+    print(f"{len(took) / elapsed:.2f} requests of 16 images a second: {16 * len(took) / elapsed:.1f} images a second")
+    print(quantiles(took))
+
+
+async def sounds(options: argparse.Namespace) -> None:
+    body = {"model": options.model or "digits", "seconds": 1.0}
+    began = time.monotonic()
+    took = await ask_again(options.address, "/v1/sounds", body, options.clients, options.seconds)
+    elapsed = time.monotonic() - began
+    print(f"{len(took) / elapsed:.2f} requests a second, {len(took) / elapsed:.1f} seconds of sound a second")
+    print(quantiles(took))
+
+
+async def live(options: argparse.Namespace) -> None:
+    async with httpx.AsyncClient(base_url=options.address) as session:
+        listed = (await session.get("/v1/models")).json()["models"]
+    model = options.model or "digits"
+    rate = next(one["sample_rate"] for one in listed if one["name"] == model)
+    results = await asyncio.gather(
+        *(listen(options, model, rate, number) for number in range(options.clients)), return_exceptions=True
+    )
+    heard = [one for one in results if isinstance(one, tuple)]
+    for error in {str(one) for one in results if isinstance(one, BaseException)}:
+        print(f"refused: {error}")
+    late = [n_late for n_late, _, _ in heard]
+    print(f"{len(heard)} of {options.clients} listeners for {options.seconds:g} s: {sum(late)} blocks late")
+    if heard:
+        least = min(ahead for _, _, ahead in heard)
+        print(f"first block after {quantiles([first for _, first, _ in heard])}; least ahead {least:.3f} s")
+
+
+async def listen(options: argparse.Namespace, model: str, rate: int, number: int) -> tuple[int, float, float]:
+    """One listener: blocks that came too late, the time to the first one, and the least that was ahead, s."""
+    began = time.monotonic()
+    async with connect(options.address.replace("http", "ws") + "/v1/live") as socket:
+        await socket.send(json.dumps({"type": "hello", "model": model, "seed": number, "ahead": options.ahead}))
+        first, n_heard, n_late, least = 0.0, 0, 0, np.inf
+        while time.monotonic() - began < options.seconds:
+            message = await asyncio.wait_for(socket.recv(), TIMEOUT_S)
+            if isinstance(message, str):
+                if (told := json.loads(message))["type"] in ("end", "error"):
+                    raise RuntimeError(told.get("detail") or told.get("reason"))
+                continue
+            now = time.monotonic()
+            first = first or now
+            if n_heard / rate > options.ahead:  # it has filled what is ahead
+                ahead = n_heard / rate - (now - first)
+                least = min(least, ahead)
+                if ahead < 0:
+                    n_late += 1
+                    first -= ahead
+            n_heard += len(message) // 2
+    return n_late, first - began, float(least)
+
+
+async def latency(options: argparse.Namespace) -> None:
+    import grpc
+
+    from wavegen.serving import rpc
+
+    request, response = rpc.message_class("SoundRequest"), rpc.message_class("SoundBlock")
+    took: dict[str, list[float]] = {"REST": [], "gRPC": []}
+    async with (
+        grpc.aio.insecure_channel(options.grpc) as channel,
+        httpx.AsyncClient(base_url=options.address, timeout=TIMEOUT_S) as session,
+    ):
+        call = channel.unary_stream(
+            f"/{rpc.NAME}/MakeSounds",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+        async def by_rest() -> None:
+            (await session.post("/v1/sounds", json={**SMALL, "format": "pcm"})).raise_for_status()
+
+        async def by_grpc() -> None:
+            async for _ in call(request(**SMALL)):
+                pass
+
+        ways: dict[str, Callable[[], Awaitable[None]]] = {"REST": by_rest, "gRPC": by_grpc}
+        end = time.monotonic() + options.seconds
+        while time.monotonic() < end:
+            for name, ask in ways.items():
+                began = time.monotonic()
+                await ask()
+                took[name].append(time.monotonic() - began)
+    for name, each in took.items():
+        print(f"{name}: {quantiles(each)} ({len(each)} requests of {SMALL['seconds']} s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("images", "sounds", "live", "latency"))
+    parser.add_argument("--address", default="http://127.0.0.1:8000")
+    parser.add_argument("--grpc", default="127.0.0.1:8001", help="of latency: where the service answers by gRPC")
+    parser.add_argument("--model")
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--ahead", type=float, default=0.25, help="of live: what is made ahead of a listener, s")
+    parser.add_argument("--unlabelled", action="store_true", help="of images: without labels, so without guidance")
+    options = parser.parse_args()
+    for address in (urlsplit(options.address).hostname, options.grpc.rpartition(":")[0]):
+        if address not in HERE:
+            parser.error(f"{address} is another machine; expected one of {', '.join(HERE)}")
+    if not 0 < options.seconds <= MOST_S or not 1 <= options.clients <= 1000:
+        parser.error(f"expected at most {MOST_S:g} s and 1000 clients")
+    asyncio.run({"images": images, "sounds": sounds, "live": live, "latency": latency}[options.what](options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the service counts, in the format of Prometheus."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from wavegen.serving.pool import LIVE_SHARE, Pool
+
+DURATIONS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one service."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_OfPool(pool))
+        self.requests = Counter(
+            "wavegen_requests", "Requests that were answered.", ["endpoint", "result"], registry=self._registry
+        )
+        self.durations = Histogram(
+            "wavegen_request_seconds",
+            "Time from a request to the end of its answer.",
+            ["endpoint"],
+            registry=self._registry,
+            buckets=DURATIONS_S,
+        )
+
+    def count(self, endpoint: str, result: str, seconds: float) -> None:
+        """Count an answer, and how long it took."""
+        self.requests.labels(endpoint, result).inc()
+        self.durations.labels(endpoint).observe(seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _OfPool(Collector):
+    """What the cores have counted."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        streams = GaugeMetricFamily("wavegen_live_streams", "Live streams.", labels=["model"])
+        places = GaugeMetricFamily(
+            "wavegen_live_places", "Live streams that one model alone would be given.", labels=["model"]
+        )
+        blocks = CounterMetricFamily("wavegen_blocks", "Blocks that were made.", labels=["model", "kind"])
+        late = CounterMetricFamily("wavegen_blocks_late", "Live blocks that came too late.", labels=["model"])
+        sound = CounterMetricFamily("wavegen_sound_seconds", "Sound that was made.", labels=["model", "kind"])
+        images = CounterMetricFamily("wavegen_images", "Images that were drawn.", labels=["model"])
+        work = CounterMetricFamily("wavegen_work_seconds", "Time of cores.", labels=["model", "kind"])
+        speed = GaugeMetricFamily("wavegen_times_real_time", "Seconds of sound per second of work.", labels=["model"])
+        for model in self._pool.models:
+            name, rate = model.name, model.sample_rate
+            others = [core.others[name].counts for core in self._pool.cores]
+            work.add_metric([name, "files"], sum(counts.work_s for counts in others))
+            if model.draws:
+                images.add_metric([name], sum(counts.n_images for counts in others))
+                continue
+            lanes = [core.live[name] for core in self._pool.cores]
+            streams.add_metric([name], sum(len(lane.voices()) for lane in lanes))
+            places.add_metric([name], self._pool.room(model))
+            late.add_metric([name], sum(lane.counts.n_late for lane in lanes))
+            kinds = {"live": [lane.counts for lane in lanes], "files": others}
+            for kind, each in kinds.items():
+                blocks.add_metric([name, kind], sum(counts.n_blocks for counts in each))
+                sound.add_metric([name, kind], sum(counts.n_samples for counts in each) / rate)
+            work.add_metric([name, "live"], sum(lane.counts.work_s for lane in lanes))
+            all_counts = [counts for each in kinds.values() for counts in each]
+            busy_s = sum(counts.work_s for counts in all_counts)
+            if busy_s:
+                speed.add_metric([name], sum(counts.n_samples for counts in all_counts) / rate / busy_s)
+        queue = GaugeMetricFamily("wavegen_queue", "Requests for files that are not complete.", self._pool.n_requests)
+        load = GaugeMetricFamily("wavegen_live_load", "Share of a core that live streams take.", labels=["core"])
+        for number, core in enumerate(self._pool.cores):
+            load.add_metric([str(number)], core.load())
+        limit = GaugeMetricFamily("wavegen_live_load_limit", "The most that they may take.", LIVE_SHARE)
+        yield from (streams, places, blocks, late, sound, images, work, speed, queue, load, limit)

@@ -1,0 +1,229 @@
+"""Live streams: what is heard of each, made a little ahead of whoever listens, and those of a core together."""
+
+import logging
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavegen.errors import InputError
+from wavegen.generation.live import Performance
+from wavegen.generation.scheduler import Handle, Scheduler
+from wavegen.generation.session import StreamMaker
+from wavegen.generation.sound_input import FedInput
+from wavegen.generation.stream import BLOCKSIZE, Codes
+from wavegen.serving.capacity import Cost
+from wavegen.serving.counts import Counts
+from wavegen.serving.models import ServedModel
+from wavegen.serving.outlet import Outlet
+from wavegen.serving.problems import DroppedError
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
+TICK_S = 0.25  # how often it is looked for those
+
+
+class Voice:
+    """A live stream: what is heard of it, made `ahead_s` ahead of who listens.
+
+    They are taken to have begun with the first block and to listen at the model's rate, until they say how much was
+    played (`n_played`). `begins_again`: with the next seed, where the sound has ended. A copy of a `sound` that comes
+    in ends with it.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        maker: StreamMaker,
+        outlet: Outlet,
+        *,
+        ahead_s: float,
+        sound: FedInput | None = None,
+    ) -> None:
+        self.model, self.outlet, self.ahead_s, self.sound = model, outlet, ahead_s, sound
+        self.stream = maker.stream() if sound is None else maker.copy(sound)
+        blocksize = -(-BLOCKSIZE // model.hop) * model.hop
+        self.performance = Performance(maker, [self.stream], blocksize, is_copy=sound is not None)
+        self.begins_again = False
+        self.n_played: int | None = None
+        self.n_made = self.n_late = 0
+        self.needs_codes = self.has_ended = False
+        self._was_held = False  # by who reads or sends, since the last block
+        self._was_silent = False
+        self._beginning: tuple[int, int] | None = None  # take and seed
+        self.made_at = time.monotonic()  # when the newest block was made
+        self._began_at = 0.0
+        self._blocks = self.performance.performance()
+        self._n_needed_ahead = maker.input_delays()[0] if sound is not None else 0
+        self._n_codes = 0
+
+    @property
+    def n_places(self) -> int:
+        """Streams of an engine that it takes."""
+        return 2 if self.stream.needs_guided_engine else 1
+
+    @property
+    def block_s(self) -> float:
+        return self.performance.blocksize / self.model.sample_rate
+
+    def lead_s(self, now: float) -> float:
+        """How much is made that nobody can have heard yet."""
+        if not self.n_made:
+            return 0.0
+        played_s = now - self._began_at if self.n_played is None else self.n_played / self.model.sample_rate
+        return self.n_made / self.model.sample_rate - played_s
+
+    def has_room(self, now: float) -> bool:
+        """Whether a block of it may be made."""
+        if self.has_ended or self.lead_s(now) >= self.ahead_s:
+            return False
+        has_room = not self.outlet.is_full and (self.sound is None or self._has_input(self.sound))
+        self._was_held |= not has_room
+        return has_room
+
+    def is_due(self, now: float) -> bool:
+        """Whether one is to be made now. Who follows the clock waits for a whole block, by which time others have room
+        as well; who says what was played is to have all that is to be ahead."""
+        least = self.ahead_s - self.block_s if self.n_played is None else self.ahead_s
+        return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
+
+    def go_on(self, now: float, codes: Codes | None = None) -> None:
+        """Give out what can be heard of its next codes, until it needs others."""
+        if codes is not None:
+            self._n_codes += len(codes)
+        block = next(self._blocks) if codes is None else self._blocks.send(codes[None])
+        while block is not None:
+            self._give(now, block[:, 0])
+            if not self.has_room(now):
+                self.needs_codes = False
+                return
+            block = next(self._blocks)
+        self.needs_codes = True
+
+    def end(self, error: Exception | None) -> None:
+        """Give out nothing more."""
+        if not self.has_ended:
+            self.has_ended = True
+            self.outlet.end(error)
+
+    def _tell_of_beginnings(self) -> None:
+        """Tell whether the sound of the block has just begun, or has ended; where it has it may begin again."""
+        performance = self.performance
+        beginning = (performance.heard.take, performance.heard.seed)
+        if beginning != self._beginning:
+            self._beginning = beginning
+            self.outlet.tell({"type": "began", "take": beginning[0], "seed": beginning[1]})
+        has_ended = performance.has_ended
+        if has_ended and not self._was_silent:
+            self.outlet.tell({"type": "silent"})
+            if self.begins_again and not performance.controls.is_frozen:
+                performance.restart((performance.controls.seed + 1) % 2**64)
+        self._was_silent = has_ended
+
+    def _has_input(self, sound: FedInput) -> bool:
+        return sound.length is not None or sound.n_fed >= self._n_codes + self._n_needed_ahead + self.model.hop
+
+    def _give(self, now: float, block: NDArray[np.float32]) -> None:
+        if not self.n_made:
+            self._began_at = now
+        elif self.lead_s(now) <= 0:
+            self.n_late += not self._was_held
+            if self.n_played is None:
+                self._began_at = now - self.n_made / self.model.sample_rate
+        self._was_held = False
+        if self.sound is not None and self.sound.length is not None:
+            block = block[: self.sound.length - self.n_made]
+        self.n_made += len(block)
+        self.made_at = now
+        self._tell_of_beginnings()
+        self.outlet.put(block)
+        if self.sound is not None and self.n_made == self.sound.length:
+            self.end(None)
+
+
+class LiveLane:
+    """The live streams of a model on a core."""
+
+    def __init__(self, model: ServedModel, scheduler: Scheduler, cost: Cost) -> None:
+        self.model, self._scheduler, self.cost = model, scheduler, cost
+        self.counts = Counts()
+        self._voices: dict[Handle, Voice] = {}
+        self._has_left = False
+
+    def load(self, more: Voice | None = None) -> float:
+        """Seconds of work in a second of its streams, and of one more."""
+        voices = [*self.voices(), *([] if more is None else [more])]
+        return sum(self.cost.of(n * sum(one.n_places == n for one in voices)) for n in (1, 2))
+
+    def voices(self) -> list[Voice]:
+        return list(self._voices.values())
+
+    def add(self, voice: Voice) -> None:
+        self._voices[self._scheduler.submit(voice.stream)] = voice
+
+    def remove(self, voice: Voice) -> None:
+        """Free the place of a stream, at the next block."""
+        for handle, one in list(self._voices.items()):
+            if one is voice:
+                self._scheduler.cancel(handle)
+                self._voices.pop(handle, None)
+                self._has_left = True
+
+    def lead_s(self, now: float) -> float | None:
+        """The least that one of its streams, which are due, has ahead; None where none is."""
+        return min((voice.lead_s(now) for voice in self.voices() if voice.is_due(now)), default=None)
+
+    def next_due_s(self, now: float) -> float:
+        """How long it is until one is due, at most `TICK_S`; for one that waits for its client there will be a wake."""
+        waits = [voice.lead_s(now) - voice.ahead_s + voice.block_s for voice in self.voices()]
+        return max(0.001, min([TICK_S, *(wait for wait in waits if wait > 0)]))
+
+    def step(self, now: float) -> None:
+        """Make a block of every stream that has room."""
+        with_room = {handle: voice for handle, voice in list(self._voices.items()) if voice.has_room(now)}
+        before = sum(voice.n_late for voice in with_room.values())
+        for voice in with_room.values():
+            if not voice.needs_codes:
+                self._guarded(voice, now, None)
+        due = {handle for handle, voice in with_room.items() if voice.needs_codes and voice.has_room(now)}
+        if due or self._has_left:
+            self._has_left = False
+            for handle, codes in self._scheduler.step(due).items():
+                if handle not in with_room:
+                    continue
+                if handle.has_ended:
+                    self._end(with_room[handle], handle.error)
+                    continue
+                self._guarded(with_room[handle], time.monotonic(), codes)
+                self.counts.n_blocks += 1
+                self.counts.n_samples += len(codes)
+        self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
+
+    def fail(self, error: Exception) -> None:
+        """End every stream, for a fault that is of none of them."""
+        for voice in self.voices():
+            self._end(voice, error)
+
+    def drop_unread(self, now: float) -> None:
+        """End streams that nobody has read from for too long."""
+        for voice in self.voices():
+            if now - voice.made_at > PATIENCE_S:
+                what = "sent" if voice.sound is not None and not voice.outlet.is_full else "read"
+                self._end(
+                    voice, DroppedError(f"nothing was {what} for {PATIENCE_S:g} s; expected a client that goes on")
+                )
+
+    def _guarded(self, voice: Voice, now: float, codes: Codes | None) -> None:
+        try:
+            voice.go_on(now, codes)
+        except Exception as error:  # of whatever kind, it is this stream's alone
+            self._end(voice, error)
+        if voice.has_ended:
+            self.remove(voice)
+
+    def _end(self, voice: Voice, error: Exception | None) -> None:
+        if error is not None and not isinstance(error, InputError):
+            logger.error("a live stream of %s failed", self.model.name, exc_info=error)
+        voice.end(error)
+        self.remove(voice)
