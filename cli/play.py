@@ -111,7 +111,7 @@ def play(
     sound = voices if spread else mixed(voices)
     if sound_input is None:
         factor, sound = timed(sound, rate)
-    else:  # which does not wait to be timed
+    else:  # it is not there yet: noise is made again instead
         noise = RecordingInput(0.1 * np.random.default_rng(0).standard_normal(NOISE_S * rate))
         factor, _ = timed((block.T for block in session.blocks(None, session.input_blocksize, noise)), rate)
     if factor is not None:

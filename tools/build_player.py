@@ -4,7 +4,7 @@
     python -m tools.build_player
 
 They are part of the package, so that whoever exports a model needs no linker. They are made of the code of the CPU
-engine (engines/cpu/ahead_of_time.py), whenever that or wavegen/export changes. Each ends in a section that holds the
+engine (engines/cpu/ahead_of_time.py), whenever that or wavegen/player changes. Each ends in a section that holds the
 digest of the sources it was made of, by which a test finds out that one is out of date.
 """
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_a
 from wavegen.errors import InputError, shortened
 
 MAX_REMEMBERED = 1 << 28  # numbers in the queues of one stream: 1 GiB
-MAX_SMOOTHING = 24  # frames to either side
+MAX_SMOOTHING = 24  # frames to either side; player/model.N_DRAWN has room for no more
 MAX_WEIGHTS = 1 << 31  # of a network: 8 GiB
 
 Activation = Literal["gated", "relu"]
@@ -581,7 +581,7 @@ class PlannerArchitecture(SequenceArchitecture):
         int, Size("frames to either side that each is smoothed with before it is made sound of", ge=0, le=MAX_SMOOTHING)
     ] = 4
     pitch_smoothing: Annotated[
-        int, Size("the same for the pitch: a voice that trembles is rough", ge=0, le=MAX_SMOOTHING)
+        int, Size("frames to either side that its pitch is smoothed with; few let it tremble", ge=0, le=MAX_SMOOTHING)
     ] = 16
 
     @property

@@ -383,18 +383,15 @@ def as_tensors(condition):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(("name", "labels"), [("digits", {"digit": 7, "speaker": 4}), ("music", {"piece": 1})])
-def test_a_model_that_ships_makes_the_codes_of_the_reference(name, labels, tmp_path, capsys):
+def test_a_model_that_ships_makes_the_codes_of_the_reference(tmp_path, capsys):
     """30,000 samples; where the codes differ, the draw lies within float error of the boundary between them."""
-    model, files = shipped(name, tmp_path)
+    model, files = shipped("music", tmp_path)
     u = draws(1, SHIPPED_SOUND)
-    inputs = {f"label_{label}": np.array([number]) for label, number in labels.items()}
-    codes = generate(files["main"], u, lambda step: inputs)
-    values = {label: model.description.labels[label][number] for label, number in labels.items()}
-    condition = condition_of(model, [values])
+    codes = generate(files["main"], u, lambda step: {"label_piece": np.array([1])})
+    condition = condition_of(model, [{"piece": model.description.labels["piece"][1]}])
     n_others, _ = n_other_codes(model, codes, u, lambda first, n: condition)
     with capsys.disabled():
-        print(f"{name}: {n_others} of {SHIPPED_SOUND} codes")
+        print(f"music: {n_others} of {SHIPPED_SOUND} codes")
     assert n_others < SHIPPED_SOUND / 1000
 
 
@@ -413,7 +410,7 @@ def speech_frames(features, n, seed=3):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["vocoder", "speech"])
+@pytest.mark.parametrize("name", ["vocoder", "speech", "digits"])
 def test_a_vocoder_that_ships_makes_the_codes_of_the_reference(name, tmp_path, capsys):
     """30,000 samples of 16 bits. The last bits of float32 move a value by less than a thousandth of a code, and so over
     the boundary to the next code as rarely."""

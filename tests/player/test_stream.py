@@ -15,6 +15,7 @@ from tests.conftest import tiny_checkpoint, tiny_speaker
 from tests.generation.test_images import tiny_image_checkpoint
 from tests.wasm import WasmPlayer
 from wavegen import checkpoint
+from wavegen.architectures import MAX_SMOOTHING
 from wavegen.checkpoint import Checkpoint
 from wavegen.engines.cpu.ahead_of_time import GENERIC, TARGETS
 from wavegen.engines.cpu.engine import NumbaEngine
@@ -43,6 +44,14 @@ def speaker() -> Checkpoint:
     return replace(made, planner=replace(made.planner, description=description))
 
 
+def smoothed(n: int) -> Checkpoint:
+    made = speaker()
+    assert made.planner is not None
+    description = made.planner.description
+    architecture = replace(description.architecture, smoothing=n, pitch_smoothing=n)
+    return replace(made, planner=replace(made.planner, description=replace(description, architecture=architecture)))
+
+
 def image(**changes: object) -> Checkpoint:
     made, _ = tiny_image_checkpoint(**changes)
     return replace(made, path=Path("image"), description=replace(made.description, label_dropout=0.1))
@@ -66,6 +75,8 @@ CASES: dict[str, tuple[Callable[[], Checkpoint], dict[str, str], dict[str, objec
     "guided": (labelled, {"who": "1"}, {"guidance": 2.5}),
     "planned": (speaker, {"speaker": "1"}, {"temperature_frames": 0.7}),
     "planned and not matched": (speaker, {}, {"match": False}),
+    "planned, not smoothed": (lambda: smoothed(0), {"speaker": "1"}, {}),
+    "planned, smoothed most": (lambda: smoothed(MAX_SMOOTHING), {"speaker": "1"}, {}),
     "planned and guided": (speaker, {"speaker": "2"}, {"guidance": 2.0, "precision": "int8x8"}),
     "image": (image, {"digit": "1"}, {}),
     "colours": (lambda: image(n_colours=3, position_embedding=True), {"digit": "2"}, {}),

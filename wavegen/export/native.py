@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).parent / "library"
 FUNCTIONS = "wavegen.player.entry:FUNCTIONS"
-NAMES = (
+NAMES = (  # of `entry.FUNCTIONS`, whose import would import numba
     "wavegen_room",
     "wavegen_start",
     "wavegen_restart",
@@ -52,7 +52,7 @@ def export_native(model: Checkpoint, out: Path, machine: str = "native", precisi
         raise InputError(f"{out} is a file; expected a folder to write the library to")
     chosen = player_file.choose_precision(model, precision)
     data = player_file.encode(model, chosen, TARGETS[machine].unit)
-    library = archive("wavegen.o", _compiled(machine).read_bytes(), NAMES)
+    library = archive("wavegen.o", _compiled(machine), NAMES)
     example = (LIBRARY / "example.c").read_text().replace("@RATE@", str(model.description.sample_rate))
     written = {
         out / "wavegen.h": (LIBRARY / "wavegen.h").read_bytes(),
@@ -66,15 +66,16 @@ def export_native(model: Checkpoint, out: Path, machine: str = "native", precisi
     return list(written)
 
 
-def _compiled(machine: str) -> Path:
+def _compiled(machine: str) -> bytes:
     """The object file for a machine, which is compiled if it was not before."""
     digest = hashlib.sha256(f"{compiled.folder()} {digest_of_sources().hex()}".encode())
     path = files.user_cache() / f"players-{digest.hexdigest()[:12]}" / f"{machine}.o"
-    if not path.exists():
-        logger.info(f"compiling for {machine}; about a minute, the first time only")
+
+    def make() -> bytes:
         with bar("Compiling", 0):
-            files.write(path, compiled_for(machine, FUNCTIONS))
-    return path
+            return compiled_for(machine, FUNCTIONS)
+
+    return compiled.kept(path, make, f"for {machine}", "about a minute")
 
 
 def digest_of_sources() -> bytes:

@@ -122,7 +122,7 @@ def _prediction(f64: _Float64, predictor: Predictor, frames: Value, hop: int) ->
     shares = f64("Mul", f64("Round", f64("Mul", f64("Div", autocorrelation, power), 1 / STEP)), STEP)
     filters, left = _levinson(f64, shares, predictor.order)
     gain = f64("Mul", f64("Sqrt", f64("Mul", power, left)), predictor.per_magnitude)
-    gain = f64("Max", gain, 4 / (predictor.n_classes - 1))
+    gain = f64("Max", gain, predictor.least_gain)
     gains = graph.cast(graph.concat([gain, f64("Log", gain)], axis=2), np.float32)
     rounded = f64("Round", f64("Mul", filters, float(1 << SHIFT)))
     coefficients = graph.cast(f64("Clip", rounded, -LARGEST, LARGEST), np.float32)

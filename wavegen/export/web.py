@@ -1,7 +1,7 @@
 """Models as a web page: a folder that any static host serves, and that asks no other machine for anything.
 
 The page is plain JavaScript (page/). Beside it lie the kernel in WebAssembly, a player file for each model
-(player_file.py), and `models.json`, which lists them.
+(player/player_file.py), and `models.json`, which lists them.
 """
 
 import json

@@ -181,7 +181,7 @@ class Features:
 
 
 def binomial_weights(side: int) -> list[float]:
-    """The weights of a mean over so many neighbours to either side, which sum to 1."""
+    """The 2 * side + 1 weights of a mean over `side` neighbours to either side, which sum to 1."""
     order = 2 * side
     return [math.comb(order, tap) / 2**order for tap in range(order + 1)]
 

@@ -15,8 +15,8 @@ review", Proc. IEEE 63, 1975; LPCNet takes them of its cepstrum in the same way)
 excitation that the frame's power leaves. No recording is looked at, so frames from elsewhere do as well.
 
 The recursion makes much of a last bit, and sums, powers and logarithms differ in that from one machine to the next. So
-the autocorrelation is rounded before it, and from there on all is computed in one order: everywhere, coefficients and
-gains are the same.
+the autocorrelation is rounded before it, and from there on all is computed in one order: coefficients and gains are the
+same everywhere, but where a number lies within a last bit of the middle between two that it may be rounded to.
 """
 
 from dataclasses import dataclass

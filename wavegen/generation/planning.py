@@ -3,7 +3,7 @@
 The planner runs ahead of the sound, `CHUNK` frames at a time, as far as the vocoder looks. Its temperature is that of
 the detail of a frame: drawn less widely than learnt, loudness falls, from frame to frame, until there is silence. What
 it draws is smoothed over time: frames of a recording overlap, so they never jump; what is drawn does, and is rough. How
-far is the planner's own: what suits the voice that reads takes the consonants from a digit.
+far is a size of the planner: as much as suits read speech would blur the consonants of spoken digits.
 Its codes are a stream like any other (stream.py): the same seed and number, labels, decoding and engines, and it may
 continue a recording.
 """

@@ -45,7 +45,7 @@ def checksum(file: int, n_bytes: int) -> np.int64:
 
 @njit(error_model="numpy")
 def start(file: int, room: int, seed: int) -> None:
-    """Prepare a room, and begin; the decoding is that of the definition, all labels are unknown."""
+    """Prepare a room, and begin; options are the model's own, all labels are unknown."""
     header, leaves = pointer(file, np.int64, 0), pointer(room, np.int64, 0)
     for index in range(read(header, N_LEAVES)):
         record = pointer(file, np.int64, N_HEADER + 4 * index)

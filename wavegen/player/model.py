@@ -13,7 +13,7 @@ from wavegen.engines.cpu.packing import Matrices
 from wavegen.engines.cpu.tuples import reader
 
 BLOCK = 256  # steps that are made at a time
-N_DRAWN = 64  # newest frames that are kept as they were drawn; smoothing needs 2 * n_ahead + 1
+N_DRAWN = 64  # newest frames that are kept as they were drawn: 2 * n_ahead + 8, and at first 4 + look_ahead + n_ahead
 N_SEEN = 64  # and of smoothed ones that a vocoder sees: 2 * look_ahead + 1
 DRAWN, SMOOTHED, CONDITIONED, WAS_GUIDED = range(4)  # of `Plan.counts`: how many frames there are of each; a flag
 N_COUNTS = 4

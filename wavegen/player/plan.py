@@ -70,10 +70,10 @@ def advance(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
     conditioned = read(counts, CONDITIONED)
     draw_until(model, seed, number, n_planned(max(1, frames_of(model).look_ahead), frame) + plan_of(model).n_ahead - 1)
     if conditioned == 0:
-        project(model, seed, number, 0)
+        project(model, 0)
         conditioned = 1
     while conditioned < frame + 2:
-        project(model, seed, number, conditioned)
+        project(model, conditioned)
         if frames_of(model).order > 0:
             predict(model, conditioned - 1)
         conditioned += 1
@@ -97,10 +97,10 @@ def frame_at(model: int, frame: int) -> int:
 
 
 @njit(error_model="numpy")
-def project(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
+def project(model: int, frame: int) -> None:
     """What enters every layer at a frame, behind that of the frame before; as `conditioning.project_frames`."""
     frames = frames_of(model)
-    smooth_until(model, seed, number, frame + frames.look_ahead)
+    smooth_until(model, frame + frames.look_ahead)
     hidden, n_taps = frames.hidden, 2 * frames.look_ahead + 1
     around, middle = pointer(frames.around, np.float32, 0), pointer(frames.middle, np.float32, 0)
     around_bias, middle_bias = pointer(frames.around_bias, np.float32, 0), pointer(frames.middle_bias, np.float32, 0)
@@ -129,14 +129,14 @@ def project(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
 
 
 @njit(error_model="numpy")
-def smooth_until(model: int, seed: np.uint64, number: np.uint64, frame: int) -> None:
-    """Have the smoothed frames up to one; as `Features.smoothed`, with the first frame held before it."""
+def smooth_until(model: int, frame: int) -> None:
+    """Have the smoothed frames up to one, of those that are drawn; as `Features.smoothed`, with the first frame held
+    before it."""
     plan, frames = plan_of(model), frames_of(model)
     counts, n_features, f0 = pointer(plan.counts, np.int64, 0), frames.n_features, frames.n_mels
     weights, of_pitch = pointer(plan.smoothing, np.float64, 0), pointer(plan.pitch_smoothing, np.float64, 0)
     drawn, n_ahead = pointer(plan.drawn, np.float32, 0), plan.n_ahead
     for now in range(read(counts, SMOOTHED), frame + 1):
-        draw_until(model, seed, number, now + n_ahead)
         to = pointer(frame_at(model, now), np.float32, 0)
         for feature in range(n_features):
             total = 0.0

@@ -33,8 +33,7 @@ from wavegen.errors import InputError
 from wavegen.features.frame_codes import LOUDEST_BAND, FrameCodes
 from wavegen.features.frames import binomial_weights
 from wavegen.features.log_mel import SILENT, LogMel
-from wavegen.features.matching import N_AHEAD as N_AHEAD_OF_MATCHING
-from wavegen.features.matching import Matcher
+from wavegen.features.matching import N_AHEAD, Matcher
 from wavegen.generation.conditioning import frame_weights, joined_labels, label_weights
 from wavegen.generation.planning import architecture_of, position_of
 from wavegen.player.model import (
@@ -63,7 +62,8 @@ ALIGNED = 64  # bytes
 PRECISIONS: tuple[Precision, ...] = ("int8x8", "int8", "float32")  # that are taken unasked, fastest first
 ASKED_FOR: tuple[Precision, ...] = (*PRECISIONS, "int8x7")
 BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3
-N_AHEAD = 4  # steps whose older taps are multiplied at once
+STEPS_AHEAD = 4  # whose older taps are multiplied at once
+MAX_LOOK_AHEAD = (N_SEEN - 1) // 2
 
 
 logger = logging.getLogger(__name__)
@@ -99,12 +99,12 @@ def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
             at = _aligned(at + stored.nbytes)
         else:
             record[:] = NUMBER, int(leaf), 0, 0
-    described = json.dumps(description_of(model, precision)).encode()
-    file = np.zeros(_aligned(at + len(described)), dtype=np.uint8)
+    description = json.dumps(description_of(model, precision)).encode()
+    file = np.zeros(_aligned(at + len(description)), dtype=np.uint8)
     file[8 * N_HEADER :][: records.nbytes] = records.view(np.uint8).ravel()
     for begin, array in arrays:
         file[begin : begin + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).ravel()
-    file[at : at + len(described)] = np.frombuffer(described, dtype=np.uint8)
+    file[at : at + len(description)] = np.frombuffer(description, dtype=np.uint8)
     header = {
         "magic": MAGIC,
         "version": VERSION,
@@ -113,7 +113,7 @@ def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
         "n_room": room,
         "n_leaves": len(leaves),
         "description": at,
-        "n_description": len(described),
+        "n_description": len(description),
     }
     words = file.view(np.int64)
     for place, name in enumerate(HEADER):
@@ -166,6 +166,11 @@ def check_playable(model: Checkpoint) -> None:
         )
     if (reason := why_not(description.architecture)) is not None:
         raise InputError(f"{model.path} cannot be played without Python: {reason}")
+    frames = description.architecture.frames
+    if frames is not None and frames.look_ahead > MAX_LOOK_AHEAD:
+        raise InputError(
+            f"{model.path} looks {frames.look_ahead} frames ahead; expected {MAX_LOOK_AHEAD} at most, for a player"
+        )
 
 
 def choose_precision(model: Checkpoint, wanted: str | None) -> Precision:
@@ -246,7 +251,7 @@ def model_of(model: Checkpoint, precision: Precision, unit: VectorUnit) -> Model
         bits=Room(1, np.float64),
     )
     frames = _frames(model, weights.is_gated, unit.lanes)
-    memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
+    memory = _rooms(make_memory(net, n_streams, precision, STEPS_AHEAD))
     return Model(
         net, memory, labels, frames, *_plan(model, precision, unit), _matching(model), _image(model, unit), sound
     )
@@ -383,7 +388,7 @@ def _plan(model: Checkpoint, precision: Precision, unit: VectorUnit) -> tuple[Pl
         smoothed=Room(n_smoothed * features.n_features, np.float32),
         counts=Room(N_COUNTS, np.int64),
     )
-    memory = _rooms(make_memory(net, n_streams, precision, N_AHEAD))
+    memory = _rooms(make_memory(net, n_streams, precision, STEPS_AHEAD))
     return plan, net, memory, _labels(planner, weights.is_gated, unit.lanes)
 
 
@@ -404,10 +409,10 @@ def _matching(model: Checkpoint) -> Matching:
     angle = 2 * np.pi * np.arange(length // 2) / length
     sizes = {
         "waiting": length,
-        "held": (N_AHEAD_OF_MATCHING + 1) * length,
-        "targets": (N_AHEAD_OF_MATCHING + 1) * n_mels,
+        "held": (N_AHEAD + 1) * length,
+        "targets": (N_AHEAD + 1) * n_mels,
         "settled": 2 * length,
-        "sums": 2 * (length + N_AHEAD_OF_MATCHING * hop),
+        "sums": 2 * (length + N_AHEAD * hop),
         "spectrum": 2 * length,
         "magnitudes": n_bins,
         "gains": n_bins,

@@ -8,6 +8,7 @@ or a power cut has left would run.
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import logging
 import threading
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def folder() -> Path:
     """Where this version's code lies: what it depends on is in the name."""
     read = (sampling.__file__, linear_prediction.__file__)  # of whose numbers some are compiled in
     sources = [*(Path(__file__).with_name(f"{name}.py") for name in SOURCES), *map(Path, read)]
-    digest = hashlib.sha256(f"{llvmlite.__version__} {host.TRIPLE} {host.CPU_NAME} {host.CPU_FEATURES}".encode())
+    versions = f"{importlib.metadata.version('numba')} {llvmlite.__version__}"
+    digest = hashlib.sha256(f"{versions} {host.TRIPLE} {host.CPU_NAME} {host.CPU_FEATURES}".encode())
     for source in sources:
         digest.update(source.read_bytes())
     return files.user_cache() / f"compiled-{digest.hexdigest()[:12]}"
@@ -66,16 +68,24 @@ def _linked(name: str) -> llvm.ExecutionEngine:
 
 
 def _object(name: str) -> bytes:
-    path = folder() / f"{name}.o"
+    def make() -> bytes:
+        from wavegen.engines.cpu.ahead_of_time import compiled_for  # not before: it imports numba
+
+        return compiled_for("native", f"wavegen.engines.cpu.kernel:{name.upper()}")
+
+    return kept(folder() / f"{name}.o", make, "the engine for this CPU", f"about {COMPILE_S} s")
+
+
+def kept(path: Path, make: Callable[[], bytes], what: str, takes: str) -> bytes:
+    """Compiled code from the disk, or made now and kept there, with its checksum behind it; either is said, with what
+    it is and how long that takes."""
     if path.exists() and _is_whole(path):
         return path.read_bytes()[:-N_SUM]
     if path.exists():
-        logger.warning(f"compiled code in {folder()} was damaged ({path.name}); compiling it anew, about {COMPILE_S} s")
+        logger.warning(f"compiled code in {path.parent} was damaged ({path.name}); compiling it anew, {takes}")
     else:
-        logger.info(f"compiling the engine for this CPU; about {COMPILE_S} s, the first time only")
-    from wavegen.engines.cpu.ahead_of_time import compiled_for  # not before: it imports numba
-
-    made = compiled_for("native", f"wavegen.engines.cpu.kernel:{name.upper()}")
+        logger.info(f"compiling {what}; {takes}, the first time only")
+    made = make()
     try:
         files.write(path, made + hashlib.sha256(made).digest())
     except (InputError, OSError) as error:

@@ -47,7 +47,8 @@ void wavegen_start(int64_t file, int64_t room, int64_t seed);
 /* Go back to the beginning; the sounds or images of one seed have numbers. Options stay. */
 void wavegen_restart(int64_t room, int64_t seed, int64_t number);
 
-/* Change an option from the next sample on. Returns 1, or 0 if there is none such, or it takes no such value. */
+/* Change an option for what is not made yet: a planned sound is made 256 samples at a time, and its plan some frames
+ * ahead. Returns 1, or 0 if there is none such, or it takes no such value. */
 int64_t wavegen_change(int64_t room, int64_t option, double value);
 
 /* Put the next n samples, from -1 to 1, into an array of float; of an image the next n colours of pixels, 0 to 1. */
