@@ -426,7 +426,8 @@ def test_a_vocoder_that_ships_makes_the_codes_of_the_reference(name, tmp_path, c
         known = {name: np.array([2]) for name in files["planner"].inputs if name.startswith("label_")}
         frames = planned(files, u_of_plan[None], known)
         engine = ReferenceEngine(from_checkpoint(model.planner))
-        plan = Plan(model, engine, seed=5, number=0, decoding=Decoding(), labels=labels)
+        of_plan = {label: values[2] for label, values in model.planner.description.labels.items()}
+        plan = Plan(model, engine, seed=5, number=0, decoding=Decoding(), labels=of_plan)
         np.testing.assert_allclose(frames[0, :150], plan.frames(0, 150), atol=1e-5)
     codes = generate(files["main"], u, at_step(read(files, frames, of_file), hop))
     conditioner = FrameConditioner(model, [labels], frames)
