@@ -79,8 +79,8 @@ def _object(name: str) -> bytes:
 def kept(path: Path, make: Callable[[], bytes], what: str, takes: str) -> bytes:
     """Compiled code from the disk, or made now and kept there, with its checksum behind it; either is said, with what
     it is and how long that takes."""
-    if path.exists() and _is_whole(path):
-        return path.read_bytes()[:-N_SUM]
+    if (found := _read_whole(path)) is not None:
+        return found
     if path.exists():
         logger.warning(f"compiled code in {path.parent} was damaged ({path.name}); compiling it anew, {takes}")
     else:
@@ -95,12 +95,13 @@ def kept(path: Path, make: Callable[[], bytes], what: str, takes: str) -> bytes:
 
 def damaged() -> list[Path]:
     """Files of compiled code that are not what was written."""
-    return [path for path in sorted(folder().glob("*.o")) if not _is_whole(path)]
+    return [path for path in sorted(folder().glob("*.o")) if _read_whole(path) is None]
 
 
-def _is_whole(path: Path) -> bool:
+def _read_whole(path: Path) -> bytes | None:
+    """What was written there, without its checksum; None if it is not there, or damaged."""
     try:
         contents = path.read_bytes()
     except OSError:
-        return False
-    return hashlib.sha256(contents[:-N_SUM]).digest() == contents[-N_SUM:]
+        return None
+    return contents[:-N_SUM] if hashlib.sha256(contents[:-N_SUM]).digest() == contents[-N_SUM:] else None
