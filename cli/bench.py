@@ -13,17 +13,21 @@ from wavegen.errors import InputError
 from wavegen.progress import bar
 
 from .options import Device
-from .terminal import Table, say, show_result, show_text
+from .tables import Table
+from .terminal import say, show_result, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wavegen.bench import generation, images, training, web
 
+app = typer.Typer()
+
 PLACES = {"cpu": "one core", "cuda": "a GPU"}
 AT_LEAST = {"cpu": "products\nalone", "cuda": "reading\nweights"}  # what bounds an engine, timed alone
 
 
+@app.command("bench")
 def bench(
     model: Annotated[
         Path | None, typer.Argument(help="a model to time, or a recipe, with random weights", metavar="[MODEL]")
@@ -110,7 +114,7 @@ def _bench_generation(
         unit = "code of its frames" if part is timed.planner else "sample"
         multiply_adds = part.description.architecture.multiply_adds
         title = f"{whose}{model or size + ' size'}, {multiply_adds:,} multiply-adds a {unit}, {PLACES[where]}"
-        show_result(_generation_table(speeds[name], title, where))
+        _generation_table(speeds[name], title, where).show()
     show_result(generation.machine(where))
 
 
@@ -145,7 +149,7 @@ def _bench_training(size: str, rounds: int | None, device: str, as_json: bool) -
     if as_json:
         _print_json(timings=[timing._asdict() for timing in report.timings], waiting=report.waiting)
         return
-    show_result(_training_table(report, size))
+    _training_table(report, size).show()
     show_result(f"our training loop waited for data {report.waiting:.2%} of its time")
 
 
@@ -172,7 +176,7 @@ def _bench_images(model: Path | None, n_images: list[int] | None, rounds: int | 
     height, width, n_colours = timed.description.shape
     n_parameters = checkpoint.n_parameters(timed)
     title = f"{n_parameters:,} parameters, {height} x {width} x {n_colours}, one core; {generation.machine()}"
-    show_result(_images_table(speeds, title))
+    _images_table(speeds, title).show()
 
 
 def _images_table(speeds: "Sequence[images.Speed]", title: str) -> Table:
@@ -204,7 +208,7 @@ def _bench_web(model: Path | None, rounds: int | None, node_modules: list[Path],
     if as_json:
         _print_json(machine=generation.machine(), load=load, speeds=[speed._asdict() for speed in speeds])
         return
-    show_result(_web_table(speeds))
+    _web_table(speeds).show()
     show_result(f"{generation.machine()}; {load}")
 
 

@@ -6,7 +6,8 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.errors import InputError
 from wavegen.features.frame_codes import FrameCodes
 
-from .terminal import Table, say
+from .tables import Table
+from .terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

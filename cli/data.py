@@ -11,14 +11,15 @@ from wavegen.data.audio import SoundFormat
 from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
-from .terminal import Table, say, show_result
+from .tables import Table
+from .terminal import say, show_result
 
 FOLDER_FORMATS: dict[str, SoundFormat | ImageFormat] = {  # as in recipes/folder.yaml and images.yaml
     "folder": SoundFormat(16000),
     "images": ImageFormat(32, 32, 3),
 }
 
-app = typer.Typer(no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
+app = typer.Typer(name="data", no_args_is_help=True, help="Prepare corpora, and list those that are prepared.")
 
 
 @app.command("list")
@@ -47,7 +48,8 @@ def list_corpora() -> None:
             str(left_out),
             facts["source"],
         )
-    show_result(known, prepared)
+    known.show()
+    prepared.show()
 
 
 @app.command("prepare")

@@ -8,9 +8,12 @@ from rich.text import Text
 
 from wavegen.progress import bar
 
-from .terminal import Table, show_result
+from .tables import Table
+
+app = typer.Typer()
 
 
+@app.command("doctor")
 def doctor(
     run: Annotated[
         Path | None,
@@ -41,6 +44,6 @@ def doctor(
     table = Table(show_header=False, box=None)
     for finding in findings:
         table.add_row(finding.what, marks[finding.ok], finding.detail)
-    show_result(table)
+    table.show()
     if run is not None and any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

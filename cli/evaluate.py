@@ -17,7 +17,8 @@ from wavegen.progress import bar
 
 from .corpus import Split, bits_table, open_split
 from .options import MAX_SECONDS, Device, Model, Settings, SplitName
-from .terminal import Table, say, show_result
+from .tables import Table
+from .terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from wavegen.evaluation.listen import Spread
     from wavegen.models.base import Model as Network
 
+app = typer.Typer()
+
 N_UTTERANCES = 8  # recordings that --listen resynthesises
 
 
+@app.command("evaluate")
 def evaluate(
     model: Model,
     split: SplitName = "test",
@@ -156,7 +160,7 @@ def _check_writable(loaded: Checkpoint) -> None:
 
 
 def _print(table: Table) -> None:
-    show_result(table)
+    table.show()
 
 
 def _keep_precision_costs(loaded: Checkpoint, measured: _Measured, segments: Sequence[Segment]) -> Table:

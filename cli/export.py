@@ -13,6 +13,8 @@ from wavegen.errors import InputError
 from .options import check_out
 from .terminal import show_result
 
+app = typer.Typer()
+
 
 class Target(NamedTuple):
     """What a model can be exported to: the suffix of OUT, the options of the line that it takes, and what writes it and
@@ -55,6 +57,7 @@ TARGETS = {
 }
 
 
+@app.command("export")
 def export(
     paths: Annotated[
         list[Path],

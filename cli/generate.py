@@ -15,7 +15,10 @@ from wavegen.progress import bar
 from .options import Model, Plot, Prime, Seconds, check_out, named_after, open_session, takes_generation_options
 from .render import check_length, render, write_each
 
+app = typer.Typer()
 
+
+@app.command("generate")
 @takes_generation_options
 def generate(
     model: Model,

@@ -21,12 +21,16 @@ from wavegen.progress import bar
 from .corpus import Split, bits_table, open_split
 from .half_blocks import half_blocks
 from .options import Device, Model, Settings, SplitName, check_out, named_after, parse_labels, takes_image_options
-from .terminal import Table, console, say, show_result
+from .screen import console
+from .tables import Table
+from .terminal import say, show_result
 
 if TYPE_CHECKING:
     from wavegen.models.base import Model as Network
 
-app = typer.Typer(no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them.")
+app = typer.Typer(
+    name="image", no_args_is_help=True, help="Draw images with a PixelCNN, complete, classify and measure them."
+)
 
 ImageLabels = Annotated[
     list[str] | None,
@@ -153,7 +157,7 @@ def evaluate(
     with bar("Evaluating", n_codes) as running:
         network = from_checkpoint(loaded).to(choose_device(device))
         bits = bits_per_sample(network, store, chosen, codec, description.labels, n_codes, running)
-    show_result(bits_table(loaded, split, opened, bits))
+    bits_table(loaded, split, opened, bits).show()
     show_result(f"{bits * store.item_format.n_values(1) * np.log(2):.2f} nats an image")
 
 
@@ -189,7 +193,7 @@ def classify(
         raise InputError("--split, --n and --set are for the corpus, and images are given; leave out one of the two")
     network = from_checkpoint(loaded).to(choose_device(device))
     if image:
-        show_result(_files_classified(loaded, network, image))
+        _files_classified(loaded, network, image).show()
     else:
         split = split or "test"
         _classify_split(loaded, network, open_split(loaded, split, settings), split, n)
@@ -228,7 +232,7 @@ def _classify_split(loaded: Checkpoint, network: "Network", opened: Split, split
     taken = evenly_spaced(labelled, len(labelled) if n is None else n)
     with bar("Classifying", len(taken)) as running:
         result = classify_segments(network, opened.store, taken, description.make_codec(), description.labels, running)
-    show_result(_mistakes(name, values, result.counts, f"{loaded.path}, {split} split"))
+    _mistakes(name, values, result.counts, f"{loaded.path}, {split} split").show()
     show_result(f"{result.n_right} of {len(taken)} images right: {result.n_right / len(taken):.2%}")
     given, marginal = (bits * np.log(2) for bits in (result.bits, result.marginal_bits))
     show_result(f"{given:.2f} nats an image, its {name} given; {marginal:.2f} whatever its {name}")

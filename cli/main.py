@@ -1,7 +1,9 @@
 """The `wavegen` command: its sub-commands, and how a mistake ends."""
 
+import importlib
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,24 +11,17 @@ import typer
 import wavegen
 from wavegen.errors import InputError
 
-from . import bench, data, doctor, evaluate, export, generate, image, models, play, recipes, serve, train, vocode
 from .help import make_plain
 from .home import expand_home
-from .play_input import PlayCommand
 from .signals import ending_as_ctrl_c
 from .streams import lead_nowhere, make_lasting
 from .terminal import has_terminal, library_on_stderr, say, show_result, show_text
 
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer brings, or of the one beside it
-
-app = typer.Typer(
-    name="wavegen",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: wavegen train sine, then wavegen play runs/sine. `wavegen COMMAND --help` shows examples.",
+COMMANDS = (  # in the order of their help
+    *("train", "generate", "play", "vocode", "evaluate", "image"),
+    *("data", "recipes", "models", "export", "serve", "bench", "doctor"),
 )
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer brings, or of the one beside it
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -35,7 +30,6 @@ def _print_version(is_wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _wavegen(
     context: typer.Context,
     version: Annotated[
@@ -46,20 +40,21 @@ def _wavegen(
     context.with_resource(library_on_stderr())
 
 
-app.command("train")(train.train)
-app.command("generate")(generate.generate)
-app.command("play", cls=PlayCommand)(play.play)
-app.command("vocode")(vocode.vocode)
-app.command("evaluate")(evaluate.evaluate)
-app.add_typer(image.app, name="image")
-app.add_typer(data.app, name="data")
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(models.app, name="models")
-app.command("export")(export.export)
-app.command("serve")(serve.serve)
-app.command("bench")(bench.bench)
-app.command("doctor")(doctor.doctor)
-expand_home(app)
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The `wavegen` command with sub-commands, each of which is the `app` of the file of its name."""
+    app = typer.Typer(
+        name="wavegen",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Begin with: wavegen train sine, then wavegen play runs/sine. `wavegen COMMAND --help` shows examples.",
+    )
+    app.callback()(_wavegen)
+    for name in names:
+        app.add_typer(importlib.import_module(f".{name}", __package__).app)
+    expand_home(app)
+    return app
 
 
 def main() -> None:
@@ -84,7 +79,8 @@ def _run(words: list[str]) -> int:
 
     typer's own way of running it is not taken: it has words of its own for an EOFError and for a pipe without a reader.
     """
-    command = typer.main.get_command(app)
+    called = [word for word in words[:1] if word in COMMANDS]  # alone it is imported sooner
+    command = typer.main.get_command(make_app(called or COMMANDS))
     settings = {} if has_terminal() else make_plain(command)
     try:
         with command.make_context("wavegen", words, **settings) as context:

@@ -10,9 +10,9 @@ from wavegen.data.images import ImageFormat
 from wavegen.errors import InputError
 
 from .options import Model
-from .terminal import Table, show_result
+from .tables import Table
 
-app = typer.Typer(no_args_is_help=True, help="Look into trained models.")
+app = typer.Typer(name="models", no_args_is_help=True, help="Look into trained models.")
 
 
 @app.command("list")
@@ -41,7 +41,7 @@ def list_models() -> None:
             ", ".join(description.labels) or "-",
             ", ".join(f"{bits:.2f} ({split})" for split, bits in description.bits.items()),
         )
-    show_result(table)
+    table.show()
 
 
 @app.command("export", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -99,7 +99,7 @@ def inspect(model: Model) -> None:
             table.add_row(f"planner, {title}", value)
     if description.credit:
         table.add_row("credit", description.credit)
-    show_result(table)
+    table.show()
 
 
 def _rows_of_planner(description: Description) -> list[tuple[str, str]]:

@@ -2,18 +2,15 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.live import Live as Screen
 
 from wavegen import checkpoint
-from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.blocks import Blocks, first, mixed, recorded, timed
 from wavegen.generation.live import BLOCKSIZE, Live
@@ -27,15 +24,19 @@ from wavegen.playback import Card, Player, output_devices, prompt_callbacks, res
 from . import keys
 from .options import MAX_SECONDS, Model, Prime, check_out, open_session, takes_generation_options
 from .osc import listening
-from .play_input import Delay, check_takes_input, open_input, say_what_was_missed
-from .play_screen import PlayScreen
+from .play_input import Delay, PlayCommand, check_takes_input, open_input, say_what_was_missed
 from .streams import has_reader
-from .terminal import Table, console, say, show_result
+from .terminal import say
 
-PICTURES_PER_S = 12
+if TYPE_CHECKING:
+    from .play_screen import PlayScreen
+
+app = typer.Typer()
+
 NOISE_S = 10
 
 
+@app.command("play", cls=PlayCommand)
 @takes_generation_options
 def play(
     model: Model = Path("speech"),
@@ -122,7 +123,9 @@ def play(
         if osc is not None and live is not None:
             stack.enter_context(listening(live, osc))
         if record is not None:
-            sound = recorded(sound, stack.enter_context(audio.recording(record, rate, n_channels)))
+            from wavegen.data.audio import recording
+
+            sound = recorded(sound, stack.enter_context(recording(record, rate, n_channels)))
         if isinstance(sound_input, Microphone):
             stack.enter_context(sound_input)
             stack.callback(say_what_was_missed, sound_input)
@@ -156,10 +159,10 @@ def _play(
     say(f"Playing, {1000 * capacity / card.sample_rate:.0f} ms ahead of the card; Ctrl-C stops")
     try:
         with prompt_callbacks(), contextlib.suppress(KeyboardInterrupt):
-            if live is None or title is None or not (sys.stdin.isatty() and console.is_terminal):
+            if live is None or title is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
                 player.run(say_delay)
             else:
-                _perform(player, PlayScreen(live, player, rate, title), say_delay)
+                _perform(live, player, rate, title, say_delay)
     finally:
         counts = player.counts
         say(
@@ -186,19 +189,21 @@ def _delay_teller(live: Live | None, player: Player, rate: int, card: Card) -> C
     return tell
 
 
-def _perform(player: Player, play_screen: PlayScreen, say_delay: Callable[[], None]) -> None:
+def _perform(live: Live, player: Player, rate: int, title: str, say_delay: Callable[[], None]) -> None:
     """Play with a picture and keys."""
-    with keys.pressed() as newest, Screen(console=console, auto_refresh=False, transient=True) as screen:
-        drawn_at = 0.0
+    play_screen: PlayScreen | None = None
+    with keys.pressed() as newest, contextlib.ExitStack() as stack:
 
         def tick() -> None:
-            nonlocal drawn_at
+            nonlocal play_screen
+            if play_screen is None:  # what draws it takes long to import, and the sound is on by now
+                from .play_screen import PlayScreen
+
+                play_screen = stack.enter_context(PlayScreen(live, player, rate, title))
             for key in newest():
                 play_screen.press(key)
             say_delay()
-            if time.monotonic() - drawn_at >= 1 / PICTURES_PER_S:
-                drawn_at = time.monotonic()
-                screen.update(play_screen.screen(), refresh=True)
+            play_screen.draw()
 
         player.run(tick)
 
@@ -222,17 +227,21 @@ def _write_raw(blocks: Blocks) -> None:
     """
     if sys.stdout is None:
         raise InputError("--output is -, and stdout is closed; expected a pipe or a file")
+    from wavegen.data.audio import as_int16
+
     with contextlib.suppress(KeyboardInterrupt):
         for block in blocks:
-            sys.stdout.buffer.write(audio.as_int16(block).astype("<i2").tobytes())
+            sys.stdout.buffer.write(as_int16(block).astype("<i2").tobytes())
             sys.stdout.buffer.flush()
             if not has_reader(sys.stdout):
                 return
 
 
 def _list_devices() -> None:
+    from .tables import Table
+
     table = Table("", "name", "for", "channels", "Hz", "", box=None)
     for option, devices in (("--output", output_devices()), ("--input", input_devices())):
         for number, name, n_channels, rate, is_default in devices:
             table.add_row(str(number), name, option, str(n_channels), str(rate), "default" if is_default else "")
-    show_result(table)
+    table.show()

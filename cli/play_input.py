@@ -10,7 +10,6 @@ import numpy as np
 from typer.core import TyperCommand
 
 from wavegen.checkpoint import Checkpoint
-from wavegen.data import audio
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
@@ -62,6 +61,8 @@ def open_input(text: str, rate: int, latency_s: float) -> SoundInput:
     if text.isascii() and text.isdecimal():
         return Microphone(int(text), rate, latency_s / 2)
     path = user_path(text)
+    from wavegen.data import audio
+
     if not path.is_file() and path.suffix.lower() not in audio.SUFFIXES:
         return Microphone(text, rate, latency_s / 2)
     if not path.is_file():

@@ -6,10 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Group, RenderableType
+from rich.console import Group
+from rich.live import Live as Screen
 
 from wavegen.data import audio
 from wavegen.errors import InputError
@@ -17,8 +19,9 @@ from wavegen.generation.live import Live
 from wavegen.playback import Player
 from wavegen.sampling import fresh_seed
 
-from .terminal import console, text_lines
+from .screen import console, text_lines
 
+PICTURES_PER_S = 12
 SHADES = " ░▒▓█"
 ROWS, COLUMNS = 10, 64  # of the spectrogram
 FLOOR_DB = -70
@@ -29,13 +32,15 @@ UNBROKEN = "\u00a0"  # a space at which no line ends
 
 
 class PlayScreen:
-    """A live model, its player and the terminal."""
+    """A live model, its player and the terminal, which shows them while a `with` block runs."""
 
     def __init__(self, live: Live, player: Player, rate: int, title: str) -> None:
         self._live, self._player, self._rate, self._title = live, player, rate, title
         self._columns: deque[str] = deque([" " * ROWS] * COLUMNS, maxlen=COLUMNS)
         self._began, self._n_columns = time.monotonic(), 0
         self._note = ""
+        self._screen = Screen(console=console, auto_refresh=False, transient=True)
+        self._drawn_at = 0.0
         self._actions: dict[str, Callable[[], str]] = {
             "up": lambda: self._temperature(0.05),
             "down": lambda: self._temperature(-0.05),
@@ -57,6 +62,13 @@ class PlayScreen:
             "w": self._write_take,
             "q": self._quit,
         }
+
+    def __enter__(self) -> Self:
+        self._screen.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.stop()
 
     @property
     def keys(self) -> list[str]:
@@ -87,7 +99,13 @@ class PlayScreen:
             except InputError as error:
                 self._note = str(error)
 
-    def screen(self) -> RenderableType:
+    def draw(self) -> None:
+        """Draw the picture of this moment, unless the last one is fresh."""
+        if time.monotonic() - self._drawn_at >= 1 / PICTURES_PER_S:
+            self._drawn_at = time.monotonic()
+            self._screen.update(self.picture(), refresh=True)
+
+    def picture(self) -> Group:
         """The picture of this moment."""
         live, counts, ring = self._live, self._player.counts, self._player.ring
         sound = live.newest(max(FFT, round(COLUMN_S * self._rate)))

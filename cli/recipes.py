@@ -9,9 +9,10 @@ from wavegen import files
 from wavegen.errors import InputError
 from wavegen.recipes import all_paths, find, summary
 
-from .terminal import Table, show_result, show_text
+from .tables import Table
+from .terminal import show_result, show_text
 
-app = typer.Typer(no_args_is_help=True, help="The recipes that ship with wavegen.")
+app = typer.Typer(name="recipes", no_args_is_help=True, help="The recipes that ship with wavegen.")
 
 Name = Annotated[str, typer.Argument(help="name of a recipe; `wavegen recipes list` shows them")]
 
@@ -26,7 +27,7 @@ def list_recipes() -> None:
     table = Table("recipe", "what comes out", box=None)
     for path in all_paths():
         table.add_row(path.stem, summary(path))
-    show_result(table)
+    table.show()
 
 
 @app.command("show")
@@ -71,4 +72,5 @@ def fields() -> None:
         for key, field in section.model_fields.items():
             default = "(required)" if field.is_required() else str(field.default)
             table.add_row(key, default, field.description or "")
-        show_result(table, "")
+        table.show()
+        show_result("")

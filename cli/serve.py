@@ -11,9 +11,12 @@ from wavegen.errors import InputError
 from .options import MAX_SECONDS
 from .terminal import say
 
+app = typer.Typer()
+
 TOKEN = "WAVEGEN_TOKEN"  # where a token stands that nobody is to read from a list of processes
 
 
+@app.command("serve")
 def serve(
     models: Annotated[
         list[Path] | None,

@@ -9,7 +9,10 @@ from wavegen.recipes import find
 
 from .options import Device, Settings
 
+app = typer.Typer()
 
+
+@app.command("train")
 def train(
     recipe: Annotated[
         str, typer.Argument(help="a recipe file, or the name of one that ships with wavegen", metavar="RECIPE")

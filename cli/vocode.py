@@ -26,7 +26,10 @@ from .options import Model, Plot, check_out, open_session, takes_generation_opti
 from .render import render, write_each
 from .terminal import say, show_result
 
+app = typer.Typer()
 
+
+@app.command("vocode")
 @takes_generation_options
 def vocode(
     model: Model,

@@ -19,7 +19,7 @@ from tests.data.test_corpora import write_librispeech
 from tests.data.test_images import write_mnist
 from tests.generation.test_images import tiny_image_checkpoint
 from wavegen import checkpoint, recipe
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.generation.session import LoadedModel
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -52,7 +52,7 @@ def commands() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_commands_of_the_pages_exist_with_their_options(page, command):
     words = shlex.split(command)[1:]
-    found = typer.main.get_command(app)
+    found = typer.main.get_command(make_app())
     while words and hasattr(found, "commands"):
         assert words[0] in found.commands, f"{page}: {command}: no command {words[0]}"
         found = found.commands[words.pop(0)]
@@ -105,7 +105,7 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
                 shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
         if words[0] == "generate":
             words += ["--seconds", "0.01"]
-        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        result = CliRunner().invoke(make_app(), words, catch_exceptions=False)
         assert result.exit_code == 0, f"{command}: {result.output}"
 
 

@@ -204,9 +204,9 @@ def test_numpy_modules_import_without_torch(tmp_path):
 
 
 COMMANDS = """
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 for words in sys.argv[1:]:
-    app(words.split("|"), standalone_mode=False)
+    make_app()(words.split("|"), standalone_mode=False)
 """
 
 

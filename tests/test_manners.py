@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import write_recordings
 from wavegen import progress
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.cli.terminal import library_on_stderr
 from wavegen.data import audio
 
@@ -74,7 +74,7 @@ def test_commands_say_what_the_library_logs_as_it_is(capsys, tmp_path):
 def test_a_command_leaves_logging_and_bars_as_they_were(tiny_run):
     logger = logging.getLogger("wavegen")
     before = (logger.level, list(logger.handlers), progress._console)
-    assert CliRunner().invoke(app, ["models", "inspect", str(tiny_run)]).exit_code == 0
+    assert CliRunner().invoke(make_app(), ["models", "inspect", str(tiny_run)]).exit_code == 0
     assert (logger.level, logger.handlers, progress._console) == before
 
 

@@ -12,7 +12,7 @@ from tests.conftest import TINY_RECIPE, write_images
 from tests.toy_image_family import NeighboursArchitecture
 from wavegen import checkpoint, recipe
 from wavegen.architectures import make_architecture
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.engines import make_engine
 from wavegen.engines.options import EngineOptions
 from wavegen.errors import InputError
@@ -35,7 +35,7 @@ training: {{steps: 40, batch_size: 4, learning_rate: 0.05, precision: float32, v
 
 
 def run(*words: object) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    result = CliRunner().invoke(make_app(), [str(word) for word in words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -56,7 +56,7 @@ def test_toys_are_trained_inspected_evaluated_generated_and_examined(tmp_path, n
     samples, rate = soundfile.read(sound)
     assert (len(samples), rate) == (400, 8000)
     assert len(np.unique(samples)) > 3
-    examined = CliRunner().invoke(app, ["doctor", str(folder)], catch_exceptions=False)
+    examined = CliRunner().invoke(make_app(), ["doctor", str(folder)], catch_exceptions=False)
     assert examined.exit_code in (0, 1)  # so little training leaves symptoms
     assert "leak of the future" in examined.stdout
     assert "predictions depend on earlier codes only" in examined.stdout
@@ -77,7 +77,7 @@ def test_a_toy_family_of_images_goes_through_every_command(tmp_path):
     assert "bits per dimension" in run("image", "evaluate", folder, "--split", "validation")
     run("image", "sample", folder, "--n", "2", "--seed", "1", "--out", grid)
     assert Image.open(grid).size == (2 * 7 + 2, 6 + 4)  # pixels, with gaps of two
-    examined = CliRunner().invoke(app, ["doctor", str(folder)], catch_exceptions=False)
+    examined = CliRunner().invoke(make_app(), ["doctor", str(folder)], catch_exceptions=False)
     assert "predictions depend on earlier codes only" in examined.stdout
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LOGGED_EVERY_S = 15.0
 
 logger = logging.getLogger(__name__)
-_console: "Console | None" = None  # where bars are drawn
+_is_drawn = False
+_console: "Console | None" = None  # where bars are drawn, once there has been one
 
 
 def show_bars(console: "Console | None" = None) -> None:
@@ -30,16 +31,14 @@ def show_bars(console: "Console | None" = None) -> None:
     >>> wavegen.progress.show_bars()
     >>> wavegen.progress.hide_bars()
     """
-    from rich.console import Console
-
-    global _console
-    _console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    global _is_drawn, _console
+    _is_drawn, _console = True, console
 
 
 def hide_bars() -> None:
     """Draw no progress bars from now on, as from the start."""
-    global _console
-    _console = None
+    global _is_drawn, _console
+    _is_drawn, _console = False, None
 
 
 class Bar:
@@ -70,9 +69,10 @@ class _DrawnBar(Bar):
 @contextmanager
 def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
     """Show a task's progress while the block runs; `total` (0: not known) and `done` are in any one unit."""
-    if _console is None or sys.stderr is None or not sys.stderr.isatty():
+    if not _is_drawn or sys.stderr is None or not sys.stderr.isatty():
         yield Bar(title, total)
         return
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -82,6 +82,8 @@ def bar(title: str, total: float, done: float = 0) -> Iterator[Bar]:
         TimeRemainingColumn,
     )
 
+    global _console
+    _console = _console or Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

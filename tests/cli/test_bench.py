@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from wavegen import checkpoint
 from wavegen.bench import generation, images, subjects, training, web
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.errors import InputError
 
 SPEEDS = [generation.Speed("numba, int8x8", 1, 50_000, 3.125, 62.0, 20.0, 10.0, 2_000_000)]
@@ -44,7 +44,7 @@ def timed(monkeypatch) -> list:
 
 
 def bench(*words: str) -> str:
-    result = CliRunner().invoke(app, ["bench", *words])
+    result = CliRunner().invoke(make_app(), ["bench", *words])
     if isinstance(result.exception, InputError):
         raise result.exception
     assert result.exit_code == 0

@@ -22,7 +22,7 @@ from tests.conftest import TINY_RECIPE, tiny_checkpoint, write_recordings
 from tests.data.test_corpora import write_librispeech
 from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint, plots
-from wavegen.cli.main import app, main
+from wavegen.cli.main import main, make_app
 from wavegen.cli.render import render, write_each
 from wavegen.cli.terminal import library_on_stderr
 from wavegen.doctor import machine
@@ -37,7 +37,7 @@ LABELLED = "data={corpus: folder, source: SOURCE, sample_rate: 8000, labels_from
 
 
 def run(*arguments: str | Path):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(make_app(), [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -72,7 +72,7 @@ def test_a_run_with_guidance_is_trained_shown_evaluated_examined_and_played(tiny
     assert "temperature 1, guidance 2" in inspected
     assert "tones" in inspected
     run("evaluate", made, "--free-running", "0.1")
-    CliRunner().invoke(app, ["doctor", str(made)], catch_exceptions=False)
+    CliRunner().invoke(make_app(), ["doctor", str(made)], catch_exceptions=False)
     value = next(iter(wavegen.load(made).labels["pitch"]))
     words = ("generate", made, "--seconds", "0.05", "--seed", "1", "--out", tmp_path / "x.wav")
     labelled = (*words, "--label", f"pitch={value}")
@@ -84,7 +84,7 @@ def test_a_run_with_guidance_is_trained_shown_evaluated_examined_and_played(tiny
     np.testing.assert_array_equal(sounds[0][0], sounds[1][0])
     assert (sounds[0][0] != sounds[2][0]).any()
     run("generate", made, "--beam", "2", "--seconds", "0.01", "--label", f"pitch={value}", "--out", tmp_path / "b.wav")
-    result = CliRunner().invoke(app, list(map(str, (*words, "--guidance", "2"))))
+    result = CliRunner().invoke(make_app(), list(map(str, (*words, "--guidance", "2"))))
     assert result.exit_code == 2 or isinstance(result.exception, InputError)
 
 

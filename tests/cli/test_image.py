@@ -13,7 +13,7 @@ import wavegen
 from tests.conftest import REAL_DATA, write_images
 from wavegen import checkpoint, recipe
 from wavegen.cli import half_blocks
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.data.images import read_idx
 from wavegen.errors import InputError
 from wavegen.training import loop as training
@@ -39,7 +39,7 @@ def image_run(tmp_path_factory):
 
 
 def run(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = CliRunner().invoke(make_app(), list(map(str, words)))
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

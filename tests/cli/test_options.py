@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.cli.options import parse_labels, takes_generation_options
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
@@ -16,7 +16,7 @@ SHARED = ("temperature", "top_k", "top_p", "guidance", "seed", "labels", "engine
 
 @pytest.mark.parametrize("words", ["generate", "play", "vocode", "image sample", "image complete"])
 def test_every_command_that_generates_takes_the_shared_options(words):
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(make_app())
     for word in words.split():
         command = command.commands[word]
     names = [parameter.name for parameter in command.params]

@@ -21,7 +21,7 @@ from tests.test_playback import FakeCard
 from wavegen import checkpoint, microphone
 from wavegen.cli import keys, osc, play_input, play_screen
 from wavegen.cli import play as command
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.errors import InputError
 from wavegen.generation import blocks
 from wavegen.generation.live import Live
@@ -51,7 +51,7 @@ def _fake_card(monkeypatch):
 
 
 def play(*words):
-    result = CliRunner().invoke(app, ["play", *map(str, words)])
+    result = CliRunner().invoke(make_app(), ["play", *map(str, words)])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -63,7 +63,7 @@ def test_what_is_played_is_recorded_and_is_the_sound_of_its_seed(tiny_run, tmp_p
     assert "times real time" in shown
     assert "Played 0.1 s" in shown
     words = ["generate", str(tiny_run), "--seconds", "0.1", "--seed", "3", "--out", str(tmp_path / "y.wav")]
-    assert CliRunner().invoke(app, words).exit_code == 0
+    assert CliRunner().invoke(make_app(), words).exit_code == 0
     np.testing.assert_array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("x.wav", "y.wav")))
 
 
@@ -113,7 +113,7 @@ def scene():
 
 def shown(scene) -> str:
     console = Console(width=120, file=io.StringIO())
-    console.print(scene[2].screen())
+    console.print(scene[2].picture())
     return console.file.getvalue()
 
 
@@ -273,7 +273,7 @@ def test_a_recording_and_a_pipe_are_made_again_as_long_as_they_are(vocoder, voic
     assert len(made) == 1203
     np.testing.assert_array_equal(soundfile.read(tmp_path / "take.wav", dtype="int16")[0], made)
     raw = soundfile.read(voice, dtype="int16")[0].astype("<i2").tobytes()
-    piped = CliRunner().invoke(app, list(map(str, (*words, "-"))), input=raw)
+    piped = CliRunner().invoke(make_app(), list(map(str, (*words, "-"))), input=raw)
     assert piped.exit_code == 0
     assert piped.stdout_bytes == result.stdout_bytes
     # 329 samples for the frames: a block of 255, two frames ahead of 5, and half a window of 64; 255 for matching
@@ -298,7 +298,7 @@ def test_a_microphone_is_made_again_until_it_goes(vocoder, monkeypatch, tmp_path
 
     fake.InputStream = brings_half_a_second
     words = ["--headless", "--record", str(tmp_path / "take.wav"), "--input", *([] if device is None else [device])]
-    result = CliRunner().invoke(app, ["play", str(vocoder), *words])
+    result = CliRunner().invoke(make_app(), ["play", str(vocoder), *words])
     assert isinstance(result.exception, InputError)
     assert "the microphone has stopped by itself; it seems to be gone" in str(result.exception)
     assert 500 < soundfile.info(tmp_path / "take.wav").frames <= 4000

@@ -7,7 +7,6 @@ import sys
 import pytest
 import soundfile
 
-from wavegen.cli import play as command
 from wavegen.cli.main import main
 from wavegen.cli.signals import ending_as_ctrl_c
 from wavegen.data import audio
@@ -54,7 +53,7 @@ def test_a_take_is_kept_under_its_name(tiny_run, tmp_path, monkeypatch, capfdbin
             os.kill(os.getpid(), number)
         return original(waveform)
 
-    monkeypatch.setattr(command.audio, "as_int16", as_int16)
+    monkeypatch.setattr(audio, "as_int16", as_int16)
     take = tmp_path / "take.wav"
     assert end(["play", str(tiny_run), "--output", "-", "--record", str(take)], monkeypatch) == 0
     assert soundfile.info(take).frames >= 256

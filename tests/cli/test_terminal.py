@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY, TINY_RECIPE, tiny_checkpoint, write_recordings
 from wavegen import checkpoint, progress
 from wavegen.checkpoint import RECIPE_FILE
 from wavegen.cli import terminal
-from wavegen.cli.main import app, main
-from wavegen.cli.terminal import Table
+from wavegen.cli.main import main, make_app
+from wavegen.cli.screen import text_lines
+from wavegen.cli.tables import Table
 from wavegen.printable import COMMANDS
 
 HOSTILE = "\x1b[2J\x1b[31m\u202e[red]:smile:\x9b\r\nx"
@@ -102,11 +104,11 @@ def test_no_command_prints_what_commands_the_terminal(hostile, monkeypatch, caps
 def test_markup_and_emoji_codes_stay_as_they_are(hostile, monkeypatch):
     """On a terminal as elsewhere."""
     words = ["models", "inspect", str(hostile / f"run{HOSTILE}")]
-    assert "[red]:smile:" in CliRunner().invoke(app, words).stdout
+    assert "[red]:smile:" in CliRunner().invoke(make_app(), words).stdout
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     table = Table("[red]", title=HOSTILE)
     table.add_row(HOSTILE)
-    console = terminal.Console(force_terminal=True, markup=False, emoji=False, width=200)
+    console = Console(force_terminal=True, markup=False, emoji=False, width=200)
     with console.capture() as captured:
         console.print(table)
     assert "[red]:smile:" in captured.get()
@@ -114,15 +116,16 @@ def test_markup_and_emoji_codes_stay_as_they_are(hostile, monkeypatch):
 
 
 def test_bars_and_pictures_show_it_as_it_is(monkeypatch):
-    console = terminal.Console(force_terminal=True, width=200, record=True)
+    console = Console(force_terminal=True, width=200, record=True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr(progress, "_console", console)
+    progress.show_bars(console)
     with console.capture() as captured, progress.bar(HOSTILE, 2) as running:
         running.update(1, HOSTILE)
+    progress.hide_bars()
     assert "[red]:smile:" in captured.get()
     assert "\x1b[2J\x1b[31m" not in captured.get()
     assert "\u202e" not in captured.get()
-    assert terminal.text_lines([HOSTILE])[0].plain.isprintable()
+    assert text_lines([HOSTILE])[0].plain.isprintable()
 
 
 PRINTING = ("print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "Console")
@@ -131,7 +134,7 @@ PRINTING = ("print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "Cons
 def test_only_the_terminal_prints():
     """So that a new command cannot forget it."""
     for path in sorted((REPOSITORY / "cli").glob("*.py")):
-        if path.name == "terminal.py":
+        if path.name in ("terminal.py", "tables.py", "screen.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
@@ -147,7 +150,7 @@ def test_a_table_without_a_terminal_has_a_row_a_line_and_cuts_nothing(capsys):
     table.add_column("how\nmany", justify="right")
     table.add_row("a", url, "漢", "7")
     table.add_row("long name", "", "b", "1,000")
-    terminal.show_result(table)
+    table.show()
     assert capsys.readouterr().out.splitlines() == [
         "All of them",
         f"name       home{' ' * 216}  漢字  how many",
@@ -158,7 +161,7 @@ def test_a_table_without_a_terminal_has_a_row_a_line_and_cuts_nothing(capsys):
 
 @pytest.mark.parametrize("line", ["models list", "recipes list", "recipes fields", "data list", "doctor"])
 def test_tables_of_commands_are_plain_in_a_pipe(line):
-    shown = CliRunner().invoke(app, line.split()).stdout
+    shown = CliRunner().invoke(make_app(), line.split()).stdout
     assert not re.search("[─-╿]|\x1b", shown)  # box drawing
     assert max(map(len, shown.splitlines())) > 80
     assert not any(row.endswith(" ") or "\t" in row for row in shown.splitlines())
@@ -178,7 +181,7 @@ def test_help_is_plain_in_a_pipe(line, monkeypatch, capsys):
     assert shown.startswith("Usage: wavegen")
     assert not re.search("[─-╿]|\x1b|\b", shown)  # box drawing
     texts = {words.strip() for words in shown.splitlines()}
-    commands = typer.main.get_command(app)
+    commands = typer.main.get_command(make_app())
     for word in [word for word in line.split() if not word.startswith("-")]:
         commands = commands.commands[word]
     for one in [*commands.params, *getattr(commands, "commands", {}).values()]:

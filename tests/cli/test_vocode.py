@@ -14,7 +14,7 @@ import wavegen
 from tests.conftest import write_recordings
 from wavegen import paths, recipe
 from wavegen.cli import play
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.doctor import run as diagnosis
 from wavegen.errors import InputError
 from wavegen.progress import Bar
@@ -53,7 +53,7 @@ def recording(vocoder):
 
 
 def run(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = CliRunner().invoke(make_app(), list(map(str, words)))
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.data.test_corpora import write_digits
 from wavegen import files
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.data import download
 from wavegen.data.download import RemoteFile, fetch
 from wavegen.data.named import NAMED
@@ -239,11 +239,11 @@ def test_a_corpus_is_fetched_prepared_and_not_fetched_again(serve, tmp_path, mon
     packed = (tmp_path / "x.tar.gz").read_bytes()
     server = serve(lambda handler, number: send(handler, packed if number > 1 else packed[:-500], 0, len(packed)))
     monkeypatch.setitem(NAMED["digits"].parts, "digits", RemoteFile(server.url, "digits.tar.gz", None))
-    result = CliRunner().invoke(app, ["data", "prepare", "digits"])
+    result = CliRunner().invoke(make_app(), ["data", "prepare", "digits"])
     assert result.exit_code == 0, result.output
     assert "54 recordings of 2 speakers" in result.stderr
     assert len(server.requests) == 2
-    again = CliRunner().invoke(app, ["data", "prepare", "digits"])
+    again = CliRunner().invoke(make_app(), ["data", "prepare", "digits"])
     assert "is prepared already and has not changed" in again.stderr
     assert len(server.requests) == 2
 
@@ -253,5 +253,5 @@ def test_what_is_no_archive_is_fetched_again_next_time(serve, tmp_path, monkeypa
     monkeypatch.setitem(NAMED["digits"].parts, "digits", RemoteFile(server.url, "digits.tar.gz", None))
     for _ in range(2):
         with pytest.raises(InputError, match="is no whole archive"):
-            CliRunner().invoke(app, ["data", "prepare", "digits"], catch_exceptions=False)
+            CliRunner().invoke(make_app(), ["data", "prepare", "digits"], catch_exceptions=False)
     assert len(server.requests) == 2

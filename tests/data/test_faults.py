@@ -98,8 +98,8 @@ def test_a_folder_of_everything_prepares_and_names_what_is_bad(tmp_path):
 def test_the_command_stays_small_and_shows_no_traceback(tmp_path):
     write_mixed_folder(tmp_path / "in")
     code = (  # getrusage would tell the peak of the process that started this one
-        "import sys; from wavegen.cli.main import app\n"
-        "try: app(sys.argv[1:], standalone_mode=False)\n"
+        "import sys; from wavegen.cli.main import make_app\n"
+        "try: make_app()(sys.argv[1:], standalone_mode=False)\n"
         "finally: print('peak', open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     result = subprocess.run(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.conftest import TINY_RECIPE, tiny_checkpoint
 from tests.generation.test_images import tiny_image_checkpoint
 from wavegen import checkpoint, recipe
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.data import store
 from wavegen.data.windows import Segment
 from wavegen.doctor import run as diagnosis
@@ -60,7 +60,7 @@ def test_a_good_run_has_no_symptom(good_run):
         "training", "learning rate", "overfitting", "data", "free-running", "surprise", "leak of the future",
         "gradients", "dead gates",
     }  # fmt: skip
-    result = CliRunner().invoke(app, ["doctor", str(good_run)])
+    result = CliRunner().invoke(make_app(), ["doctor", str(good_run)])
     assert result.exit_code == 0
     assert "dead gates" in result.stdout
 
@@ -76,7 +76,7 @@ def test_a_network_that_makes_one_value_is_found(broken):
     assert found["free-running"].ok is False
     assert "100% of what it makes is one value, -0." in found["free-running"].detail
     assert found["surprise"].ok is False
-    result = CliRunner().invoke(app, ["doctor", str(run)])
+    result = CliRunner().invoke(make_app(), ["doctor", str(run)])
     assert result.exit_code == 1
     assert "symptom" in result.stdout
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import wavegen
 from tests.conftest import tiny_checkpoint
 from wavegen.bench import generation, images
-from wavegen.cli.main import app
+from wavegen.cli.main import make_app
 from wavegen.engines import make_engine, memory, n_at_once
 from wavegen.engines.memory import bytes_of_stream, check_memory
 from wavegen.engines.options import EngineOptions
@@ -34,7 +34,7 @@ CALLS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("line", LINES)
 def test_commands_refuse_a_billion_at_once(line):
     with pytest.raises(InputError, match=rf"1,000,000,000 {LINES[line]} side by side could take .* expected up to"):
-        raise CliRunner().invoke(app, line.split()).exception
+        raise CliRunner().invoke(make_app(), line.split()).exception
 
 
 @pytest.mark.parametrize("what", CALLS)

@@ -20,7 +20,6 @@ from wavegen.features.matching import JOINED_HZ, FramesAt, Matcher, matched
 from wavegen.generation import conditioning, live_frames
 from wavegen.generation.beam import beam_search
 from wavegen.generation.conditioning import FrameConditioner, Labels
-from wavegen.generation.images import ImageSession
 from wavegen.generation.live_frames import LiveFrames
 from wavegen.generation.options import (
     EngineKeywords,
@@ -517,6 +516,8 @@ class LoadedModel:
         >>> wavegen.load("mnist").draw(n=2, labels={"digit": "3"}, seed=1).shape
         (2, 28, 28, 1)
         """
+        from wavegen.generation.images import ImageSession  # whose corpora and Pillow no sound needs
+
         drawing = make_options(options, ImageKeywords)
         n = whole_number("n", n)
         check_memory(self._loaded, n)

@@ -97,9 +97,12 @@ def test_the_doctor_notices(compilations):
 
 PLAYED = """
 import sys
-from wavegen.cli.main import app
-app(["play", sys.argv[1], "--output", "-", "--seconds", "0.05"], standalone_mode=False)
-print(*{"numba", "torch", "scipy"} & set(sys.modules), file=sys.stderr)
+from wavegen.cli.main import main
+sys.argv = ["wavegen", "play", sys.argv[1], "--output", "-", "--seconds", "0.05"]
+try:
+    main()
+finally:
+    print(*{"numba", "torch", "scipy", "PIL", "rich"} & set(sys.modules), file=sys.stderr)
 """
 
 
