@@ -16,8 +16,8 @@ from pathlib import Path
 
 from wavegen import files
 from wavegen.engines.cpu.ahead_of_time import compiled_for
-from wavegen.export.native import FUNCTIONS, NAMES, digest_of_sources
 from wavegen.export.web import PLAYERS
+from wavegen.player.native import FUNCTIONS, NAMES, digest_of_sources
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from tests.conftest import tiny_checkpoint, tiny_speaker
 from tests.player.test_stream import generated
 from wavegen import checkpoint
 from wavegen.errors import InputError
-from wavegen.export import native
-from wavegen.export.native import NAMES, archive, export_native
+from wavegen.export.native import archive, export_native
+from wavegen.player import native
+from wavegen.player.native import NAMES
 
 MATHEMATICS = {"exp", "log", "log1p", "pow", "floor", "rint", "memset", "memcpy", "memmove", "_GLOBAL_OFFSET_TABLE_"}
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2")

@@ -21,9 +21,9 @@ from wavegen.engines.cpu.ahead_of_time import GENERIC, TARGETS
 from wavegen.engines.cpu.engine import NumbaEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
-from wavegen.export.native import digest_of_sources
 from wavegen.export.web import PLAYERS
 from wavegen.player import entry, player_file
+from wavegen.player.native import digest_of_sources
 from wavegen.player.stream import OPTIONS
 
 UNIT = TARGETS["wasm32"].unit

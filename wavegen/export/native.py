@@ -1,39 +1,20 @@
 """A model as a library for other programs: a C header, the compiled player, the model as one file, and an example."""
 
-import hashlib
 import logging
 import struct
 from pathlib import Path
 
 from wavegen import files
 from wavegen.checkpoint import Checkpoint
-from wavegen.engines.cpu import compiled
-from wavegen.engines.cpu.ahead_of_time import TARGETS, compiled_for
+from wavegen.engines.cpu.ahead_of_time import TARGETS
 from wavegen.errors import InputError
 from wavegen.player import player_file
-from wavegen.progress import bar
+from wavegen.player.native import NAMES, object_for
 
 logger = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).parent / "library"
-FUNCTIONS = "wavegen.player.entry:FUNCTIONS"
-NAMES = (  # of `entry.FUNCTIONS`, whose import would import numba
-    "wavegen_room",
-    "wavegen_start",
-    "wavegen_restart",
-    "wavegen_change",
-    "wavegen_give",
-    "wavegen_bits",
-    "wavegen_make",
-)
 MACHINES = ("native", "x86-64", "aarch64")
-SOURCES = {  # that compiled code depends on
-    "engines/cpu": (*compiled.SOURCES, "philox"),
-    "player": ("entry", "matching", "model", "networks", "plan", "player_file", "rows", "stream"),
-    "features": ("frame_codes", "linear_prediction", "log_mel", "matching", "pitch"),
-    "generation": ("planning",),
-    ".": ("sampling",),
-}
 
 
 def export_native(model: Checkpoint, out: Path, machine: str = "native", precision: str | None = None) -> list[Path]:
@@ -52,7 +33,7 @@ def export_native(model: Checkpoint, out: Path, machine: str = "native", precisi
         raise InputError(f"{out} is a file; expected a folder to write the library to")
     chosen = player_file.choose_precision(model, precision)
     data = player_file.encode(model, chosen, TARGETS[machine].unit)
-    library = archive("wavegen.o", _compiled(machine), NAMES)
+    library = archive("wavegen.o", object_for(machine), NAMES)
     example = (LIBRARY / "example.c").read_text().replace("@RATE@", str(model.description.sample_rate))
     written = {
         out / "wavegen.h": (LIBRARY / "wavegen.h").read_bytes(),
@@ -64,27 +45,6 @@ def export_native(model: Checkpoint, out: Path, machine: str = "native", precisi
     for path, contents in written.items():
         files.write(path, contents)
     return list(written)
-
-
-def _compiled(machine: str) -> bytes:
-    """The object file for a machine, which is compiled if it was not before."""
-    digest = hashlib.sha256(f"{compiled.folder()} {digest_of_sources().hex()}".encode())
-    path = files.user_cache() / f"players-{digest.hexdigest()[:12]}" / f"{machine}.o"
-
-    def make() -> bytes:
-        with bar("Compiling", 0):
-            return compiled_for(machine, FUNCTIONS)
-
-    return compiled.kept(path, make, f"for {machine}", "about a minute")
-
-
-def digest_of_sources() -> bytes:
-    """The SHA-256 of the sources that compiled code depends on: 32 bytes."""
-    digest, package = hashlib.sha256(), Path(__file__).parents[1]
-    for folder, names in SOURCES.items():
-        for name in names:
-            digest.update((package / folder / f"{name}.py").read_bytes())
-    return digest.digest()
 
 
 def archive(name: str, member: bytes, symbols: tuple[str, ...]) -> bytes:

@@ -9,7 +9,8 @@ import numpy as np
 from wavegen.generation.scheduler import Handle, Scheduler
 from wavegen.generation.session import Output, StreamMaker
 from wavegen.generation.sound_input import FedInput
-from wavegen.generation.stream import Stream
+from wavegen.generation.stream import BLOCKSIZE, Stream
+from wavegen.player.native import NativePlayer, Program
 from wavegen.serving.models import ServedModel
 
 AT_ONCE = (1, 2, 4, 8)  # streams that are timed; beyond, each costs what the last ones did on average
@@ -37,6 +38,34 @@ class Cost(NamedTuple):
         while self.of(n + 1) <= seconds:
             n += 1
         return n
+
+
+class PlayerCost(NamedTuple):
+    """Seconds of work, on one core, in a second of a stream that is played by itself; and with guidance."""
+
+    seconds: float
+    guided_seconds: float
+
+    def of(self, is_guided: bool) -> float:
+        return self.guided_seconds if is_guided else self.seconds
+
+
+def measure_player(program: Program) -> PlayerCost:
+    """Time a stream that is played by itself."""
+    player = NativePlayer(program)
+    plain, *guided = [_seconds_of(player, guidance) for guidance in ((1.0, 2.0) if program.can_be_guided else (1.0,))]
+    return PlayerCost(plain, max([plain, *guided]))
+
+
+def _seconds_of(player: NativePlayer, guidance: float) -> float:
+    player.change("guidance", guidance)
+    n_made, n_blocks, began = 0, -N_FIRST, time.perf_counter()
+    while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
+        if n_blocks == 0:
+            n_made, began = 0, time.perf_counter()
+        n_made += len(player.make(BLOCKSIZE))
+        n_blocks += 1
+    return (time.perf_counter() - began) * player.sample_rate / n_made
 
 
 def measure(model: ServedModel, scheduler: Scheduler) -> Cost:

@@ -105,4 +105,4 @@ def _speed(service: Service, model: ServedModel) -> dict[str, Any]:
     """How many live streams a model alone would be given, and how fast one is made."""
     if model.draws:
         return {"live_places": 0, "times_real_time": None}
-    return {"live_places": service.pool.room(model), "times_real_time": 1 / service.pool.costs[model.name].of(1)}
+    return {"live_places": service.pool.room(model), "times_real_time": service.pool.times_real_time(model)}

@@ -45,7 +45,8 @@ class LiveStream:
         self.sound = FedInput() if hello.input else None
         limit = round(WAITING_S * model.sample_rate)
         self._outlet = LoopOutlet(limit, service.pool.wake, loop)
-        self.voice = Voice(model, maker, self._outlet, ahead_s=hello.ahead, sound=self.sound)
+        program = None if hello.input or hello.transpose else model.program
+        self.voice = Voice(model, maker, self._outlet, ahead_s=hello.ahead, sound=self.sound, program=program)
         service.pool.admit(self.voice)
 
     def leave(self) -> None:

@@ -1,5 +1,6 @@
 """The models that are served: what is told of them, and what the options of a request make of them."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,13 +13,19 @@ from numpy.typing import NDArray
 from wavegen import checkpoint
 from wavegen.checkpoint import Checkpoint
 from wavegen.data.windows import pixel_table
+from wavegen.engines.cpu.engine import choose_precision
 from wavegen.errors import InputError
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel, StreamMaker
+from wavegen.player import player_file
+from wavegen.player.native import Program
 from wavegen.sampling import DECODING
 
 if TYPE_CHECKING:
     from wavegen.models.base import Model
+
+
+logger = logging.getLogger(__name__)
 
 
 class ServedModel:
@@ -54,6 +61,21 @@ class ServedModel:
         """Samples from a frame to the next; 1 where there are none."""
         features = self.loaded.description.features
         return int(features["hop"]) if features else 1
+
+    @cached_property
+    def program(self) -> Program | None:
+        """What its live streams are played by: none where it makes no sound of itself, or where its engine computes in
+        what no player does, for the same seed is to be the same sound."""
+        networks = [one for one in (self.loaded, self.loaded.planner) if one is not None]
+        precision, *others = {choose_precision(one.description.precision_costs) for one in networks}
+        if not self.speaks or others or precision not in player_file.ASKED_FOR:
+            return None
+        try:
+            program = Program(self.loaded, precision)
+        except InputError as error:
+            logger.info(f"{error}; its live streams are made by the engine")
+            return None
+        return program if program.can_be_guided or not self.can_be_guided else None
 
     @cached_property
     def is_guided_live(self) -> bool:

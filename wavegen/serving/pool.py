@@ -18,7 +18,7 @@ from wavegen.engines import make_engine
 from wavegen.engines.base import n_cores
 from wavegen.engines.options import EngineOptions
 from wavegen.generation.scheduler import Scheduler
-from wavegen.serving.capacity import Cost, measure
+from wavegen.serving.capacity import measure, measure_player
 from wavegen.serving.drawing import Drawing, ImageLane
 from wavegen.serving.file_lane import FILES_AT_ONCE, Backlog, FileLane, Piece, Request
 from wavegen.serving.models import ServedModel, ServedModels
@@ -123,13 +123,12 @@ class Pool:
         self._drawings = {model.name: deque[Drawing]() for model in models}
         self._is_draining = False
         self.cores = [Core(number) for number in range(n_threads or n_cores())]
-        self.costs = self._measure()
+        self._measure()
         for core in self.cores:
             core.start()
 
-    def _measure(self) -> dict[str, Cost]:
+    def _measure(self) -> None:
         """Make every core's engines, and time live streams on all of them at once."""
-        costs: dict[str, list[Cost]] = {}
 
         def of_core(core: Core) -> None:
             for model in self.models:
@@ -138,11 +137,11 @@ class Pool:
                     drawn.warm_up()
                     continue
                 live = _scheduler(model, LIVE_SLOTS)
-                if model.is_guided_live:
+                if model.program is None and model.is_guided_live:
                     live.prepare(is_guided=True)
-                cost = measure(model, live)
-                costs.setdefault(model.name, []).append(cost)
-                core.live[model.name] = LiveLane(model, live, cost)
+                program = model.program
+                player_cost = None if program is None else measure_player(program)
+                core.live[model.name] = LiveLane(model, live, measure(model, live), player_cost)
                 files = _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
                 core.others[model.name] = FileLane(model, files, self._backlogs[model.name], self._finish)
 
@@ -156,7 +155,7 @@ class Pool:
 
         for model in self.models:  # what is compiled or packed once is so before several ask for it
             if not model.draws:
-                _scheduler(model, LIVE_SLOTS)
+                _ = model.program, _scheduler(model, LIVE_SLOTS)
                 _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
         threads = [threading.Thread(target=guarded, args=(core,)) for core in self.cores]
         for thread in threads:
@@ -165,7 +164,6 @@ class Pool:
             thread.join()
         if failures:
             raise failures[0]
-        return {name: max(each, key=lambda cost: cost.seconds[-1]) for name, each in costs.items()}
 
     @property
     def is_draining(self) -> bool:
@@ -184,7 +182,11 @@ class Pool:
         """How many live streams of a model would be admitted if it had the machine to itself."""
         if self._max_streams is not None:
             return self._max_streams
-        return sum(core.live[model.name].cost.most(LIVE_SHARE) for core in self.cores)
+        return sum(core.live[model.name].room(LIVE_SHARE) for core in self.cores)
+
+    def times_real_time(self, model: ServedModel) -> float:
+        """How fast one live stream of a model could be made here."""
+        return 1 / max(core.live[model.name].seconds_of_one() for core in self.cores)
 
     def admit(self, voice: Voice) -> None:
         """Begin a live stream, on the core with most room.

@@ -12,10 +12,12 @@ from wavegen.generation.scheduler import Handle, Scheduler
 from wavegen.generation.session import StreamMaker
 from wavegen.generation.sound_input import FedInput
 from wavegen.generation.stream import BLOCKSIZE, Codes
-from wavegen.serving.capacity import Cost
+from wavegen.player.native import Program
+from wavegen.serving.capacity import Cost, PlayerCost
 from wavegen.serving.counts import Counts
 from wavegen.serving.models import ServedModel
 from wavegen.serving.outlet import Outlet
+from wavegen.serving.played import PlayedPerformance
 from wavegen.serving.problems import DroppedError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Voice:
 
     They are taken to have begun with the first block and to listen at the model's rate, until they say how much was
     played (`n_played`). `begins_again`: with the next seed, where the sound has ended. A copy of a `sound` that comes
-    in ends with it.
+    in ends with it. A `program` makes it by itself (played.py); without one it is a stream of its core's engine.
     """
 
     def __init__(
@@ -40,11 +42,16 @@ class Voice:
         *,
         ahead_s: float,
         sound: FedInput | None = None,
+        program: Program | None = None,
     ) -> None:
         self.model, self.outlet, self.ahead_s, self.sound = model, outlet, ahead_s, sound
         self.stream = maker.stream() if sound is None else maker.copy(sound)
-        blocksize = -(-BLOCKSIZE // model.hop) * model.hop
-        self.performance = Performance(maker, [self.stream], blocksize, is_copy=sound is not None)
+        self.is_played, self.is_guided = program is not None, maker.decoding.is_guided
+        if program is None:
+            blocksize = -(-BLOCKSIZE // model.hop) * model.hop
+            self.performance = Performance(maker, [self.stream], blocksize, is_copy=sound is not None)
+        else:
+            self.performance = PlayedPerformance(maker, self.stream, program)
         self.begins_again = False
         self.n_played: int | None = None
         self.n_made = self.n_late = 0
@@ -89,13 +96,13 @@ class Voice:
         return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
 
     def go_on(self, now: float, codes: Codes | None = None) -> None:
-        """Give out what can be heard of its next codes, until it needs others."""
+        """Give out what can be heard of its next codes, until it needs others; if it is played, its next block."""
         if codes is not None:
             self._n_codes += len(codes)
         block = next(self._blocks) if codes is None else self._blocks.send(codes[None])
         while block is not None:
-            self._give(now, block[:, 0])
-            if not self.has_room(now):
+            self._give(time.monotonic() if self.is_played else now, block[:, 0])
+            if self.is_played or not self.has_room(now):
                 self.needs_codes = False
                 return
             block = next(self._blocks)
@@ -145,8 +152,8 @@ class Voice:
 class LiveLane:
     """The live streams of a model on a core."""
 
-    def __init__(self, model: ServedModel, scheduler: Scheduler, cost: Cost) -> None:
-        self.model, self._scheduler, self.cost = model, scheduler, cost
+    def __init__(self, model: ServedModel, scheduler: Scheduler, cost: Cost, player_cost: PlayerCost | None) -> None:
+        self.model, self._scheduler, self._cost, self._player_cost = model, scheduler, cost, player_cost
         self.counts = Counts()
         self._voices: dict[Handle, Voice] = {}
         self._has_left = False
@@ -154,13 +161,28 @@ class LiveLane:
     def load(self, more: Voice | None = None) -> float:
         """Seconds of work in a second of its streams, and of one more."""
         voices = [*self.voices(), *([] if more is None else [more])]
-        return sum(self.cost.of(n * sum(one.n_places == n for one in voices)) for n in (1, 2))
+        side_by_side = [one.n_places for one in voices if not one.is_played]
+        load = sum(self._cost.of(n * side_by_side.count(n)) for n in (1, 2))
+        if self._player_cost is not None:
+            load += sum(self._player_cost.of(one.is_guided) for one in voices if one.is_played)
+        return load
+
+    def room(self, seconds: float) -> int:
+        """How many streams, as the model makes them unasked, so many seconds of work are enough for."""
+        return self._cost.most(seconds) if self._player_cost is None else int(seconds / self.seconds_of_one())
+
+    def seconds_of_one(self) -> float:
+        """Seconds of work in a second of one stream, as the model makes it unasked."""
+        if self._player_cost is None:
+            return self._cost.of(1)
+        return self._player_cost.of(self.model.maker(labels_follow=True).decoding.is_guided)
 
     def voices(self) -> list[Voice]:
         return list(self._voices.values())
 
     def add(self, voice: Voice) -> None:
-        self._voices[self._scheduler.submit(voice.stream)] = voice
+        handle = Handle(voice.stream, None) if voice.is_played else self._scheduler.submit(voice.stream)
+        self._voices[handle] = voice
 
     def remove(self, voice: Voice) -> None:
         """Free the place of a stream, at the next block."""
@@ -186,6 +208,9 @@ class LiveLane:
         for voice in with_room.values():
             if not voice.needs_codes:
                 self._guarded(voice, now, None)
+            if voice.is_played:
+                self.counts.n_blocks += 1
+                self.counts.n_samples += voice.performance.blocksize
         due = {handle for handle, voice in with_room.items() if voice.needs_codes and voice.has_room(now)}
         if due or self._has_left:
             self._has_left = False

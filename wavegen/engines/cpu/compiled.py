@@ -58,11 +58,16 @@ def load(name: str) -> Callable[..., None]:
 @functools.cache
 def _linked(name: str) -> llvm.ExecutionEngine:
     """The object of a function in memory, which it stays in as long as this does."""
+    return link(_object(name))
+
+
+def link(data: bytes) -> llvm.ExecutionEngine:
+    """An object file for this CPU in memory, which its functions stay in as long as this does."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_triple(host.TRIPLE).create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(_object(name)))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(data))
     engine.finalize_object()
     return engine
 
