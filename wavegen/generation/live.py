@@ -99,7 +99,7 @@ class Performance:
         with self._changing:
             self.change(seed=seed, take=self.controls.take + 1, is_frozen=False)
 
-    def performance(self) -> Generator[NDArray[np.float32] | None, Codes | None, None]:
+    def performance(self) -> Generator[NDArray[np.float32] | None, NDArray[Any] | None, None]:
         """What is heard, from the beginning on: blocks (T, streams), endless; where it gives None, the next codes
         (streams, n) of its streams are to be sent."""
         now = self.controls
@@ -159,7 +159,7 @@ class Performance:
     def _restarted(self) -> None:
         """What is done where a take begins."""
 
-    def _make(self, controls: Controls) -> Generator[None, Codes, NDArray[np.float32]]:
+    def _make(self, controls: Controls) -> Generator[None, NDArray[Any], NDArray[np.float32]]:
         """The next block (blocksize, streams), of codes that are asked for."""
         changes: Changes = {"decoding": controls.decoding, "seed": controls.seed}
         if controls.temperature_frames is not None:

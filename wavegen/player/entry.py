@@ -96,6 +96,13 @@ def make(room: int, out: int, n: int) -> None:
 
 
 @njit(error_model="numpy")
+def make_each(rooms: int, out: int, n: int, n_rooms: int) -> None:
+    """The next n samples of each of the rooms whose addresses are in an array, one behind the other."""
+    for index in range(n_rooms):
+        stream.make(read(pointer(rooms, np.int64, 0), index), out + 4 * n * index, n)
+
+
+@njit(error_model="numpy")
 def give(room: int, values: int, n: int) -> int:
     """Let the next n brightnesses of an image be given."""
     return stream.give(room, values, n)
@@ -117,4 +124,5 @@ FUNCTIONS = {
     "wavegen_give": (give, (INTEGER, INTEGER, INTEGER)),
     "wavegen_bits": (bits, (INTEGER,)),
     "wavegen_make": (make, (INTEGER, INTEGER, INTEGER)),
+    "wavegen_make_each": (make_each, (INTEGER, INTEGER, INTEGER, INTEGER)),
 }

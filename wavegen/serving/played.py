@@ -1,7 +1,7 @@
 """Live streams that compiled code makes by itself: no interpreter's lock keeps the threads of cores from each other."""
 
 from collections.abc import Generator
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 from wavegen.generation.conditioning import known_labels
 from wavegen.generation.live import BLOCKSIZE, Controls, Performance
 from wavegen.generation.session import StreamMaker
-from wavegen.generation.stream import Changes, Codes, Stream
+from wavegen.generation.stream import Changes, Stream
 from wavegen.player.native import NativePlayer, Program
 from wavegen.sampling import DECODING
 
 
 class PlayedPerformance(Performance):
-    """A performance whose sound is made by a program, and that asks nobody for codes; it sounds as others do.
+    """A performance whose sound is made by a program: it asks for the next block of its `player` where others ask for
+    codes, and sounds as they do.
 
     The `stream` makes none of it, and knows what the model can do.
     """
 
     def __init__(self, maker: StreamMaker, stream: Stream, program: Program) -> None:
         super().__init__(maker, [stream], BLOCKSIZE)
-        self._program, self._player = program, NativePlayer(program, maker.seed)
+        self._program, self.player = program, NativePlayer(program, maker.seed)
         self._options: dict[str, float | None] = {}  # that the player has been told
         self._change(labels=maker.labels)
 
@@ -30,19 +31,18 @@ class PlayedPerformance(Performance):
         super()._change(**changes)
         if "labels" in changes:
             for label, value in known_labels(self._program.labels, changes["labels"]).items():
-                self._player.choose(label, value)
+                self.player.choose(label, value)
 
     def _begin(self, seed: int) -> None:
         super()._begin(seed)
-        self._player.restart(seed)
+        self.player.restart(seed)
 
-    def _make(self, controls: Controls) -> Generator[None, Codes, NDArray[np.float32]]:
+    def _make(self, controls: Controls) -> Generator[None, NDArray[Any], NDArray[np.float32]]:
         options = {name: getattr(controls.decoding, name) for name in DECODING}
         if controls.temperature_frames is not None:
             options["temperature_frames"] = controls.temperature_frames
         for name, value in options.items():
             if name not in self._options or self._options[name] != value:
-                self._player.change(name, value)
+                self.player.change(name, value)
                 self._options[name] = value
-        yield from ()  # no codes are asked for
-        return self._player.make(self.blocksize)[:, None]
+        return (yield).T

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from wavegen.generation.scheduler import Handle, Scheduler
 from wavegen.generation.session import StreamMaker
 from wavegen.generation.sound_input import FedInput
 from wavegen.generation.stream import BLOCKSIZE, Codes
-from wavegen.player.native import Program
+from wavegen.player.native import NativePlayer, Program, make_each
 from wavegen.serving.capacity import Cost, PlayerCost
 from wavegen.serving.counts import Counts
 from wavegen.serving.models import ServedModel
@@ -23,6 +24,7 @@ from wavegen.serving.problems import DroppedError
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
+Samples = NDArray[np.float32]
 TICK_S = 0.25  # how often it is looked for those
 
 
@@ -46,7 +48,7 @@ class Voice:
     ) -> None:
         self.model, self.outlet, self.ahead_s, self.sound = model, outlet, ahead_s, sound
         self.stream = maker.stream() if sound is None else maker.copy(sound)
-        self.is_played, self.is_guided = program is not None, maker.decoding.is_guided
+        self.is_guided = maker.decoding.is_guided
         if program is None:
             blocksize = -(-BLOCKSIZE // model.hop) * model.hop
             self.performance = Performance(maker, [self.stream], blocksize, is_copy=sound is not None)
@@ -55,7 +57,7 @@ class Voice:
         self.begins_again = False
         self.n_played: int | None = None
         self.n_made = self.n_late = 0
-        self.needs_codes = self.has_ended = False
+        self.needs_more = self.has_ended = False
         self._was_held = False  # by who reads or sends, since the last block
         self._was_silent = False
         self._beginning: tuple[int, int] | None = None  # take and seed
@@ -95,18 +97,23 @@ class Voice:
         least = self.ahead_s - self.block_s if self.n_played is None else self.ahead_s
         return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
 
-    def go_on(self, now: float, codes: Codes | None = None) -> None:
-        """Give out what can be heard of its next codes, until it needs others; if it is played, its next block."""
-        if codes is not None:
-            self._n_codes += len(codes)
-        block = next(self._blocks) if codes is None else self._blocks.send(codes[None])
+    @property
+    def player(self) -> NativePlayer | None:
+        """What plays it."""
+        return self.performance.player if isinstance(self.performance, PlayedPerformance) else None
+
+    def go_on(self, now: float, made: Codes | Samples | None = None) -> None:
+        """Give out what can be heard of its next codes, or of what its player made, until it needs more."""
+        if made is not None:
+            self._n_codes += len(made)
+        block = next(self._blocks) if made is None else self._blocks.send(made[None])
         while block is not None:
-            self._give(time.monotonic() if self.is_played else now, block[:, 0])
-            if self.is_played or not self.has_room(now):
-                self.needs_codes = False
+            self._give(now, block[:, 0])
+            if not self.has_room(now):
+                self.needs_more = False
                 return
             block = next(self._blocks)
-        self.needs_codes = True
+        self.needs_more = True
 
     def end(self, error: Exception | None) -> None:
         """Give out nothing more."""
@@ -161,10 +168,10 @@ class LiveLane:
     def load(self, more: Voice | None = None) -> float:
         """Seconds of work in a second of its streams, and of one more."""
         voices = [*self.voices(), *([] if more is None else [more])]
-        side_by_side = [one.n_places for one in voices if not one.is_played]
+        side_by_side = [one.n_places for one in voices if one.player is None]
         load = sum(self._cost.of(n * side_by_side.count(n)) for n in (1, 2))
         if self._player_cost is not None:
-            load += sum(self._player_cost.of(one.is_guided) for one in voices if one.is_played)
+            load += sum(self._player_cost.of(one.is_guided) for one in voices if one.player is not None)
         return load
 
     def room(self, seconds: float) -> int:
@@ -181,7 +188,7 @@ class LiveLane:
         return list(self._voices.values())
 
     def add(self, voice: Voice) -> None:
-        handle = Handle(voice.stream, None) if voice.is_played else self._scheduler.submit(voice.stream)
+        handle = self._scheduler.submit(voice.stream) if voice.player is None else Handle(voice.stream, None)
         self._voices[handle] = voice
 
     def remove(self, voice: Voice) -> None:
@@ -203,27 +210,46 @@ class LiveLane:
 
     def step(self, now: float) -> None:
         """Make a block of every stream that has room."""
-        with_room = {handle: voice for handle, voice in list(self._voices.items()) if voice.has_room(now)}
+        with_room = self._whose_turn(now)
         before = sum(voice.n_late for voice in with_room.values())
         for voice in with_room.values():
-            if not voice.needs_codes:
+            if not voice.needs_more:
                 self._guarded(voice, now, None)
-            if voice.is_played:
-                self.counts.n_blocks += 1
-                self.counts.n_samples += voice.performance.blocksize
-        due = {handle for handle, voice in with_room.items() if voice.needs_codes and voice.has_room(now)}
+        due = {handle: voice for handle, voice in with_room.items() if voice.needs_more and voice.has_room(now)}
+        self._play([voice for voice in due.values() if voice.player is not None])
         if due or self._has_left:
             self._has_left = False
-            for handle, codes in self._scheduler.step(due).items():
+            by_engine = {handle for handle, voice in due.items() if voice.player is None}
+            for handle, codes in self._scheduler.step(by_engine).items():
                 if handle not in with_room:
                     continue
                 if handle.has_ended:
                     self._end(with_room[handle], handle.error)
                     continue
-                self._guarded(with_room[handle], time.monotonic(), codes)
-                self.counts.n_blocks += 1
-                self.counts.n_samples += len(codes)
+                self._go_on(with_room[handle], codes)
         self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
+
+    def _whose_turn(self, now: float) -> dict[Handle, Voice]:
+        """Streams that have room for a block. They begin one after the other, and none while another has little ahead:
+        of many who come at once each waits a little longer for its first block, and none has a block that is late."""
+        with_room = {handle: voice for handle, voice in list(self._voices.items()) if voice.has_room(now)}
+        begun = [voice for voice in with_room.values() if voice.n_made]
+        is_one_short = any(voice.lead_s(now) < voice.ahead_s / 2 for voice in begun)
+        waiting = [handle for handle, voice in with_room.items() if not voice.n_made]
+        for handle in waiting if is_one_short else waiting[1:]:
+            del with_room[handle]
+        return with_room
+
+    def _play(self, voices: Sequence[Voice]) -> None:
+        """Have players make a block each."""
+        players = [voice.player for voice in voices if voice.player is not None]
+        for voice, block in zip(voices, make_each(players, BLOCKSIZE), strict=True):
+            self._go_on(voice, block)
+
+    def _go_on(self, voice: Voice, made: Codes | Samples) -> None:
+        self._guarded(voice, time.monotonic(), made)
+        self.counts.n_blocks += 1
+        self.counts.n_samples += len(made)
 
     def fail(self, error: Exception) -> None:
         """End every stream, for a fault that is of none of them."""
@@ -239,9 +265,9 @@ class LiveLane:
                     voice, DroppedError(f"nothing was {what} for {PATIENCE_S:g} s; expected a client that goes on")
                 )
 
-    def _guarded(self, voice: Voice, now: float, codes: Codes | None) -> None:
+    def _guarded(self, voice: Voice, now: float, made: Codes | Samples | None) -> None:
         try:
-            voice.go_on(now, codes)
+            voice.go_on(now, made)
         except Exception as error:  # of whatever kind, it is this stream's alone
             self._end(voice, error)
         if voice.has_ended:

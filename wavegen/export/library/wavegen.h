@@ -54,6 +54,9 @@ int64_t wavegen_change(int64_t room, int64_t option, double value);
 /* Put the next n samples, from -1 to 1, into an array of float; of an image the next n colours of pixels, 0 to 1. */
 void wavegen_make(int64_t room, int64_t samples, int64_t n);
 
+/* The same of n_rooms rooms of one library, whose addresses are in an array: n samples of each, one behind the other. */
+void wavegen_make_each(int64_t rooms, int64_t samples, int64_t n, int64_t n_rooms);
+
 /* Mean surprise of lately drawn codes, bits per sample; NAN at first, and of models that list no probabilities. */
 double wavegen_bits(int64_t room);
 
