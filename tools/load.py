@@ -1,29 +1,37 @@
 """Loads a service on this machine, for a bounded time, and says what its clients saw.
 
-    python -m tools.load images --address http://127.0.0.1:8000 --seconds 20 --clients 4
+    python -m tools.load images --address http://127.0.0.1:8000 --seconds 5 --clients 4 --unlabelled --rounds 4
     python -m tools.load sounds --model speech
     python -m tools.load live --model speech --clients 8 --seconds 600
     python -m tools.load latency --grpc 127.0.0.1:8001
 
-`images`: requests for 16 digits each; `sounds`: requests for a second of sound each, by so many clients that ask again
-as soon as they are answered. `live`: listeners who begin to play with the first block, and count the samples that come
-too late. `latency`: the same small request by REST and by gRPC, in turn. It sends to this machine only.
+`images`: requests for 16 digits each, by clients that ask again as soon as they are answered, in turn with what as
+many processes as there are cores draw without a service; `sounds`: requests for a second of sound each. `live`:
+listeners who begin to play with the first block, and count the samples that come too late. `latency`: the same small
+request by REST and by gRPC, in turn. It sends to this machine only.
 """
 
 import argparse
 import asyncio
 import json
+import multiprocessing
+import os
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+from threadpoolctl import threadpool_limits
 from websockets.asyncio.client import connect
 
 HERE = ("127.0.0.1", "localhost", "::1")
 MOST_S = 3600.0  # that it may take
 TIMEOUT_S = 120.0
+AT_ONCE = 16  # images
 SMALL = {"model": "digits", "seconds": 0.1, "seed": 1}
 
 
@@ -52,14 +60,40 @@ async def ask_again(address: str, path: str, body: dict[str, object], n_clients:
 
 
 async def images(options: argparse.Namespace) -> None:
-    body = {"model": options.model or "mnist", "n": 16, "format": "json"}
-    if options.unlabelled is False:
-        body["labels"] = [{"digit": str(digit)} for digit in range(10)]
-    began = time.monotonic()
-    took = await ask_again(options.address, "/v1/images", body, options.clients, options.seconds)
-    elapsed = time.monotonic() - began
-    print(f"{len(took) / elapsed:.2f} requests of 16 images a second: {16 * len(took) / elapsed:.1f} images a second")
-    print(quantiles(took))
+    body = {"model": options.model or "mnist", "n": AT_ONCE, "format": "json"}
+    labels = [{"digit": str(digit)} for digit in range(10)]
+    if not options.unlabelled:
+        body["labels"] = labels
+    every: list[float] = []
+    n_cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(n_cores, multiprocessing.get_context("spawn")) as processes:
+        beside = partial(drawn_directly, body["model"], [{}] if options.unlabelled else labels)
+        list(processes.map(beside, [0.1] * n_cores))
+        for _ in range(options.rounds):
+            direct = sum(processes.map(beside, [options.seconds] * n_cores))
+            began = time.monotonic()
+            took = await ask_again(options.address, "/v1/images", body, options.clients, options.seconds)
+            served = AT_ONCE * len(took) / (time.monotonic() - began)
+            every += took
+            print(f"{served:.0f} images a second, {served / direct:.2f} of the {direct:.0f} of {n_cores} processes")
+    print(f"a request of {AT_ONCE} images: {quantiles(every)}")
+
+
+def drawn_directly(name: str, labels: list[dict[str, str]], seconds: float) -> float:
+    """Images a second that this process draws alone, as `wavegen bench --image` does."""
+    from wavegen import checkpoint
+    from wavegen.generation.images import ImageSession
+    from wavegen.generation.options import GenerationOptions
+
+    with threadpool_limits(1):
+        turns = [labels[number % len(labels)] for number in range(AT_ONCE)]
+        session = ImageSession(checkpoint.load(Path(name)), turns, GenerationOptions(seed=0, n_threads=1))
+        n, began = 0, time.monotonic()
+        while time.monotonic() - began < seconds:
+            for _ in session.rows():
+                pass
+            n += AT_ONCE
+        return n / (time.monotonic() - began)
 
 
 async def sounds(options: argparse.Namespace) -> None:
@@ -157,6 +191,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--ahead", type=float, default=0.25, help="of live: what is made ahead of a listener, s")
+    parser.add_argument("--rounds", type=int, default=1, help="of images: how often both are timed")
     parser.add_argument("--unlabelled", action="store_true", help="of images: without labels, so without guidance")
     options = parser.parse_args()
     for address in (urlsplit(options.address).hostname, options.grpc.rpartition(":")[0]):

@@ -285,7 +285,7 @@ def test_who_leaves_frees_the_place_within_a_block(running: Running) -> None:
 
 
 def lanes(running: Running):
-    return [core.others["music"] for core in running.service.pool.cores]
+    return [core.files["music"] for core in running.service.pool.cores]
 
 
 def until(condition, seconds: float = 5) -> None:

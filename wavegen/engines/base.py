@@ -98,7 +98,7 @@ def decoding_per_stream(
     each = [decoding] * n_streams if isinstance(decoding, Decoding) else list(decoding)
     if len(each) != n_streams:
         raise InputError(f"decodings for {len(each)} streams are given; expected {n_streams}")
-    for one in each:
+    for one in {id(one): one for one in each}.values():  # of many streams it may be the same
         one.check_head(head)
         for name in one.changed:
             if name not in drawn_by:

@@ -56,11 +56,13 @@ class _OfPool(Collector):
         speed = GaugeMetricFamily("wavegen_times_real_time", "Seconds of sound per second of work.", labels=["model"])
         for model in self._pool.models:
             name, rate = model.name, model.sample_rate
-            others = [core.others[name].counts for core in self._pool.cores]
-            work.add_metric([name, "files"], sum(counts.work_s for counts in others))
             if model.draws:
-                images.add_metric([name], sum(counts.n_images for counts in others))
+                drawn = [easel.counts[name] for easel in self._pool.easels]
+                images.add_metric([name], sum(counts.n_images for counts in drawn))
+                work.add_metric([name, "files"], sum(counts.work_s for counts in drawn))
                 continue
+            others = [core.files[name].counts for core in self._pool.cores]
+            work.add_metric([name, "files"], sum(counts.work_s for counts in others))
             lanes = [core.live[name] for core in self._pool.cores]
             streams.add_metric([name], sum(len(lane.voices()) for lane in lanes))
             places.add_metric([name], self._pool.room(model))

@@ -3,7 +3,8 @@
 On a core the streams of a model share an engine, and come and go between two blocks (generation/scheduler.py). A live
 stream is made a little ahead of whoever listens, and no further; the one that has least ahead is made first, and with
 it all of its model that have room. Requests for files take turns, a sound at a time, and make use of what live streams
-leave: at most a block of theirs comes between two of a live stream.
+leave: at most a block of theirs comes between two of a live stream. Images are drawn beside, by processes of their own
+(drawing.py).
 """
 
 import logging
@@ -19,7 +20,7 @@ from wavegen.engines.base import n_cores
 from wavegen.engines.options import EngineOptions
 from wavegen.generation.scheduler import Scheduler
 from wavegen.serving.capacity import measure, measure_player
-from wavegen.serving.drawing import Drawing, ImageLane
+from wavegen.serving.drawing import Drawing, Easel, Waiting
 from wavegen.serving.file_lane import FILES_AT_ONCE, Backlog, FileLane, Piece, Request
 from wavegen.serving.models import ServedModel, ServedModels
 from wavegen.serving.problems import Busy, DroppedError
@@ -39,7 +40,7 @@ class Core(threading.Thread):
     def __init__(self, number: int) -> None:
         super().__init__(name=f"core-{number}", daemon=True)
         self.live: dict[str, LiveLane] = {}
-        self.others: dict[str, FileLane | ImageLane] = {}
+        self.files: dict[str, FileLane] = {}  # of sounds
         self._used_s: dict[int, float] = {}  # by lanes, of this core, at least as much as they wait for
         self._newest_s = 0.0  # of the lane that had it last
         self._changed = threading.Condition()
@@ -67,7 +68,8 @@ class Core(threading.Thread):
             now = time.monotonic()
             if now - looked_at > TICK_S:
                 looked_at = now
-                for lane in (*self.live.values(), *self.others.values()):
+                lanes: list[LiveLane | FileLane] = [*self.live.values(), *self.files.values()]
+                for lane in lanes:
                     lane.drop_unread(now)
             if self._turn(now):
                 continue
@@ -83,8 +85,8 @@ class Core(threading.Thread):
         if leads:
             self._step(self.live[min(leads, key=lambda name: leads[name])], now)
             return True
-        waiting = [lane for lane in self.others.values() if lane.has_work(now)]
-        for lane in self.others.values():
+        waiting = [lane for lane in self.files.values() if lane.has_work(now)]
+        for lane in self.files.values():
             if lane not in waiting:  # it saves up nothing
                 self._used_s[id(lane)] = max(self._used_s.get(id(lane), 0.0), self._newest_s)
         if not waiting:
@@ -94,7 +96,7 @@ class Core(threading.Thread):
         self._used_s[id(next_one)] = self._newest_s + self._step(next_one, now)
         return True
 
-    def _step(self, lane: LiveLane | FileLane | ImageLane, now: float) -> float:
+    def _step(self, lane: LiveLane | FileLane, now: float) -> float:
         """Make one block of a lane, whose streams end if that fails; returns how long it took, s."""
         try:
             lane.step(now)
@@ -120,10 +122,14 @@ class Pool:
         self._placing = threading.Lock()
         self._backlogs = {model.name: Backlog() for model in models}
         self._requests: set[Request] = set()
-        self._drawings = {model.name: deque[Drawing]() for model in models}
+        self._drawings = Waiting()
         self._is_draining = False
         self.cores = [Core(number) for number in range(n_threads or n_cores())]
         self._measure()
+        drawing = [model for model in models if model.draws]
+        self.easels = [Easel(drawing, self._drawings) for _ in self.cores] if drawing else []
+        for easel in self.easels:
+            easel.start()
         for core in self.cores:
             core.start()
 
@@ -133,8 +139,6 @@ class Pool:
         def of_core(core: Core) -> None:
             for model in self.models:
                 if model.draws:
-                    drawn = core.others[model.name] = ImageLane(model, self._drawings[model.name])
-                    drawn.warm_up()
                     continue
                 live = _scheduler(model, LIVE_SLOTS)
                 if model.program is None and model.is_guided_live:
@@ -143,7 +147,7 @@ class Pool:
                 player_cost = None if program is None else measure_player(program)
                 core.live[model.name] = LiveLane(model, live, measure(model, live), player_cost)
                 files = _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
-                core.others[model.name] = FileLane(model, files, self._backlogs[model.name], self._finish)
+                core.files[model.name] = FileLane(model, files, self._backlogs[model.name], self._finish)
 
         failures: list[BaseException] = []
 
@@ -176,7 +180,7 @@ class Pool:
     @property
     def n_requests(self) -> int:
         """Requests for files that are not complete."""
-        return len(self._requests) + sum(len(drawings) for drawings in self._drawings.values())
+        return len(self._requests) + len(self._drawings)
 
     def room(self, model: ServedModel) -> int:
         """How many live streams of a model would be admitted if it had the machine to itself."""
@@ -245,8 +249,7 @@ class Pool:
         with self._placing:
             self._check_open()
             self._check_requests()
-            self._drawings[drawing.model.name].append(drawing)
-        self.wake()
+            self._drawings.add(drawing)
 
     def cancel(self, request: Request) -> None:
         """Make no more of a request; what is in a slot leaves it at the next block."""
@@ -276,6 +279,9 @@ class Pool:
         self.drain("the service has ended")
         for core in self.cores:
             core.close()
+        self._drawings.close()
+        for easel in self.easels:
+            easel.join()
 
     def _finish(self, request: Request) -> None:
         self._requests.discard(request)

@@ -4,7 +4,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from wavegen.engines.cache import OncePer
 from wavegen.engines.weights import VerticalWeights
+
+_of_weights = OncePer()  # what stacks share
 
 
 class NumpyVerticalStack:
@@ -19,13 +22,7 @@ class NumpyVerticalStack:
     def __init__(self, weights: VerticalWeights, n_streams: int, condition: NDArray[np.float32] | None = None) -> None:
         self._weights = weights
         n_layers, _, kernel_width, channels, residual = weights.convolution.shape
-        # A sigmoid is a tanh of half its input, so halved here (which rounds nothing) both gates are one tanh.
-        halved = np.ones(channels, dtype=np.float32)
-        halved[channels // 2 :] = 0.5 if weights.is_gated else 1
-        convolution = weights.convolution.transpose(0, 1, 2, 4, 3).reshape(n_layers, -1, channels)
-        self._convolution = convolution * halved
-        self._projection = weights.projection.transpose(0, 2, 1).copy()
-        self._entering = weights.entering.transpose(0, 2, 1).copy()
+        self._matrices = _of_weights.get(weights, "matrices", lambda: _matrices(weights))
         if condition is None:
             condition = np.zeros((n_streams, 1, 2 * n_layers, channels), dtype=np.float32)
         # The kind of each image, and the first image of each kind, in their order.
@@ -34,7 +31,7 @@ class NumpyVerticalStack:
         self._kind = np.array([kinds.setdefault(row.tobytes(), len(kinds)) for row in rows])
         self._first = np.unique(self._kind, return_index=True)[1]
         # What is added to every pixel of each image: biases and labels.
-        self._of_layers = (weights.convolution_bias + condition[:, :, :n_layers]) * halved
+        self._of_layers = (weights.convolution_bias + condition[:, :, :n_layers]) * _halved(weights)
         self._of_row = condition[:, :, None, n_layers:] + (weights.colour + weights.entering_bias)
         width, side = weights.width, kernel_width // 2
         # The inputs of a layer, this row's and those of `dilation` rows before, with zeros to either side.
@@ -60,7 +57,7 @@ class NumpyVerticalStack:
         self._row = 0
 
     def condition(self) -> NDArray[np.float32]:
-        weights = self._weights
+        weights, (convolution, projection, entering) = self._weights, self._matrices
         x = self._x if weights.position is None else self._x + weights.position[self._row]
         n_streams, width, n_layers = len(x), weights.width, len(weights.dilations)
         seen = np.empty((n_streams, width, 1, n_layers, weights.convolution_bias.shape[1]), dtype=np.float32)
@@ -69,13 +66,13 @@ class NumpyVerticalStack:
             ring[now, :n_streams, self._inside] = x
             for tap, row in enumerate((before, now)):
                 self._taps[:n_streams, :, tap] = self._windows[layer][row, :n_streams]
-            products = self._taps[:n_streams].reshape(n_streams * width, -1) @ self._convolution[layer]
+            products = self._taps[:n_streams].reshape(n_streams * width, -1) @ convolution[layer]
             h = products.reshape(n_streams, width, -1)
             h += self._of_layers[self._worked_out, :, layer]
             z = _gate(h) if weights.is_gated else np.maximum(h, 0)
             z = z.reshape(n_streams * width, -1)
-            seen[:, :, 0, layer] = (z @ self._entering[layer]).reshape(n_streams, width, -1)
-            x = x + (z @ self._projection[layer] + weights.projection_bias[layer]).reshape(x.shape)
+            seen[:, :, 0, layer] = (z @ entering[layer]).reshape(n_streams, width, -1)
+            x = x + (z @ projection[layer] + weights.projection_bias[layer]).reshape(x.shape)
         self._row += 1
         condition = (seen + self._of_row[self._worked_out]).reshape(n_streams, -1, *seen.shape[3:])
         return condition if n_streams == len(self._stands_for) else condition[self._stands_for]
@@ -93,8 +90,32 @@ class NumpyVerticalStack:
         )
 
 
+def _halved(weights: VerticalWeights) -> NDArray[np.float32]:
+    """What the channels of a layer are multiplied by: a sigmoid is a tanh of half its input, so halved (which rounds
+    nothing) both gates are one tanh."""
+    channels = weights.convolution.shape[3]
+    halved = np.ones(channels, dtype=np.float32)
+    halved[channels // 2 :] = 0.5 if weights.is_gated else 1
+    return halved
+
+
+def _matrices(weights: VerticalWeights) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What the pixels are multiplied by: of the convolutions, of what goes to the next layer, and of what is seen."""
+    n_layers, channels = weights.convolution.shape[0], weights.convolution.shape[3]
+    convolution = weights.convolution.transpose(0, 1, 2, 4, 3).reshape(n_layers, -1, channels)
+    return (
+        convolution * _halved(weights),
+        weights.projection.transpose(0, 2, 1).copy(),
+        weights.entering.transpose(0, 2, 1).copy(),
+    )
+
+
 def _gate(h: NDArray[np.float32]) -> NDArray[np.float32]:
     """tanh of the first half of the channels times the sigmoid of the second, which comes halved."""
     np.tanh(h, out=h)
-    filtered, gate = np.split(h, 2, axis=-1)
-    return filtered * (0.5 + 0.5 * gate)
+    half = h.shape[-1] // 2
+    gate = h[..., half:]
+    gate *= 0.5
+    gate += 0.5
+    gate *= h[..., :half]
+    return gate
