@@ -180,7 +180,14 @@ def test_shipped_models_make_what_the_engine_makes(name, precision, target, tmp_
         np.testing.assert_array_equal(np.rint(player.make(made[0].size) * 255), made[0].ravel())
     else:
         played = np.concatenate([player.make(2000) for _ in range(n // 2000)])
-        np.testing.assert_array_equal(played, made[:n])
+        assert_same_sound(played, made[:n])
+
+
+def assert_same_sound(played: np.ndarray, made: np.ndarray) -> None:
+    """To the bit, but that what is matched to frames is rounded from float64, whose sums numpy's libraries order as
+    they like: about one of a million samples lies so near the middle of two floats that it becomes the other."""
+    np.testing.assert_array_max_ulp(played, made, 1)
+    assert np.count_nonzero(played != made) <= 1 + len(made) / 100_000
 
 
 LIVE = """

@@ -1,6 +1,10 @@
 """A service of shipped models in this process, on a port of its own."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +23,44 @@ from wavegen.serving.service import Limits, Service
 MODELS = ("digits", "music", "vocoder", "mnist", "mnist-binary")
 
 
-class Running:
+class Answering:
     """A service that answers at an address."""
 
-    def __init__(self, service: Service, address: str) -> None:
-        self.service, self.address = service, address
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.client = httpx.Client(base_url=address, timeout=60)
 
     @property
     def live(self) -> str:
         return self.address.replace("http", "ws") + "/v1/live"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is made for anybody."""
+        told = re.findall(r"(?m)^wavegen_(?:live_streams|queue)(?:{.*})? (.*)$", self.client.get("/metrics").text)
+        return len(told) > 1 and not any(map(float, told))
+
+
+class Running(Answering):
+    """One of this process."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        super().__init__(address)
+        self.service = service
+
+
+class Apart(Answering):
+    """One that is a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]", address: str) -> None:
+        super().__init__(address)
+        self.process = process
+
+    def resident(self) -> int:
+        """Bytes of memory of the process and of those that it began."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (self.process.pid, *children)]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
@@ -59,3 +91,16 @@ def running() -> Iterator[Running]:
     with serving(service) as one:
         yield one
     service.close()
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart]:
+    """The command, with models that ship."""
+    line = [sys.executable, "-m", "wavegen.cli.main", "serve", *MODELS, "--port", "0", "--max-seconds", "5"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = next(line for line in process.stderr if line.startswith("Serving on"))
+    threading.Thread(target=process.stderr.read, daemon=True).start()  # or it would wait for a reader
+    yield Apart(process, told.split()[2].rstrip(";"))
+    process.terminate()
+    assert process.wait(90) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import wavegen
-from tests.serving.conftest import Running
+from tests.serving.conftest import Answering, Running
 from tests.serving.test_http import until
 from wavegen.data import audio
 from wavegen.generation.live import Live
@@ -20,7 +20,7 @@ HELLO = {"type": "hello", "model": "digits", "seed": 1, "labels": {"digit": "7"}
 class Client:
     """A client of a live stream, which keeps what it is told."""
 
-    def __init__(self, running: Running, **changes: object) -> None:
+    def __init__(self, running: Answering, **changes: object) -> None:
         self._opened = connect(running.live)
         self.socket = self._opened.__enter__()
         self.said: list[dict] = []
