@@ -59,7 +59,17 @@ ALLOWED = {
         "progress",
         "sampling",
     },
-    "player": {"architectures", "checkpoint", "codec", "engines", "features", "generation", "sampling"},
+    "player": {
+        "architectures",
+        "checkpoint",
+        "codec",
+        "engines",
+        "features",
+        "files",
+        "generation",
+        "progress",
+        "sampling",
+    },
     "export": {"architectures", "checkpoint", "engines", "features", "files", "generation", "player", "progress"}
     | {"sampling"},
     "evaluation": {
@@ -95,6 +105,7 @@ ALLOWED = {
         "evaluation",
         "generation",
         "models",
+        "player",
         "sampling",
     },
     "doctor": {"checkpoint", "codec", "data", "devices", "engines", "evaluation", "features", "generation", "models"}

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +23,8 @@ from wavegen.engines.reference import ReferenceEngine
 from wavegen.engines.weights import stack_weights
 from wavegen.errors import InputError
 from wavegen.models.build import from_checkpoint
+from wavegen.player import player_file
+from wavegen.player.native import NativePlayer, Program, make_each
 from wavegen.progress import Bar
 from wavegen.sampling import Decoding, uniforms
 
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 ROUND_S = {"cpu": 0.002, "cuda": 0.1}
 STREAMS = {"cpu": (1, 8), "cuda": (1, 16, 256, 2048)}  # what is timed unless somebody says otherwise
 ROUNDS = {"cpu": 100, "cuda": 10}
+PLAYED_ROUNDS, PLAYED_ROUND_S = 20, 0.05  # of whole sounds, whose frames are planned a few at a time
 K = TypeVar("K", bound=Hashable)
 MOST_CONTESTANTS = 8  # engines of each number of streams that are in memory at once, on a CPU
 QUICKEST = 0.1  # the share of the rounds whose slowest counts: what others take from a shared machine only ever adds
@@ -96,6 +99,42 @@ def time_generation(
         return sorted(speeds, key=lambda speed: (speed.n_streams, speed.us_per_sample))
     finally:
         torch.set_num_threads(n_threads)
+
+
+def time_playing(model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = None) -> list[Speed]:
+    """Time whole sounds, with planner and matching, as players make them on one core (`wavegen serve`, pages and
+    libraries); fastest first within each number of streams, and none of a model that no player plays."""
+    try:
+        player_file.check_playable(model)
+    except InputError:
+        return []
+    planner, rate, speeds = model.planner, model.description.code_rate, []
+    multiply_adds: float = model.description.architecture.multiply_adds
+    if planner is not None:
+        multiply_adds += planner.description.architecture.multiply_adds * planner.description.code_rate / rate
+    for number, n in enumerate(n_streams):
+        runs, n_bytes = {}, {}
+        for precision in player_file.ASKED_FOR:
+            if missing_instructions(precision):
+                continue
+            program = Program(model, precision)
+            runs[precision] = partial(make_each, [NativePlayer(program, seed) for seed in range(n)])
+            n_bytes[precision] = n * program.n_room
+        seconds = interleave(runs, PLAYED_ROUNDS, number * PLAYED_ROUNDS, bar, PLAYED_ROUND_S)
+        for precision, of_step in seconds.items():
+            needed = of_step / n
+            speed = Speed(
+                name=f"player, {precision}",
+                n_streams=n,
+                samples_per_s=1 / needed,
+                times_real_time=1 / needed / rate,
+                gmac_per_s=multiply_adds / needed / 1e9,
+                us_per_sample=1e6 * needed,
+                us_at_least=None,
+                n_bytes=n_bytes[precision],
+            )
+            speeds.append(speed)
+    return sorted(speeds, key=lambda speed: (speed.n_streams, speed.us_per_sample))
 
 
 def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:
