@@ -68,6 +68,9 @@ class Collected:
     def put(self, block: np.ndarray) -> None:
         self.blocks.append(block)
 
+    def flush(self) -> None:
+        pass
+
     def tell(self, event: dict) -> None:
         pass
 

@@ -66,6 +66,7 @@ class Performance:
         self._maker, self._members, self._is_copy = maker, streams, is_copy
         self._rate = maker.description.sample_rate
         self._recent = self._empty(LOOP_S)
+        self._peaks: deque[float] = deque(maxlen=self._recent.maxlen)  # of those
         self._output = maker.output(streams)
         self._ready = np.zeros((len(streams), 0), dtype=np.float32)  # sound that is not in a block yet
 
@@ -127,7 +128,11 @@ class Performance:
             else:
                 block = (yield from self._make(coming)) if loop is None else loop.read()
             self._recent.append(block)
-            block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
+            self._peaks.append(float(np.abs(block).max()))
+            if now.gain == coming.gain:
+                block = block * np.float32(coming.gain)
+            else:
+                block = block * np.linspace(now.gain, coming.gain, len(block), dtype=np.float32)[:, None]
             now = self.heard = coming
             yield block
 
@@ -138,8 +143,7 @@ class Performance:
     @property
     def has_ended(self) -> bool:
         """Whether the newest `LOOP_S` are silent."""
-        is_long = len(self._recent) == self._recent.maxlen
-        return is_long and max(float(np.abs(block).max()) for block in self._recent) < SILENCE
+        return len(self._peaks) == self._peaks.maxlen and max(self._peaks) < SILENCE
 
     def _change(self, **changes: Unpack[Changes]) -> None:
         """Change every stream, which each of them can."""

@@ -10,8 +10,9 @@ from wavegen.generation.scheduler import Handle, Scheduler
 from wavegen.generation.session import Output, StreamMaker
 from wavegen.generation.sound_input import FedInput
 from wavegen.generation.stream import BLOCKSIZE, Stream
-from wavegen.player.native import NativePlayer, Program
+from wavegen.player.native import Program
 from wavegen.serving.models import ServedModel
+from wavegen.serving.played import PlayedPerformance
 
 AT_ONCE = (1, 2, 4, 8)  # streams that are timed; beyond, each costs what the last ones did on average
 TRIAL_S = 0.15  # how long each is timed, at least
@@ -50,22 +51,27 @@ class PlayerCost(NamedTuple):
         return self.guided_seconds if is_guided else self.seconds
 
 
-def measure_player(program: Program) -> PlayerCost:
-    """Time a stream that is played by itself."""
-    player = NativePlayer(program)
-    plain, *guided = [_seconds_of(player, guidance) for guidance in ((1.0, 2.0) if program.can_be_guided else (1.0,))]
+def measure_player(model: ServedModel, program: Program) -> PlayerCost:
+    """Time a stream of a model that is played by itself."""
+    plain, *guided = [
+        _seconds_played(model, program, guidance) for guidance in ((1.0, 2.0) if program.can_be_guided else (1.0,))
+    ]
     return PlayerCost(plain, max([plain, *guided]))
 
 
-def _seconds_of(player: NativePlayer, guidance: float) -> float:
-    player.change("guidance", guidance)
-    n_made, n_blocks, began = 0, -N_FIRST, time.perf_counter()
+def _seconds_played(model: ServedModel, program: Program, guidance: float) -> float:
+    maker = model.maker({"seed": 0, "guidance": guidance}, labels_follow=True)
+    performance = PlayedPerformance(maker, maker.stream(), program)
+    blocks, n_made, n_blocks, began = performance.performance(), 0, -N_FIRST, time.perf_counter()
     while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
         if n_blocks == 0:
             n_made, began = 0, time.perf_counter()
-        n_made += len(player.make(BLOCKSIZE))
+        block = next(blocks)
+        while block is None:
+            block = blocks.send(performance.player.make(BLOCKSIZE)[None])
+        n_made += len(block)
         n_blocks += 1
-    return (time.perf_counter() - began) * player.sample_rate / n_made
+    return (time.perf_counter() - began) * model.sample_rate / n_made
 
 
 def measure(model: ServedModel, scheduler: Scheduler) -> Cost:

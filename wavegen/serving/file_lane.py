@@ -126,6 +126,7 @@ class _Making:
         self.n_given += len(sound)
         if len(sound):
             self.piece.outlet.put(sound)
+            self.piece.outlet.flush()
         return is_last or self.n_given == length
 
 

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +23,11 @@ class Outlet(Protocol):
     @property
     def is_full(self) -> bool: ...
 
-    def put(self, block: NDArray[np.float32]) -> None: ...
+    def put(self, block: NDArray[np.float32]) -> None:
+        """The next block, which need not be read before `flush`."""
+        ...
+
+    def flush(self) -> None: ...
 
     def tell(self, event: Event) -> None:
         """Something about the blocks that follow."""
@@ -56,17 +61,18 @@ class LoopOutlet:
         with self._lock:
             self._items.append(block)
             self._n_waiting += len(block)
-        self._tell()
+
+    def flush(self) -> None:
+        self._wake()
 
     def tell(self, event: Event) -> None:
         with self._lock:
             self._items.append(event)
-        self._tell()
 
     def end(self, error: Exception | None) -> None:
         with self._lock:
             self._is_over, self._error = True, error
-        self._tell()
+        self._wake()
 
     async def blocks(self) -> AsyncGenerator[NDArray[np.float32], None]:
         """Blocks (T,) as they come.
@@ -91,13 +97,17 @@ class LoopOutlet:
                 self._n_waiting = 0
             if was_full:
                 self._has_room()
-            for item in items:
-                yield item
+            for is_event, some in groupby(items, lambda item: isinstance(item, dict)):
+                if is_event:
+                    for event in some:
+                        yield event
+                else:
+                    yield np.concatenate(list(some))  # one message takes less than several
             if is_over:
                 if self._error is not None:
                     raise self._error
                 return
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._is_there.set)

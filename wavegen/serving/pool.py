@@ -144,7 +144,7 @@ class Pool:
                 if model.program is None and model.is_guided_live:
                     live.prepare(is_guided=True)
                 program = model.program
-                player_cost = None if program is None else measure_player(program)
+                player_cost = None if program is None else measure_player(model, program)
                 core.live[model.name] = LiveLane(model, live, measure(model, live), player_cost)
                 files = _scheduler(model, MOST_REQUESTS + FILES_AT_ONCE)
                 core.files[model.name] = FileLane(model, files, self._backlogs[model.name], self._finish)

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
 Samples = NDArray[np.float32]
+AT_A_TIME = 2  # blocks of a stream, where there is room for them
 TICK_S = 0.25  # how often it is looked for those
 
 
@@ -92,9 +93,9 @@ class Voice:
         return has_room
 
     def is_due(self, now: float) -> bool:
-        """Whether one is to be made now. Who follows the clock waits for a whole block, by which time others have room
-        as well; who says what was played is to have all that is to be ahead."""
-        least = self.ahead_s - self.block_s if self.n_played is None else self.ahead_s
+        """Whether one is to be made now. Who follows the clock waits for as many as are made at a time, by when others
+        have room as well; who says what was played is to have all that is to be ahead."""
+        least = self.ahead_s - AT_A_TIME * self.block_s if self.n_played is None else self.ahead_s
         return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
 
     @property
@@ -205,11 +206,19 @@ class LiveLane:
 
     def next_due_s(self, now: float) -> float:
         """How long it is until one is due, at most `TICK_S`; for one that waits for its client there will be a wake."""
-        waits = [voice.lead_s(now) - voice.ahead_s + voice.block_s for voice in self.voices()]
+        waits = [voice.lead_s(now) - voice.ahead_s + AT_A_TIME * voice.block_s for voice in self.voices()]
         return max(0.001, min([TICK_S, *(wait for wait in waits if wait > 0)]))
 
     def step(self, now: float) -> None:
-        """Make a block of every stream that has room."""
+        """Make blocks of every stream that has room, a few at a time, which go out together."""
+        voices: dict[Handle, Voice] = {}
+        for _ in range(AT_A_TIME):
+            voices |= self._step(now)
+        for voice in voices.values():
+            voice.outlet.flush()
+
+    def _step(self, now: float) -> dict[Handle, Voice]:
+        """Make a block of every stream that has room; returns those."""
         with_room = self._whose_turn(now)
         before = sum(voice.n_late for voice in with_room.values())
         for voice in with_room.values():
@@ -217,9 +226,9 @@ class LiveLane:
                 self._guarded(voice, now, None)
         due = {handle: voice for handle, voice in with_room.items() if voice.needs_more and voice.has_room(now)}
         self._play([voice for voice in due.values() if voice.player is not None])
-        if due or self._has_left:
+        by_engine = {handle for handle, voice in due.items() if voice.player is None}
+        if by_engine or self._has_left:
             self._has_left = False
-            by_engine = {handle for handle, voice in due.items() if voice.player is None}
             for handle, codes in self._scheduler.step(by_engine).items():
                 if handle not in with_room:
                     continue
@@ -228,6 +237,7 @@ class LiveLane:
                     continue
                 self._go_on(with_room[handle], codes)
         self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
+        return with_room
 
     def _whose_turn(self, now: float) -> dict[Handle, Voice]:
         """Streams that have room for a block. They begin one after the other, and none while another has little ahead:
