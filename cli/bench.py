@@ -107,7 +107,7 @@ def _bench_generation(
             speeds[name] = generation.time_generation(part, n_streams, n_rounds, running, where)
     if where == "cpu":
         with bar("Timing whole sounds", generation.PLAYED_ROUNDS * len(n_streams)) as running:
-            speeds["of_players"] = generation.time_playing(timed, n_streams, running)
+            speeds["players"] = generation.time_playing(timed, n_streams, running)
     if as_json:
         each = {name: [speed._asdict() for speed in part] for name, part in speeds.items()}
         _print_json(machine=generation.machine(where), **each)
@@ -118,9 +118,9 @@ def _bench_generation(
         multiply_adds = part.description.architecture.multiply_adds
         title = f"{whose}{model or size + ' size'}, {multiply_adds:,} multiply-adds a {unit}, {PLACES[where]}"
         _generation_table(speeds[name], title, where).show()
-    if speeds.get("of_players"):
+    if speeds.get("players"):
         title = f"whole sounds of {model or size + ' size'}, as wavegen serve plays them, {PLACES[where]}"
-        _generation_table(speeds["of_players"], title, where).show()
+        _generation_table(speeds["players"], title, where).show()
     show_result(generation.machine(where))
 
 

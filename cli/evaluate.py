@@ -115,16 +115,16 @@ def evaluate(
     taken = excerpt(opened.chosen, n_most, field, measured["model"].unit)
     with bar("Evaluating", sum(segment.n_counted(field) for segment in taken)) as running:
         bits = bits_per_sample(**measured, segments=taken, bar=running)
-    _print(bits_table(trained, split, opened, bits))
+    bits_table(trained, split, opened, bits).show()
     if precisions:
-        _print(_keep_precision_costs(loaded, measured, opened.chosen))
+        _keep_precision_costs(loaded, measured, opened.chosen).show()
     if examples:
-        _print(_drift_table(loaded, measured, examples, n_free))
+        _drift_table(loaded, measured, examples, n_free).show()
     if recordings:
-        _print(_listen_table(loaded, recordings, split, device))
+        _listen_table(loaded, recordings, split, device).show()
     elif description.features and loaded.planner is None:
         try:
-            _print(_resynthesis_table(loaded, opened.store, opened.chosen))
+            _resynthesis_table(loaded, opened.store, opened.chosen).show()
         except InputError as error:
             say(f"No recordings were made again: {error}")
 
@@ -157,10 +157,6 @@ def _check_writable(loaded: Checkpoint) -> None:
     if checkpoint.PRETRAINED in loaded.path.parents:
         raise InputError(f"{loaded.path} ships with wavegen and stays as it is; expected a model of yours")
     files.check_writable(loaded.path.absolute().parent)
-
-
-def _print(table: Table) -> None:
-    table.show()
 
 
 def _keep_precision_costs(loaded: Checkpoint, measured: _Measured, segments: Sequence[Segment]) -> Table:

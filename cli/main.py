@@ -77,6 +77,8 @@ def main() -> None:
 def _run(words: list[str]) -> int:
     """Run the command of a line; returns the exit code.
 
+    Of the sub-commands only the one that is called is imported, where it is the first word.
+
     typer's own way of running it is not taken: it has words of its own for an EOFError and for a pipe without a reader.
     """
     called = [word for word in words[:1] if word in COMMANDS]  # alone it is imported sooner

@@ -66,12 +66,12 @@ def serve(
     listener = server.listening_socket(host, port)
     say("Measuring this machine; kernels that are new here are compiled first")
     service = Service(served, token=token, limits=Limits(seconds=max_seconds), max_streams=max_streams)
-    for model in served:
-        if not model.draws:
-            say(f"{model.name}: {service.pool.room(model)} live streams")
     address = listener.getsockname()
     where = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
     try:
+        for model in served:
+            if not model.draws:
+                say(f"{model.name}: {service.pool.room(model)} live streams")
         server.run(
             service,
             listener,

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,10 +27,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from websockets.asyncio.client import connect
 
+from wavegen.engines.base import n_cores
+from wavegen.serving.drawing import AT_ONCE
+
 HERE = ("127.0.0.1", "localhost", "::1")
 MOST_S = 3600.0  # that it may take
 TIMEOUT_S = 120.0
-AT_ONCE = 16  # images
 SMALL = {"model": "digits", "seconds": 0.1, "seed": 1}
 
 
@@ -65,17 +66,17 @@ async def images(options: argparse.Namespace) -> None:
     if not options.unlabelled:
         body["labels"] = labels
     every: list[float] = []
-    n_cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(n_cores, multiprocessing.get_context("spawn")) as processes:
+    n = n_cores()
+    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as processes:
         beside = partial(drawn_directly, body["model"], [{}] if options.unlabelled else labels)
-        list(processes.map(beside, [0.1] * n_cores))
+        list(processes.map(beside, [0.1] * n))
         for _ in range(options.rounds):
-            direct = sum(processes.map(beside, [options.seconds] * n_cores))
+            direct = sum(processes.map(beside, [options.seconds] * n))
             began = time.monotonic()
             took = await ask_again(options.address, "/v1/images", body, options.clients, options.seconds)
             served = AT_ONCE * len(took) / (time.monotonic() - began)
             every += took
-            print(f"{served:.0f} images a second, {served / direct:.2f} of the {direct:.0f} of {n_cores} processes")
+            print(f"{served:.0f} images a second, {served / direct:.2f} of the {direct:.0f} of {n} processes")
     print(f"a request of {AT_ONCE} images: {quantiles(every)}")
 
 
@@ -197,7 +198,7 @@ def main() -> None:
     for address in (urlsplit(options.address).hostname, options.grpc.rpartition(":")[0]):
         if address not in HERE:
             parser.error(f"{address} is another machine; expected one of {', '.join(HERE)}")
-    if not 0 < options.seconds <= MOST_S or not 1 <= options.clients <= 1000:
+    if not 0 < options.seconds * 2 * options.rounds <= MOST_S or not 1 <= options.clients <= 1000:
         parser.error(f"expected at most {MOST_S:g} s and 1000 clients")
     asyncio.run({"images": images, "sounds": sounds, "live": live, "latency": latency}[options.what](options))
 

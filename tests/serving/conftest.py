@@ -1,4 +1,4 @@
-"""A service of shipped models in this process, on a port of its own."""
+"""Services of shipped models on ports of their own, in this process and in one apart."""
 
 import asyncio
 import os

@@ -287,8 +287,8 @@ def test_memory_is_flat_over_half_an_hour(apart: Apart) -> None:
 def test_where_the_process_that_draws_dies_its_images_fail_and_the_next_ones_do_not(running: Running) -> None:
     asked = {"model": "mnist", "n": 3, "seed": 1, "format": "json"}
     before = running.client.post("/v1/images", json=asked).json()
-    for easel in running.service.pool.easels:
-        os.kill(easel._process.pid, signal.SIGKILL)
-    answers = [running.client.post("/v1/images", json=asked) for _ in range(2 * len(running.service.pool.easels))]
+    for process in running.service.pool.processes:
+        os.kill(process.pid, signal.SIGKILL)
+    answers = [running.client.post("/v1/images", json=asked) for _ in range(2 * len(running.service.pool.processes))]
     assert {answer.status_code for answer in answers[:-1]} <= {200, 503} and answers[-1].status_code == 200
     assert answers[-1].json() == before

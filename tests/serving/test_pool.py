@@ -2,17 +2,21 @@
 
 import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import wavegen
 from tests.conftest import tiny_checkpoint
+from wavegen import checkpoint
 from wavegen.errors import InputError
 from wavegen.generation.session import LoadedModel
 from wavegen.sampling import Decoding
 from wavegen.serving.capacity import Cost
-from wavegen.serving.drawing import Drawing, take
+from wavegen.serving.drawing import Drawing, DrawingQueue, Images, make_drawing, take
+from wavegen.serving.drawing_process import DrawingProcess
 from wavegen.serving.file_lane import Backlog, Piece, Request
 from wavegen.serving.models import ServedModel, ServedModels
 from wavegen.serving.pool import Pool
@@ -41,7 +45,7 @@ def test_requests_take_turns_and_where_it_is_full_only_those_without_a_sound() -
 
 
 def drawing(n: int, guidance: float = 1.0) -> Drawing:
-    return Drawing(None, [{}] * n, Decoding(guidance=guidance), 0, 0, None, lambda pixels, error: None)  # type: ignore[arg-type]
+    return Drawing(None, Images([{}] * n, Decoding(guidance=guidance), 0, 0, None), lambda pixels, error: None)  # type: ignore[arg-type]
 
 
 def test_drawings_that_are_guided_alike_are_begun_together() -> None:
@@ -49,10 +53,57 @@ def test_drawings_that_are_guided_alike_are_begun_together() -> None:
     cancelled = drawing(1)
     cancelled.is_cancelled = True
     waiting.appendleft(cancelled)
-    assert [len(one.labels) for one in take(waiting)] == [3, 5]
-    assert [len(one.labels) for one in take(waiting)] == [2]
-    assert [len(one.labels) for one in take(waiting)] == [20]
+    assert [len(one.images.labels) for one in take(waiting)] == [3, 5]
+    assert [len(one.images.labels) for one in take(waiting)] == [2]
+    assert [len(one.images.labels) for one in take(waiting)] == [20]
     assert take(waiting) == []
+
+
+def test_models_take_turns_at_what_draws_and_nothing_is_complete_before_it_is_told() -> None:
+    queue, first, second = (
+        DrawingQueue(),
+        ServedModel("first", tiny_checkpoint()),
+        ServedModel("second", tiny_checkpoint()),
+    )
+    for model, n in ((first, 9), (first, 9), (second, 1)):
+        queue.add(replace(drawing(n), model=model))
+    assert [queue.take()[0].model.name for _ in range(2)] == ["first", "second"]
+    last = queue.take()
+    assert len(queue) == 3
+    queue.complete(last)
+    assert len(queue) == 2
+    queue.close()
+    assert queue.take() == []
+
+
+def test_what_cannot_begin_to_draw_says_why() -> None:
+    """Here a model of sound."""
+    process = DrawingProcess([ServedModel("sound", tiny_checkpoint())], DrawingQueue())
+    with pytest.raises(InputError, match="could not begin"):
+        process.wait_ready()
+    process.end()
+    assert not process._process.is_alive()
+
+
+def test_a_drawing_that_is_cancelled_leaves_room_for_the_next() -> None:
+    """By what is left of the connection of each."""
+    model = ServedModel("mnist-binary", checkpoint.load(Path("mnist-binary")))
+    queue, told = DrawingQueue(), []
+    process = DrawingProcess([model], queue)
+    process.wait_ready()
+    left = make_drawing(model, [{}] * 16, {"seed": 1}, lambda pixels, error: told.append((pixels, error)))
+    left.is_cancelled = False
+    queue.add(left)
+    process.start()
+    left.is_cancelled = True
+    ended = threading.Event()
+    kept = make_drawing(model, [{}], {"seed": 2}, lambda pixels, error: (told.append((pixels, error)), ended.set()))
+    queue.add(kept)
+    assert ended.wait(30) and told[-1][1] is None
+    np.testing.assert_array_equal(told[-1][0][0], wavegen.load("mnist-binary").draw(seed=2)[0])
+    queue.close()
+    process.join(10)
+    assert not process.is_alive() and not process._process.is_alive()
 
 
 class Collected:

@@ -108,10 +108,13 @@ def time_playing(model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = 
         player_file.check_playable(model)
     except InputError:
         return []
-    planner, rate, speeds = model.planner, model.description.code_rate, []
-    multiply_adds: float = model.description.architecture.multiply_adds
-    if planner is not None:
-        multiply_adds += planner.description.architecture.multiply_adds * planner.description.code_rate / rate
+    rate, speeds = model.description.code_rate, []
+    multiply_adds = 0.0
+    for one in (model, model.planner):
+        if one is not None:
+            passes = 2 if one.description.make_decoding().is_guided else 1
+            own = one.description.architecture.multiply_adds
+            multiply_adds += passes * own * one.description.code_rate / rate
     for number, n in enumerate(n_streams):
         runs, n_bytes = {}, {}
         for precision in player_file.ASKED_FOR:

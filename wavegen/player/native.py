@@ -50,31 +50,31 @@ class Program:
 
     def __init__(self, model: Checkpoint, precision: Precision) -> None:
         file = np.frombuffer(player_file.encode(model, precision, TARGETS["native"].unit), dtype=np.uint8)
-        described = player_file.description_of(model, precision)
-        self.labels, self.sample_rate = described["labels"], described["sample_rate"]
-        self.can_be_guided: bool = described["can_be_guided"]
+        description = player_file.description_of(model, precision)
+        self.labels, self.sample_rate = description["labels"], description["sample_rate"]
+        self.can_be_guided: bool = description["can_be_guided"]
         self.functions = _functions()
         self._file = _aligned_memory(len(file))
         self._file[:] = file
-        self.at = self._file.ctypes.data
-        self.n_room: int = self.functions["wavegen_room"](self.at, len(file))
+        self.address = self._file.ctypes.data
+        self.n_room: int = self.functions["wavegen_room"](self.address, len(file))
         if self.n_room < 0:
             raise InputError(f"{model.path} cannot be played: its player file is found bad ({self.n_room})")
 
 
 class NativePlayer:
-    """One sound of a program, made by compiled code alone: what `LoadedModel.generate` makes of the same seed, to the
-    bit. Several threads may each run players of their own at once."""
+    """One sound of a program, made by compiled code alone: what `LoadedModel.generate` makes of the same seed
+    (docs/export.md, Sameness). Several threads may each run players of their own at once."""
 
     def __init__(self, program: Program, seed: int = 0) -> None:
         self._program, self.functions, self.sample_rate = program, program.functions, program.sample_rate
         self._room = _aligned_memory(program.n_room)
-        self.at = self._room.ctypes.data
-        self.functions["wavegen_start"](program.at, self.at, seed)
+        self.address = self._room.ctypes.data
+        self.functions["wavegen_start"](program.address, self.address, seed)
 
     def restart(self, seed: int, number: int = 0) -> None:
         """Go back to the beginning of time; the sounds of a seed have numbers. Options and labels stay."""
-        self.functions["wavegen_restart"](self.at, seed, number)
+        self.functions["wavegen_restart"](self.address, seed, number)
 
     def change(self, option: str, value: float | None) -> None:
         """Change one of `stream.OPTIONS` for what is not made yet.
@@ -83,30 +83,30 @@ class NativePlayer:
         """
         self._change(player_file.OPTIONS.index(option), np.nan if value is None else value, f"{option} {value}")
 
-    def choose(self, label: str, value: str | None) -> None:
-        """Choose a label's value, one of the model's own, or none.
+    def set_label(self, label: str, value: str | None) -> None:
+        """Set a label to one of the model's values, or to unknown.
 
         Raises: InputError for one that it does not know.
         """
         known = self._program.labels
         if label not in known or (value is not None and value not in known[label]):
             raise InputError(f"label {label} {value} is not known; expected one of {known}")
-        place = len(known[label]) if value is None else known[label].index(value)
-        self._change(len(player_file.OPTIONS) + list(known).index(label), place, f"label {label} {value}")
+        row = len(known[label]) if value is None else known[label].index(value)
+        self._change(len(player_file.OPTIONS) + list(known).index(label), row, f"label {label} {value}")
 
     def make(self, n: int) -> NDArray[np.float32]:
         """The next n samples (n,)."""
         return make_each([self], n)[0]
 
     def _change(self, what: int, value: float, words: str) -> None:
-        if not self.functions["wavegen_change"](self.at, what, value):
+        if not self.functions["wavegen_change"](self.address, what, value):
             raise InputError(f"this model takes no {words}")
 
 
 def make_each(players: Sequence[NativePlayer], n: int) -> NDArray[np.float32]:
     """The next n samples of each player, (players, n): all in one call, between which no other thread has to be waited
     for."""
-    rooms = np.array([player.at for player in players], dtype=np.int64)
+    rooms = np.array([player.address for player in players], dtype=np.int64)
     samples = np.empty((len(players), n), dtype=np.float32)
     if len(players):
         players[0].functions["wavegen_make_each"](rooms.ctypes.data, samples.ctypes.data, n, len(players))
@@ -140,7 +140,6 @@ def digest_of_sources() -> bytes:
 @functools.cache
 def _functions() -> dict[str, Callable[..., Any]]:
     """The functions of `entry.py`, by name."""
-    linked = compiled.link(object_for("native"))
     kinds: dict[str, tuple[Any, ...]] = {  # of what each returns, and takes
         "wavegen_room": (INTEGER, INTEGER, INTEGER),
         "wavegen_start": (None, INTEGER, INTEGER, INTEGER),
@@ -148,11 +147,13 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "wavegen_change": (INTEGER, INTEGER, INTEGER, NUMBER),
         "wavegen_make_each": (None, INTEGER, INTEGER, INTEGER, INTEGER),
     }
-    functions: dict[str, Callable[..., Any]] = {
-        name: ctypes.CFUNCTYPE(*kind)(linked.get_function_address(name)) for name, kind in kinds.items()
-    }
-    functions["linked"] = lambda: linked  # which they lie in
-    return functions
+    return {name: ctypes.CFUNCTYPE(*kind)(_linked().get_function_address(name)) for name, kind in kinds.items()}
+
+
+@functools.cache
+def _linked() -> Any:
+    """The object in memory, which the functions lie in as long as this does."""
+    return compiled.link(object_for("native"))
 
 
 def _aligned_memory(n: int) -> NDArray[np.uint8]:

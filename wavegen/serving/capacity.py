@@ -12,7 +12,7 @@ from wavegen.generation.sound_input import FedInput
 from wavegen.generation.stream import BLOCKSIZE, Stream
 from wavegen.player.native import Program
 from wavegen.serving.models import ServedModel
-from wavegen.serving.played import PlayedPerformance
+from wavegen.serving.player_performance import PlayerPerformance
 
 AT_ONCE = (1, 2, 4, 8)  # streams that are timed; beyond, each costs what the last ones did on average
 TRIAL_S = 0.15  # how long each is timed, at least
@@ -61,7 +61,7 @@ def measure_player(model: ServedModel, program: Program) -> PlayerCost:
 
 def _seconds_played(model: ServedModel, program: Program, guidance: float) -> float:
     maker = model.maker({"seed": 0, "guidance": guidance}, labels_follow=True)
-    performance = PlayedPerformance(maker, maker.stream(), program)
+    performance = PlayerPerformance(maker, maker.stream(), program)
     blocks, n_made, n_blocks, began = performance.performance(), 0, -N_FIRST, time.perf_counter()
     while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
         if n_blocks == 0:

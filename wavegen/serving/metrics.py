@@ -38,7 +38,7 @@ class Metrics:
 
 
 class _OfPool(Collector):
-    """What the cores have counted."""
+    """What the cores, and the processes that draw, have counted."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -52,12 +52,14 @@ class _OfPool(Collector):
         late = CounterMetricFamily("wavegen_blocks_late", "Live blocks that came too late.", labels=["model"])
         sound = CounterMetricFamily("wavegen_sound_seconds", "Sound that was made.", labels=["model", "kind"])
         images = CounterMetricFamily("wavegen_images", "Images that were drawn.", labels=["model"])
-        work = CounterMetricFamily("wavegen_work_seconds", "Time of cores.", labels=["model", "kind"])
+        work = CounterMetricFamily(
+            "wavegen_work_seconds", "Time of cores, and of processes that draw.", labels=["model", "kind"]
+        )
         speed = GaugeMetricFamily("wavegen_times_real_time", "Seconds of sound per second of work.", labels=["model"])
         for model in self._pool.models:
             name, rate = model.name, model.sample_rate
             if model.draws:
-                drawn = [easel.counts[name] for easel in self._pool.easels]
+                drawn = [process.counts[name] for process in self._pool.processes]
                 images.add_metric([name], sum(counts.n_images for counts in drawn))
                 work.add_metric([name, "files"], sum(counts.work_s for counts in drawn))
                 continue

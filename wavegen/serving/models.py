@@ -66,16 +66,22 @@ class ServedModel:
     def program(self) -> Program | None:
         """What its live streams are played by: none where it makes no sound of itself, or where its engine computes in
         what no player does, for the same seed is to be the same sound."""
-        networks = [one for one in (self.loaded, self.loaded.planner) if one is not None]
-        precision, *others = {choose_precision(one.description.precision_costs) for one in networks}
-        if not self.speaks or others or precision not in player_file.ASKED_FOR:
+        if not self.speaks:
             return None
         try:
+            networks = [one for one in (self.loaded, self.loaded.planner) if one is not None]
+            precision, *others = {choose_precision(one.description.precision_costs) for one in networks}
+            if others or precision not in player_file.ASKED_FOR:
+                raise InputError(
+                    f"{self.name} is computed in {' and '.join([precision, *others])}, which no player does"
+                )
             program = Program(self.loaded, precision)
+            if self.can_be_guided and not program.can_be_guided:
+                raise InputError(f"{self.name} takes guidance that no player knows")
         except InputError as error:
-            logger.info(f"{error}; its live streams are made by the engine")
+            logger.info(f"{error}, so the engine makes its live streams")
             return None
-        return program if program.can_be_guided or not self.can_be_guided else None
+        return program
 
     @cached_property
     def is_guided_live(self) -> bool:

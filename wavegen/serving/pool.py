@@ -1,10 +1,10 @@
 """The cores of a machine, each with a thread that makes blocks: live streams when they are due, other work in between.
 
-On a core the streams of a model share an engine, and come and go between two blocks (generation/scheduler.py). A live
-stream is made a little ahead of whoever listens, and no further; the one that has least ahead is made first, and with
-it all of its model that have room. Requests for files take turns, a sound at a time, and make use of what live streams
-leave: at most a block of theirs comes between two of a live stream. Images are drawn beside, by processes of their own
-(drawing.py).
+Live streams are played by compiled code (player_performance.py) or, as sounds for files, share an engine with others of
+their model on a core, and come and go between two blocks (generation/scheduler.py). A live stream is made a little
+ahead of whoever listens, and no further; the one that has least ahead is made first, and with it all of its model that
+have room. Requests for files take turns, a sound at a time, and make use of what live streams leave: at most a block of
+theirs comes between two of a live stream. Images are drawn beside, by processes of their own (drawing_process.py).
 """
 
 import logging
@@ -20,7 +20,8 @@ from wavegen.engines.base import n_cores
 from wavegen.engines.options import EngineOptions
 from wavegen.generation.scheduler import Scheduler
 from wavegen.serving.capacity import measure, measure_player
-from wavegen.serving.drawing import Drawing, Easel, Waiting
+from wavegen.serving.drawing import Drawing, DrawingQueue
+from wavegen.serving.drawing_process import DrawingProcess
 from wavegen.serving.file_lane import FILES_AT_ONCE, Backlog, FileLane, Piece, Request
 from wavegen.serving.models import ServedModel, ServedModels
 from wavegen.serving.problems import Busy, DroppedError
@@ -122,14 +123,21 @@ class Pool:
         self._placing = threading.Lock()
         self._backlogs = {model.name: Backlog() for model in models}
         self._requests: set[Request] = set()
-        self._drawings = Waiting()
+        self._drawings = DrawingQueue()
         self._is_draining = False
         self.cores = [Core(number) for number in range(n_threads or n_cores())]
-        self._measure()
         drawing = [model for model in models if model.draws]
-        self.easels = [Easel(drawing, self._drawings) for _ in self.cores] if drawing else []
-        for easel in self.easels:
-            easel.start()
+        self.processes = [DrawingProcess(drawing, self._drawings) for _ in self.cores] if drawing else []
+        try:
+            for process in self.processes:
+                process.wait_ready()
+            self._measure()
+        except BaseException:
+            for process in self.processes:
+                process.end()
+            raise
+        for process in self.processes:
+            process.start()
         for core in self.cores:
             core.start()
 
@@ -141,7 +149,7 @@ class Pool:
                 if model.draws:
                     continue
                 live = _scheduler(model, LIVE_SLOTS)
-                if model.program is None and model.is_guided_live:
+                if model.is_guided_live:
                     live.prepare(is_guided=True)
                 program = model.program
                 player_cost = None if program is None else measure_player(model, program)
@@ -280,8 +288,8 @@ class Pool:
         for core in self.cores:
             core.close()
         self._drawings.close()
-        for easel in self.easels:
-            easel.join()
+        for process in self.processes:
+            process.join()
 
     def _finish(self, request: Request) -> None:
         self._requests.discard(request)

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -178,7 +179,7 @@ class Service:
         first: int = 0,
         given: NDArray[np.int64] | None = None,
     ) -> NDArray[np.uint8]:
-        """Pixels (n, height, width, colours) of images of some labels, a few at a time on each core.
+        """Pixels (n, height, width, colours) of images of some labels, a few at a time by each process.
 
         Raises: Busy; InputError for what does not fit the model.
         """
@@ -193,7 +194,8 @@ class Service:
                 error: Exception | None,
                 future: asyncio.Future[NDArray[np.uint8]] = future,
             ) -> None:
-                loop.call_soon_threadsafe(_settle, future, pixels, error)
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(_settle, future, pixels, error)
 
             some = slice(begin, begin + AT_ONCE)
             part = None if given is None else given[some]

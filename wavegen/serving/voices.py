@@ -18,13 +18,14 @@ from wavegen.serving.capacity import Cost, PlayerCost
 from wavegen.serving.counts import Counts
 from wavegen.serving.models import ServedModel
 from wavegen.serving.outlet import Outlet
-from wavegen.serving.played import PlayedPerformance
+from wavegen.serving.player_performance import PlayerPerformance
 from wavegen.serving.problems import DroppedError
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
 Samples = NDArray[np.float32]
+PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
+MOST_WAIT_S = 1.0  # for the first block, while others have little ahead
 AT_A_TIME = 2  # blocks of a stream, where there is room for them
 TICK_S = 0.25  # how often it is looked for those
 
@@ -34,7 +35,7 @@ class Voice:
 
     They are taken to have begun with the first block and to listen at the model's rate, until they say how much was
     played (`n_played`). `begins_again`: with the next seed, where the sound has ended. A copy of a `sound` that comes
-    in ends with it. A `program` makes it by itself (played.py); without one it is a stream of its core's engine.
+    in ends with it. A `program` makes it by itself; without one it is a stream of its core's engine.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Voice:
             blocksize = -(-BLOCKSIZE // model.hop) * model.hop
             self.performance = Performance(maker, [self.stream], blocksize, is_copy=sound is not None)
         else:
-            self.performance = PlayedPerformance(maker, self.stream, program)
+            self.performance = PlayerPerformance(maker, self.stream, program)
         self.begins_again = False
         self.n_played: int | None = None
         self.n_made = self.n_late = 0
@@ -101,7 +102,7 @@ class Voice:
     @property
     def player(self) -> NativePlayer | None:
         """What plays it."""
-        return self.performance.player if isinstance(self.performance, PlayedPerformance) else None
+        return self.performance.player if isinstance(self.performance, PlayerPerformance) else None
 
     def go_on(self, now: float, made: Codes | Samples | None = None) -> None:
         """Give out what can be heard of its next codes, or of what its player made, until it needs more."""
@@ -201,8 +202,11 @@ class LiveLane:
                 self._has_left = True
 
     def lead_s(self, now: float) -> float | None:
-        """The least that one of its streams, which are due, has ahead; None where none is."""
-        return min((voice.lead_s(now) for voice in self.voices() if voice.is_due(now)), default=None)
+        """The least that one of its streams has ahead that are due; those that begin can wait. None if none is due."""
+        leads = (
+            voice.lead_s(now) if voice.n_made else voice.ahead_s / 2 for voice in self.voices() if voice.is_due(now)
+        )
+        return min(leads, default=None)
 
     def next_due_s(self, now: float) -> float:
         """How long it is until one is due, at most `TICK_S`; for one that waits for its client there will be a wake."""
@@ -219,7 +223,7 @@ class LiveLane:
 
     def _step(self, now: float) -> dict[Handle, Voice]:
         """Make a block of every stream that has room; returns those."""
-        with_room = self._whose_turn(now)
+        with_room = self._next_voices(now)
         before = sum(voice.n_late for voice in with_room.values())
         for voice in with_room.values():
             if not voice.needs_more:
@@ -239,14 +243,18 @@ class LiveLane:
         self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
         return with_room
 
-    def _whose_turn(self, now: float) -> dict[Handle, Voice]:
-        """Streams that have room for a block. They begin one after the other, and none while another has little ahead:
-        of many who come at once each waits a little longer for its first block, and none has a block that is late."""
+    def _next_voices(self, now: float) -> dict[Handle, Voice]:
+        """Streams that have room for a block. They begin one after the other, and for a while none as long as another
+        has little ahead: of many who come at once each waits a little longer for its first block, and none has a block
+        that is late."""
         with_room = {handle: voice for handle, voice in list(self._voices.items()) if voice.has_room(now)}
-        begun = [voice for voice in with_room.values() if voice.n_made]
-        is_one_short = any(voice.lead_s(now) < voice.ahead_s / 2 for voice in begun)
+        by_clock = [
+            voice for voice in with_room.values() if voice.n_made and voice.n_played is None and not voice.sound
+        ]
+        is_one_short = any(voice.lead_s(now) < voice.ahead_s / 2 for voice in by_clock)
         waiting = [handle for handle, voice in with_room.items() if not voice.n_made]
-        for handle in waiting if is_one_short else waiting[1:]:
+        can_wait = bool(waiting) and is_one_short and now - with_room[waiting[0]].made_at < MOST_WAIT_S
+        for handle in waiting if can_wait else waiting[1:]:
             del with_room[handle]
         return with_room
 
@@ -269,7 +277,8 @@ class LiveLane:
     def drop_unread(self, now: float) -> None:
         """End streams that nobody has read from for too long."""
         for voice in self.voices():
-            if now - voice.made_at > PATIENCE_S:
+            is_held = voice.outlet.is_full or voice.sound is not None or voice.n_played is not None
+            if is_held and now - voice.made_at > PATIENCE_S:
                 what = "sent" if voice.sound is not None and not voice.outlet.is_full else "read"
                 self._end(
                     voice, DroppedError(f"nothing was {what} for {PATIENCE_S:g} s; expected a client that goes on")

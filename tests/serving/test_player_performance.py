@@ -10,9 +10,9 @@ from wavegen.errors import InputError
 from wavegen.generation.live import Live
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import Session
-from wavegen.player.native import NativePlayer, Program
+from wavegen.player.native import NativePlayer, Program, make_each
 from wavegen.serving.models import ServedModel
-from wavegen.serving.played import PlayedPerformance
+from wavegen.serving.player_performance import PlayerPerformance
 
 MADE = {"digits": {"labels": {"digit": "7", "speaker": "theo"}, "guidance": 1.5}, "music": {}}
 CHANGES = {  # by the number of the block before which they are made
@@ -31,7 +31,7 @@ def test_it_sounds_as_a_card_does(name: str) -> None:
     model = ServedModel(name, loaded)
     maker = model.maker(options, labels_follow=True)
     assert model.program is not None
-    played = PlayedPerformance(maker, maker.stream(), model.program)
+    played = PlayerPerformance(maker, maker.stream(), model.program)
     of_card, of_service = live.blocks(), played.performance()
     for number in range(40):
         for one in (live, played):
@@ -50,7 +50,15 @@ def test_what_a_model_does_not_take_is_refused() -> None:
             player.change(option, value)
     for label, value in (("piece", "nothing"), ("digit", "7")):
         with pytest.raises(InputError, match="is not known"):
-            player.choose(label, value)
+            player.set_label(label, value)
     made = player.make(1000)
     player.restart(1)
     np.testing.assert_array_equal(player.make(1000), made)
+
+
+def test_players_make_together_what_each_makes_alone() -> None:
+    program = Program(checkpoint.load(Path("music")), "int8x8")
+    together = make_each([NativePlayer(program, seed) for seed in range(3)], 500)
+    for seed, samples in enumerate(together):
+        np.testing.assert_array_equal(samples, NativePlayer(program, seed).make(500))
+    assert make_each([], 500).shape == (0, 500)

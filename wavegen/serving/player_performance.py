@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.generation.conditioning import known_labels
-from wavegen.generation.live import BLOCKSIZE, Controls, Performance
+from wavegen.generation.live import Controls, Performance
 from wavegen.generation.session import StreamMaker
-from wavegen.generation.stream import Changes, Stream
+from wavegen.generation.stream import BLOCKSIZE, Changes, Stream
 from wavegen.player.native import NativePlayer, Program
 from wavegen.sampling import DECODING
 
 
-class PlayedPerformance(Performance):
+class PlayerPerformance(Performance):
     """A performance whose sound is made by a program: it asks for the next block of its `player` where others ask for
     codes, and sounds as they do.
 
@@ -31,7 +31,7 @@ class PlayedPerformance(Performance):
         super()._change(**changes)
         if "labels" in changes:
             for label, value in known_labels(self._program.labels, changes["labels"]).items():
-                self.player.choose(label, value)
+                self.player.set_label(label, value)
 
     def _begin(self, seed: int) -> None:
         super()._begin(seed)
