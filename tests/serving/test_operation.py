@@ -271,7 +271,6 @@ def test_ten_thousand_malformed_requests_and_a_thousand_vanishing_clients(apart:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(2400)
 def test_memory_is_flat_over_half_an_hour(apart: Apart) -> None:
     """Live streams that come and go, files and images."""
     began, sizes = time.monotonic(), []
