@@ -17,6 +17,7 @@ ALLOWED = {
     "printable": set(),
     "errors": {"printable"},
     "paths": set(),
+    "cluster": {"checkpoint", "paths"},
     "architectures": set(),
     "migrations": set(),
     "files": set(),
@@ -90,6 +91,7 @@ ALLOWED = {
     | {"paths", "plots", "progress", "recipe", "sampling"},
     "serving": {
         "checkpoint",
+        "cluster",
         "data",
         "engines",
         "evaluation",
@@ -139,6 +141,7 @@ ONLY_IN = {
     **{name: {"serving"} for name in ("fastapi", "starlette", "uvicorn", "prometheus_client")},
     **{name: {"serving"} for name in ("grpc", "grpc_health", "grpc_reflection", "google")},
     "pesq": {"evaluation"},
+    "ray": {"cluster", "jobs", "serving"},
     "pystoi": {"evaluation"},
 }
 
