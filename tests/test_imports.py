@@ -57,9 +57,11 @@ ALLOWED = {
         "features",
         "files",
         "paths",
+        "plots",
         "progress",
         "sampling",
     },
+    "jobs": {"checkpoint", "engines", "files", "generation"},
     "player": {"architectures", "checkpoint", "codec", "engines", "features", "generation", "sampling"},
     "export": {"architectures", "checkpoint", "engines", "features", "files", "generation", "player", "progress"}
     | {"sampling"},

@@ -9,7 +9,6 @@ being answered, of which a live stream is one; a replica that is to go tells its
 
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -127,7 +126,7 @@ class Replica:
         self._has_ended = threading.Event()
         threading.Thread(target=self._watch, args=(_of_ray(),), name="drain", daemon=True).start()
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:  # noqa: N807 - Ray's name
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self.service, self._cors)
 
     def __del__(self) -> None:
