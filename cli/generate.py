@@ -15,7 +15,7 @@ from wavegen.jobs.work import Generating, Piece, checksum
 from wavegen.paths import resolved, user_path
 from wavegen.progress import bar
 
-from .on_cluster import Ray, of_model, run_job
+from .on_cluster import Ray, check_options, of_model, run_job
 from .options import Model, Plot, Prime, Seconds, check_out, named_after, open_session, takes_generation_options
 from .render import check_length, render, write_each
 
@@ -104,9 +104,10 @@ def _generate_on_cluster(
     loaded = checkpoint.load(model)
     primed = None if prime is None else resolved(user_path(prime))
     options = replace(options, prime=primed)
-    session = open_session(model, options, loaded)
-    length = n_samples(seconds, session.description.sample_rate)
-    check_length(length, session.description.sample_rate)
+    check_options(model, options, loaded)
+    rate = loaded.description.sample_rate
+    length = n_samples(seconds, rate)
+    check_length(length, rate)
     pieces = [Piece(number, _numbered(out.absolute(), number)) for number in range(n)]
     if primed is not None and any(primed == resolved(piece.path.parent) / piece.path.name for piece in pieces):
         raise InputError(f"--prime is {prime}, which would be written over; choose another --out")

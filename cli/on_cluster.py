@@ -15,11 +15,13 @@ from wavegen.checkpoint import Checkpoint
 from wavegen.cluster import connected, portable
 from wavegen.engines import takes_gpu
 from wavegen.generation.options import GenerationOptions
+from wavegen.generation.session import StreamMaker
 from wavegen.generation.sound_file import picture_of
 from wavegen.jobs import record
 from wavegen.jobs.work import Made, Piece, Work, checksum
 from wavegen.progress import bar
 
+from .options import open_session
 from .render import say_speed
 from .terminal import say, show_result
 
@@ -36,6 +38,18 @@ NOT_OF_FILES = ("n", "n_threads", "frames", "prime", "beam")  # options that fil
 def of_model(model: Path) -> dict[str, Any]:
     """The fields of `Work` that say which model it is."""
     return {"model": portable(model), "checksum": checksum(checkpoint.find(model))}
+
+
+def check_options(model: Path, options: GenerationOptions, loaded: Checkpoint, *, frames_follow: bool = False) -> None:
+    """Say what is about to be made. A GPU is in a machine of the cluster, and none need be here.
+
+    Raises: InputError for whatever does not fit the model; nothing has been written by then.
+    """
+    if takes_gpu(loaded, options.engine_options):
+        maker = StreamMaker(loaded, options, frames_follow=frames_follow)
+        say(f"{model}: on GPUs of the cluster, {maker.decoding.title}, seed {maker.seed}")
+    else:
+        open_session(model, options, loaded, frames_follow=frames_follow)
 
 
 def run_job(
@@ -92,6 +106,7 @@ def run_job(
                 raise
             there = f"{n_before + n_written} of {len(pieces)} are written"
             say(f"Stopped; {there}, and the same command with --seed {work.options.seed} goes on from there")
+            return n_before + n_written
     if n_written:
         say_speed(f"{n_written} sounds, {seconds:.2f} s", seconds, began)
     return n_before + n_written

@@ -24,7 +24,7 @@ from wavegen.jobs.work import Piece, Vocoding
 from wavegen.paths import folded, is_same, is_within, one_on_disk, resolved
 from wavegen.progress import bar
 
-from .on_cluster import Ray, of_model, run_job
+from .on_cluster import Ray, check_options, of_model, run_job
 from .options import Model, Plot, check_out, open_session, takes_generation_options
 from .render import render, write_each
 from .terminal import say, show_result
@@ -137,7 +137,7 @@ def _vocode_on_cluster(
     plot: bool,
 ) -> int:
     """Make sources again into the paths on a cluster; returns how many are there then."""
-    open_session(model, options, loaded, frames_follow=True)
+    check_options(model, options, loaded, frames_follow=True)
     pieces = [
         Piece(number, path.absolute(), one.absolute())
         for number, (path, one) in enumerate(zip(paths, sources, strict=True))

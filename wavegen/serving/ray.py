@@ -96,7 +96,9 @@ def make_application(
         graceful_shutdown_timeout_s=LAST_STREAMS_S + END_S + GRACE_S,
         graceful_shutdown_wait_loop_s=LOOK_S,
     )
-    return deployed(serve.ingress()(Replica)).bind(paths, options, token)
+    return deployed(serve.ingress()(Replica)).bind(
+        paths, token=token, cors=options.cors, max_seconds=options.max_seconds, max_streams=options.max_streams
+    )
 
 
 def _capacity(models: ServedModels, max_streams: int | None) -> int:
@@ -113,16 +115,22 @@ def _capacity(models: ServedModels, max_streams: int | None) -> int:
 class Replica:
     """A service on one core, in a process of Ray's."""
 
-    def __init__(self, paths: Sequence[Path], options: Options, token: str | None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        token: str | None,
+        cors: Sequence[str],
+        max_seconds: float,
+        max_streams: int | None,
+    ) -> None:
         remarks = logging.getLogger("wavegen")
         remarks.addHandler(logging.StreamHandler())  # to a file among Ray's logs
         remarks.setLevel(logging.INFO)
         sys.setswitchinterval(SWITCH_S)
-        limits = Limits(seconds=options.max_seconds)
-        self.service = Service(
-            ServedModels(paths), token=token, limits=limits, max_streams=options.max_streams, n_threads=1
-        )
-        self._cors = options.cors
+        limits = Limits(seconds=max_seconds)
+        self.service = Service(ServedModels(paths), token=token, limits=limits, max_streams=max_streams, n_threads=1)
+        self._cors = cors
         self._has_ended = threading.Event()
         threading.Thread(target=self._watch, args=(_of_ray(),), name="drain", daemon=True).start()
 
