@@ -42,8 +42,13 @@ def serve(
         float, typer.Option(min=0.1, max=MAX_SECONDS, help="longest sound of a request, and longest recording, s")
     ] = 60,
     max_streams: Annotated[
-        int | None, typer.Option(min=1, help="live streams at a time, in place of what is measured at start")
+        int | None,
+        typer.Option(min=1, help="live streams at a time (--ray: of a core), in place of what is measured at start"),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="serve on the cores of a Ray cluster, or of a new one here (see docs/serving.md)"),
+    ] = False,
 ) -> None:
     """Serve models to many listeners: a page, HTTP, WebSocket and gRPC (pip install 'wavegen[serve]').
 
@@ -54,7 +59,15 @@ def serve(
         wavegen serve
         wavegen serve speech digits mnist --port 8080
         wavegen serve runs/speech --host 0.0.0.0 --token "$(cat token)"
+        wavegen serve digits --ray
     """
+    if ray:
+        if grpc is not None:
+            raise InputError("--ray serves HTTP and WebSocket, and --grpc asks for gRPC; leave out one of the two")
+        _serve_on_cluster(
+            models or [], host, port, token or os.environ.get(TOKEN) or None, cors or [], max_seconds, max_streams
+        )
+        return
     try:
         from wavegen.serving import models as serving
         from wavegen.serving import server
@@ -67,7 +80,7 @@ def serve(
     say("Measuring this machine; kernels that are new here are compiled first")
     service = Service(served, token=token, limits=Limits(seconds=max_seconds), max_streams=max_streams)
     address = listener.getsockname()
-    where = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
+    where = _where(address[0], address[1])
     try:
         for model in served:
             if not model.draws:
@@ -81,3 +94,33 @@ def serve(
         )
     finally:
         service.close()
+
+
+def _serve_on_cluster(
+    models: list[Path],
+    host: str,
+    port: int,
+    token: str | None,
+    cors: list[str],
+    max_seconds: float,
+    max_streams: int | None,
+) -> None:
+    """Serve on a Ray cluster until Ctrl-C."""
+    from wavegen.cluster import connected
+
+    with connected():
+        try:
+            from wavegen.serving import ray as of_ray
+        except ImportError as error:
+            raise InputError(f"--ray needs Ray Serve ({error}): pip install 'wavegen[ray]'") from error
+        options = of_ray.Options(
+            models=tuple(map(str, models)), cors=tuple(cors), max_seconds=max_seconds, max_streams=max_streams
+        )
+        say("Measuring a core; kernels that are new here are compiled first")
+        application = of_ray.make_application(options, token, lambda n: say(f"{n} live streams at a time on each core"))
+        say("Beginning on the cluster")
+        of_ray.run(application, host, port, lambda found: say(f"Serving on {_where(host, found)}; Ctrl-C ends"))
+
+
+def _where(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

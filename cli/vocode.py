@@ -13,20 +13,25 @@ import typer
 from numpy.typing import NDArray
 
 from wavegen import checkpoint, files
+from wavegen.checkpoint import Checkpoint
 from wavegen.data.audio import SUFFIXES
 from wavegen.engines import n_at_once
 from wavegen.errors import InputError
 from wavegen.features.frames import FRAME_SUFFIXES
 from wavegen.generation.options import GenerationOptions
 from wavegen.generation.session import LoadedModel
+from wavegen.jobs.work import Piece, Vocoding
 from wavegen.paths import folded, is_same, is_within, one_on_disk, resolved
 from wavegen.progress import bar
 
+from .on_cluster import Ray, check_options, of_model, run_job
 from .options import Model, Plot, check_out, open_session, takes_generation_options
 from .render import render, write_each
 from .terminal import say, show_result
 
 app = typer.Typer()
+
+PER_TASK = 32  # recordings that a worker makes again at a time; what is lost when one dies
 
 
 @app.command("vocode")
@@ -47,6 +52,7 @@ def vocode(
     match: Annotated[
         bool, typer.Option(help="scale the spectrum of what is made until it has the frames' log-mel bands")
     ] = True,
+    ray: Ray = False,
     *,
     options: GenerationOptions,
 ) -> None:
@@ -60,13 +66,16 @@ def vocode(
         wavegen vocode runs/vocoder hello.flac again.wav --frames hello.npy
         wavegen vocode runs/vocoder hello.npy again.wav --temperature 0.9
         wavegen vocode runs/vocoder recordings again
+        wavegen vocode runs/vocoder recordings again --seed 1 --ray
     """
     options = replace(options, match=match)
     if source.is_dir():
         if frames_to is not None:
             raise InputError("--frames keeps those of one recording, and IN is a folder; leave it out")
-        _vocode_folder(model, options, source, out, plot)
+        _vocode_folder(model, options, source, out, plot, ray)
         return
+    if ray:
+        raise InputError("--ray shares many recordings among machines, and IN is one; leave out --ray")
     check_out("OUT", ".wav", out, source)
     if frames_to is not None:
         check_out("--frames", ".npy", frames_to, source)
@@ -81,7 +90,7 @@ def vocode(
     render(session, n_samples, [out], plot)
 
 
-def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: Path, plot: bool) -> None:
+def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: Path, plot: bool, ray: bool) -> None:
     """Make everything below a folder again, and name what could not be read.
 
     Raises: InputError if there is nothing, OUT is no folder, what would be written is there twice or is a recording to
@@ -110,6 +119,50 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
             f"Unicode; rename what one of them is made of in {source}, or choose OUT on another disk"
         )
     loaded = checkpoint.load(model)
+    if ray:
+        n = _vocode_on_cluster(model, options, loaded, sources, paths, out, plot)
+    else:
+        n = _vocode_here(model, options, loaded, sources, paths, plot)
+    if not n:
+        raise InputError(f"none of the {len(sources)} files of {source} could be made again")
+
+
+def _vocode_on_cluster(
+    model: Path,
+    options: GenerationOptions,
+    loaded: Checkpoint,
+    sources: list[Path],
+    paths: list[Path],
+    out: Path,
+    plot: bool,
+) -> int:
+    """Make sources again into the paths on a cluster; returns how many are there then."""
+    check_options(model, options, loaded, frames_follow=True)
+    pieces = [
+        Piece(number, path.absolute(), one.absolute())
+        for number, (path, one) in enumerate(zip(paths, sources, strict=True))
+    ]
+    return run_job(
+        out.absolute() / "vocode.job.json",
+        "OUT",
+        {},
+        Vocoding(**of_model(model), options=options, plot=plot),
+        pieces,
+        lambda piece: paths[piece.number],
+        loaded,
+        PER_TASK,
+    )
+
+
+def _vocode_here(
+    model: Path,
+    options: GenerationOptions,
+    loaded: Checkpoint,
+    sources: list[Path],
+    paths: list[Path],
+    plot: bool,
+) -> int:
+    """Make sources again into the paths; returns how many could be read."""
     reader = LoadedModel(loaded)
     at_once = n_at_once(loaded, options.engine_options, len(sources))
     session = open_session(model, replace(options, n=at_once), loaded, frames_follow=True)
@@ -128,8 +181,7 @@ def _vocode_folder(model: Path, options: GenerationOptions, source: Path, out: P
     with bar(f"Making {len(sources)} again, {at_once} at once", 0) as running:
         made = ((numbers[index], waveform, True) for index, waveform in session.vocode_each(readable(), running))
         write_each(made, paths, session.description.sample_rate, plot, len(sources))
-    if not numbers:
-        raise InputError(f"none of the {len(sources)} files of {source} could be made again")
+    return len(numbers)
 
 
 def _sources(folder: Path, out: Path) -> list[Path]:

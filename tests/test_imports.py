@@ -17,6 +17,7 @@ ALLOWED = {
     "printable": set(),
     "errors": {"printable"},
     "paths": set(),
+    "cluster": {"checkpoint", "paths"},
     "architectures": set(),
     "migrations": set(),
     "files": set(),
@@ -56,9 +57,11 @@ ALLOWED = {
         "features",
         "files",
         "paths",
+        "plots",
         "progress",
         "sampling",
     },
+    "jobs": {"checkpoint", "engines", "files", "generation"},
     "player": {
         "architectures",
         "checkpoint",
@@ -100,6 +103,7 @@ ALLOWED = {
     | {"paths", "plots", "progress", "recipe", "sampling"},
     "serving": {
         "checkpoint",
+        "cluster",
         "data",
         "engines",
         "evaluation",
@@ -150,6 +154,7 @@ ONLY_IN = {
     **{name: {"serving"} for name in ("fastapi", "starlette", "uvicorn", "prometheus_client")},
     **{name: {"serving"} for name in ("grpc", "grpc_health", "grpc_reflection", "google")},
     "pesq": {"evaluation"},
+    "ray": {"cluster", "jobs", "serving"},
     "pystoi": {"evaluation"},
 }
 

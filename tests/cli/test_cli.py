@@ -172,7 +172,7 @@ def test_a_sound_takes_no_memory_by_its_length(tmp_path, tiny_run, monkeypatch):
     session = Session(checkpoint.load(tiny_run), GenerationOptions(seed=1, engine="reference"))
     block = np.zeros((1, 1 << 14), dtype=np.float32)
     monkeypatch.setattr(session, "blocks", lambda n: itertools.repeat(block, n >> 14))
-    monkeypatch.setattr("wavegen.cli.render.PLOTTED_S", 0.01)
+    monkeypatch.setattr("wavegen.generation.sound_file.PLOTTED_S", 0.01)
     shown = []
     monkeypatch.setattr(plots, "sounds", lambda path, waveforms, rate: shown.append(waveforms))
     tracemalloc.start()

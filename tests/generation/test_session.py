@@ -82,7 +82,7 @@ def test_guided_sounds_are_the_same_alone_side_by_side_and_in_turn():
     wish = GenerationOptions(seed=1, labels={"speaker": "2"}, guidance=2.0)
     alone = np.concatenate(list(Session(checkpoint, wish).blocks(300)), axis=1)
     together = np.concatenate(list(Session(checkpoint, replace(wish, n=3)).blocks(300)), axis=1)
-    in_turn = joined(Session(checkpoint, replace(wish, n=2)).blocks_of_each(3, 300))
+    in_turn = joined(Session(checkpoint, replace(wish, n=2)).blocks_of_each(range(3), 300))
     np.testing.assert_array_equal(together[0], alone[0])
     np.testing.assert_array_equal(np.stack([in_turn[number] for number in range(3)]), together)
     unguided = np.concatenate(list(Session(checkpoint, replace(wish, guidance=None)).blocks(300)), axis=1)
@@ -238,5 +238,5 @@ def test_pre_emphasised_sounds_that_continue_another_are_the_end_of_one_sound():
     whole = np.concatenate([np.tile(session.prime, (2, 1)), codes], axis=1)
     expected = session.codec.decode(whole)[:, 40:]
     np.testing.assert_array_equal(np.concatenate(list(session.blocks(50, 20)), axis=1), expected)
-    in_turn = joined(session.blocks_of_each(2, 50))
+    in_turn = joined(session.blocks_of_each(range(2), 50))
     np.testing.assert_array_equal([in_turn[0], in_turn[1]], expected)

@@ -48,7 +48,7 @@ def test_what_a_session_makes_in_turn_does_not_disturb_what_it_makes_side_by_sid
     alone = taken(session.blocks(300), 2)
     blocks = session.blocks(300)
     first = next(blocks)
-    in_turn = joined(session.blocks_of_each(3, 300))
+    in_turn = joined(session.blocks_of_each(range(3), 300))
     np.testing.assert_array_equal(np.concatenate([first, next(blocks)], axis=1), alone)
     np.testing.assert_array_equal(np.stack([in_turn[0], in_turn[1]]), alone)
     playing, other = Live(session).blocks(), Live(session).blocks()

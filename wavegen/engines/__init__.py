@@ -5,6 +5,7 @@ A new engine is a new file and one line in `ENGINES`.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 import numpy as np
@@ -165,6 +166,22 @@ def n_at_once(checkpoint: Checkpoint, options: EngineOptions, n_sounds: int) -> 
     """
     n_times = max(1, math.ceil(n_sounds / most_at_once(checkpoint, options)))
     return max(1, math.ceil(n_sounds / n_times))
+
+
+def on_one_core(checkpoint: Checkpoint, options: EngineOptions) -> EngineOptions:
+    """The same options with one thread, of an engine that chooses its threads.
+
+    Raises: InputError for an unknown name or device, or an engine that cannot run the model.
+    """
+    return replace(options, n_threads=1) if ENGINES[_name(options, checkpoint)].has_threads else options
+
+
+def takes_gpu(checkpoint: Checkpoint, options: EngineOptions) -> bool:
+    """Whether the engine runs on a GPU.
+
+    Raises: as `on_one_core`.
+    """
+    return _device(_name(options, checkpoint), options) == "cuda"
 
 
 def _device(name: str, options: EngineOptions) -> str:

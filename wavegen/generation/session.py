@@ -332,22 +332,23 @@ class Session(StreamMaker):
             yield rest[:, begin : begin + blocksize]
 
     def blocks_of_each(
-        self, n: int, n_samples: int, bar: Bar | None = None
+        self, numbers: Sequence[int], n_samples: int, bar: Bar | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32], bool]]:
-        """n sounds of one length, however many the engine makes at once, block by block: the number of a sound, a
-        waveform (T,), and whether that is its last.
+        """Sounds of some numbers and one length, however many the engine makes at once, block by block: the number of a
+        sound, a waveform (T,), and whether that is its last.
 
-        They are those that a session of n sounds makes side by side.
+        They are those of these numbers that a session of more sounds makes side by side, the first of which is 0.
         """
         outputs: dict[int, Output] = {}
 
         def pieces() -> Iterator[tuple[Stream, int]]:
-            for number in range(n):
+            for number in numbers:
                 stream = self.stream(number)
                 outputs[number] = self.output([stream])
                 yield stream, n_samples
 
-        for number, codes, is_last in generate_blocks(self._engine, pieces(), hop=self.hop, bar=bar):
+        for index, codes, is_last in generate_blocks(self._engine, pieces(), hop=self.hop, bar=bar):
+            number = numbers[index]
             sound = outputs[number].feed(codes[None])[0]
             if is_last:
                 sound = np.concatenate([sound, outputs.pop(number).finish()[0]])
