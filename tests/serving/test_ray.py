@@ -212,19 +212,24 @@ class Listener(threading.Thread):
     def __init__(self, address: str) -> None:
         super().__init__(daemon=True)
         self._address = address.replace("http", "ws") + "/v1/live"
-        self.data, self.end = b"", ""
+        self.data, self.end, self._leaves = b"", "", False
         self.start()
+
+    def leave(self) -> None:
+        """Hear no more."""
+        self._leaves = True
+        self.join(60)
 
     def run(self) -> None:
         try:
             with connect(self._address, open_timeout=60) as socket:
                 socket.send(json.dumps(HELLO))
-                while not self.end:
+                while not self.end and not self._leaves:
                     message = socket.recv(timeout=60)
                     if isinstance(message, bytes):
                         self.data += message
                     elif (told := json.loads(message))["type"] in ("end", "error"):
-                        self.end = told.get("reason", "error")
+                        self.end = told.get("reason") or f"error: {told['detail']}"
         except ConnectionClosed:
             self.end = "broken off"
 
@@ -296,6 +301,7 @@ def test_it_answers_as_one_machine_does(address: str) -> None:
     listener = Listener(address)
     until(lambda: len(listener.data) >= 6000, 60)
     np.testing.assert_array_equal(np.frombuffer(listener.data[:6000], "<i2"), samples[:3000])
+    listener.leave()
 
 
 def test_another_service_is_not_begun_where_one_is(address: str) -> None:
@@ -305,7 +311,8 @@ def test_another_service_is_not_begun_where_one_is(address: str) -> None:
 
 def test_streams_are_shared_among_replicas_and_end_with_theirs_alone(address: str) -> None:
     listeners = [Listener(address) for _ in range(6)]
-    until(lambda: all(one.data for one in listeners), 60)
+    until(lambda: all(one.data or one.end for one in listeners), 60)
+    assert not any(one.end for one in listeners), [one.end for one in listeners]
     assert kill("ray::ServeReplica:wavegen:service", 1) == 1
     until(lambda: any(one.end for one in listeners), 60)
     time.sleep(1)
@@ -316,6 +323,8 @@ def test_streams_are_shared_among_replicas_and_end_with_theirs_alone(address: st
     with httpx.Client(base_url=address, timeout=60) as client:
         for _ in range(4):
             assert client.post("/v1/sounds", json={"model": "digits", "seconds": 0.1}).status_code == 200
+    for one in listeners:
+        one.leave()
 
 
 def test_streams_of_a_replica_that_others_replace_go_on_until_the_application_ends(address: str) -> None:
@@ -328,7 +337,8 @@ def test_streams_of_a_replica_that_others_replace_go_on_until_the_application_en
 
     until(lambda: replicas() == {"RUNNING": 2}, 60)
     listeners = [Listener(address) for _ in range(6)]
-    until(lambda: all(one.data for one in listeners), 60)
+    until(lambda: all(one.data or one.end for one in listeners), 60)
+    assert not any(one.end for one in listeners), [one.end for one in listeners]
     application = of_ray.make_application(of_ray.Options(models=("digits",), max_streams=8, max_replicas=1))
     serve.run_many([serve.RunTarget(application, name=of_ray.NAME)], wait_for_applications_running=False)
     until(lambda: "STOPPING" in replicas(), 60)
