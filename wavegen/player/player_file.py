@@ -76,8 +76,9 @@ class Room(NamedTuple):
     dtype: type[np.generic]
 
 
-def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
-    """The player file of a model, for a vector unit."""
+def encode(model: Checkpoint, precision: Precision, unit: VectorUnit, is_small: bool = True) -> bytes:
+    """The player file of a model, for a vector unit; `is_small`: where that loses nothing its numbers are float16, and
+    every player has them as float32 in its own room."""
     check_playable(model)
     leaves = list(_leaves(model_of(model, precision, unit)))
     records = np.zeros((len(leaves), 4), dtype=np.int64)
@@ -91,7 +92,7 @@ def encode(model: Checkpoint, precision: Precision, unit: VectorUnit) -> bytes:
                 places[id(leaf)], room = room, _aligned(room + n_bytes)
             record[:] = IN_ROOM, places[id(leaf)], n_bytes, 0
         elif isinstance(leaf, np.ndarray):
-            halves = _as_halves(leaf)
+            halves = _as_halves(leaf) if is_small else None
             stored = leaf if halves is None else halves
             record[:] = IN_FILE if halves is None else HALVES, at, stored.nbytes, 0 if halves is None else room
             room = room if halves is None else _aligned(room + leaf.nbytes)

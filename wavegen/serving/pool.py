@@ -29,7 +29,7 @@ from wavegen.serving.voices import TICK_S, LiveLane, Voice
 
 logger = logging.getLogger(__name__)
 
-LIVE_SHARE = 0.85  # of a core that live streams may take
+LIVE_SHARE = 0.8  # of a core that live streams may take; connections and the system need the rest
 LIVE_SLOTS = 64  # of a model, on a core
 MOST_REQUESTS = 64  # for files, at a time; each finds a slot, and they take turns at the blocks
 RETRY_S = 5  # when somebody who finds no place for a live stream may ask again
