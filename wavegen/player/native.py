@@ -49,7 +49,8 @@ class Program:
     """
 
     def __init__(self, model: Checkpoint, precision: Precision) -> None:
-        file = np.frombuffer(player_file.encode(model, precision, TARGETS["native"].unit, is_small=False), dtype=np.uint8)
+        data = player_file.encode(model, precision, TARGETS["native"].unit, is_small=False)
+        file = np.frombuffer(data, dtype=np.uint8)
         description = player_file.description_of(model, precision)
         self.labels, self.sample_rate = description["labels"], description["sample_rate"]
         self.can_be_guided: bool = description["can_be_guided"]
