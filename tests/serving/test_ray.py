@@ -104,13 +104,14 @@ def when(is_so: Callable[[], bool], what: Callable[[], object]) -> threading.Thr
 
 
 def test_a_job_whose_workers_are_killed_makes_the_files_of_one_machine(tmp_path: Path) -> None:
-    words = ("generate", "digits", "--n", 16, "--seconds", 0.5, "--seed", 1)
+    words = ("generate", "digits", "--n", 16, "--seconds", 3, "--seed", 1)
     run(*words, "--out", tmp_path / "one" / "take.wav")
     many, n_killed = tmp_path / "many", 0
 
     def kill_workers() -> None:
         nonlocal n_killed
-        n_killed = kill("ray::_make")
+        while not n_killed and not any(many.glob("take-16.wav")):
+            n_killed = kill("ray::_make")
 
     killing = when(lambda: any(many.glob(".*.partial*")), kill_workers)
     names = run(*words, "--out", many / "take.wav", "--ray")
