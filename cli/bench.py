@@ -61,7 +61,7 @@ def bench(
     other ways to write it.
 
     Everything runs in turn within one call, so its ratios hold on a busy machine too. Beside our engines stand what
-    somebody would use instead: a plain cached step in PyTorch and, with pip install 'wavegen[onnx]', ONNX Runtime.
+    somebody would use instead: a plain cached step in PyTorch and, with the extra `onnx`, ONNX Runtime.
 
     Examples:
         wavegen bench

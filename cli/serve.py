@@ -50,7 +50,7 @@ def serve(
         typer.Option("--ray", help="serve on the cores of a Ray cluster, or of a new one here (see docs/serving.md)"),
     ] = False,
 ) -> None:
-    """Serve models to many listeners: a page, HTTP, WebSocket and gRPC (pip install 'wavegen[serve]').
+    """Serve models to many listeners: a page, HTTP, WebSocket and gRPC (with the extra `serve`).
 
     It measures at start how many live streams this machine can make, admits no more, and answers 503 beyond. SIGTERM
     ends live streams with a reason, and completes files. docs/serving.md tells what clients can ask for.
