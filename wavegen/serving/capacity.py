@@ -1,7 +1,7 @@
 """What the streams of a model cost this machine, measured: what live ones are admitted by."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,16 +62,26 @@ def measure_player(model: ServedModel, program: Program) -> PlayerCost:
 def _seconds_played(model: ServedModel, program: Program, guidance: float) -> float:
     maker = model.maker({"seed": 0, "guidance": guidance}, labels_follow=True)
     performance = PlayerPerformance(maker, maker.stream(), program)
-    blocks, n_made, n_blocks, began = performance.performance(), 0, -N_FIRST, time.perf_counter()
-    while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
-        if n_blocks == 0:
-            n_made, began = 0, time.perf_counter()
+    blocks = performance.performance()
+
+    def make_block() -> int:
         block = next(blocks)
         while block is None:
             block = blocks.send(performance.player.make(BLOCKSIZE)[None])
-        n_made += len(block)
+        return len(block)
+
+    return _seconds_of_sample(make_block) * model.sample_rate
+
+
+def _seconds_of_sample(make_blocks: Callable[[], int]) -> float:
+    """How long a sample takes what makes some at a time and returns how many, once it has begun."""
+    n_made, n_blocks, began = 0, -N_FIRST, time.perf_counter()
+    while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
+        if n_blocks == 0:
+            n_made, began = 0, time.perf_counter()
+        n_made += make_blocks()
         n_blocks += 1
-    return (time.perf_counter() - began) * model.sample_rate / n_made
+    return (time.perf_counter() - began) / n_made
 
 
 def measure(model: ServedModel, scheduler: Scheduler) -> Cost:
@@ -84,19 +94,18 @@ def _seconds(model: ServedModel, scheduler: Scheduler, n: int) -> float:
     for number in range(n):
         maker, stream = trial_stream(model, number)
         outputs[scheduler.submit(stream)] = maker.output([stream])
-    n_made, n_blocks, began = 0, -N_FIRST, time.perf_counter()
-    while n_blocks < N_BLOCKS or time.perf_counter() - began < TRIAL_S:
-        if n_blocks == 0:
-            n_made, began = 0, time.perf_counter()
-        for handle, codes in scheduler.step().items():
+
+    def make_blocks() -> int:
+        codes_of = scheduler.step()
+        for handle, codes in codes_of.items():
             outputs[handle].feed(codes[None])
-            n_made += len(codes)
-        n_blocks += 1
-    elapsed = time.perf_counter() - began
+        return sum(map(len, codes_of.values()))
+
+    of_sample = _seconds_of_sample(make_blocks)
     for handle in outputs:
         scheduler.cancel(handle)
     scheduler.step()
-    return elapsed * n * model.sample_rate / n_made
+    return of_sample * n * model.sample_rate
 
 
 def trial_stream(model: ServedModel, number: int) -> tuple[StreamMaker, Stream]:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ NICENESS = 10  # live streams go before images
 POLL_S = 0.25  # how often it is looked for whether anybody waits for what is being drawn
 START_S = 120.0  # that a process may take to begin, in which kernels may be compiled
 END_S = 5.0  # to end
-RETRY_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before another one is begun
+RETRY_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before another one is begun; the last again and again
 
 
 class Drawn(NamedTuple):
@@ -119,8 +120,8 @@ class DrawingProcess(threading.Thread):
 
     def _begin_again(self) -> None:
         """Have another process, as soon as one can begin."""
-        for number in range(1 << 30):
-            if self._queue.wait_closed(RETRY_S[min(number, len(RETRY_S) - 1)] if number else 0.0):
+        for wait_s in chain(RETRY_S, repeat(RETRY_S[-1])):
+            if self._queue.wait_closed(wait_s):
                 return
             self._connection.close()
             self._process, self._connection = self._begun()

@@ -62,9 +62,6 @@ class LoopOutlet:
             self._items.append(block)
             self._n_waiting += len(block)
 
-    def flush(self) -> None:
-        self._wake()
-
     def tell(self, event: Event) -> None:
         with self._lock:
             self._items.append(event)
@@ -72,7 +69,7 @@ class LoopOutlet:
     def end(self, error: Exception | None) -> None:
         with self._lock:
             self._is_over, self._error = True, error
-        self._wake()
+        self.flush()
 
     async def blocks(self) -> AsyncGenerator[NDArray[np.float32], None]:
         """Blocks (T,) as they come.
@@ -108,6 +105,6 @@ class LoopOutlet:
                     raise self._error
                 return
 
-    def _wake(self) -> None:
+    def flush(self) -> None:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._is_there.set)

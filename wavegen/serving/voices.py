@@ -164,7 +164,7 @@ class LiveLane:
     def __init__(self, model: ServedModel, scheduler: Scheduler, cost: Cost, player_cost: PlayerCost | None) -> None:
         self.model, self._scheduler, self._cost, self._player_cost = model, scheduler, cost, player_cost
         self.counts = Counts()
-        self._voices: dict[Handle, Voice] = {}
+        self._voices: dict[Voice, Handle | None] = {}  # the handle of what an engine makes
         self._has_left = False
 
     def load(self, more: Voice | None = None) -> float:
@@ -187,19 +187,17 @@ class LiveLane:
         return self._player_cost.of(self.model.maker(labels_follow=True).decoding.is_guided)
 
     def voices(self) -> list[Voice]:
-        return list(self._voices.values())
+        return list(self._voices)
 
     def add(self, voice: Voice) -> None:
-        handle = self._scheduler.submit(voice.stream) if voice.player is None else Handle(voice.stream, None)
-        self._voices[handle] = voice
+        self._voices[voice] = self._scheduler.submit(voice.stream) if voice.player is None else None
 
     def remove(self, voice: Voice) -> None:
         """Free the place of a stream, at the next block."""
-        for handle, one in list(self._voices.items()):
-            if one is voice:
-                self._scheduler.cancel(handle)
-                self._voices.pop(handle, None)
-                self._has_left = True
+        handle = self._voices.pop(voice, None)
+        if handle is not None:
+            self._scheduler.cancel(handle)
+            self._has_left = True
 
     def lead_s(self, now: float) -> float | None:
         """The least that one of its streams has ahead that are due; those that begin can wait. None if none is due."""
@@ -215,48 +213,46 @@ class LiveLane:
 
     def step(self, now: float) -> None:
         """Make blocks of every stream that has room, a few at a time, which go out together."""
-        voices: dict[Handle, Voice] = {}
+        voices: set[Voice] = set()
         for _ in range(AT_A_TIME):
-            voices |= self._step(now)
-        for voice in voices.values():
+            voices.update(self._step(now))
+        for voice in voices:
             voice.outlet.flush()
 
-    def _step(self, now: float) -> dict[Handle, Voice]:
+    def _step(self, now: float) -> Sequence[Voice]:
         """Make a block of every stream that has room; returns those."""
         with_room = self._next_voices(now)
-        before = sum(voice.n_late for voice in with_room.values())
-        for voice in with_room.values():
+        of_engine = {handle: voice for voice in with_room if (handle := self._voices.get(voice)) is not None}
+        before = sum(voice.n_late for voice in with_room)
+        for voice in with_room:
             if not voice.needs_more:
                 self._guarded(voice, now, None)
-        due = {handle: voice for handle, voice in with_room.items() if voice.needs_more and voice.has_room(now)}
-        self._play([voice for voice in due.values() if voice.player is not None])
-        by_engine = {handle for handle, voice in due.items() if voice.player is None}
+        due = [voice for voice in with_room if voice.needs_more and voice.has_room(now)]
+        self._play([voice for voice in due if voice.player is not None])
+        by_engine = {handle for handle, voice in of_engine.items() if voice in due}
         if by_engine or self._has_left:
             self._has_left = False
             for handle, codes in self._scheduler.step(by_engine).items():
-                if handle not in with_room:
+                if handle not in of_engine:
                     continue
                 if handle.has_ended:
-                    self._end(with_room[handle], handle.error)
+                    self._end(of_engine[handle], handle.error)
                     continue
-                self._go_on(with_room[handle], codes)
-        self.counts.n_late += sum(voice.n_late for voice in with_room.values()) - before
+                self._go_on(of_engine[handle], codes)
+        self.counts.n_late += sum(voice.n_late for voice in with_room) - before
         return with_room
 
-    def _next_voices(self, now: float) -> dict[Handle, Voice]:
+    def _next_voices(self, now: float) -> list[Voice]:
         """Streams that have room for a block. They begin one after the other, and for a while none as long as another
         has little ahead: of many who come at once each waits a little longer for its first block, and none has a block
         that is late."""
-        with_room = {handle: voice for handle, voice in list(self._voices.items()) if voice.has_room(now)}
-        by_clock = [
-            voice for voice in with_room.values() if voice.n_made and voice.n_played is None and not voice.sound
-        ]
+        with_room = [voice for voice in self.voices() if voice.has_room(now)]
+        begun = [voice for voice in with_room if voice.n_made]
+        by_clock = [voice for voice in begun if voice.n_played is None and voice.sound is None]
         is_one_short = any(voice.lead_s(now) < voice.ahead_s / 2 for voice in by_clock)
-        waiting = [handle for handle, voice in with_room.items() if not voice.n_made]
-        can_wait = bool(waiting) and is_one_short and now - with_room[waiting[0]].made_at < MOST_WAIT_S
-        for handle in waiting if can_wait else waiting[1:]:
-            del with_room[handle]
-        return with_room
+        waiting = [voice for voice in with_room if not voice.n_made]
+        can_wait = bool(waiting) and is_one_short and now - waiting[0].made_at < MOST_WAIT_S
+        return begun if can_wait else [*begun, *waiting[:1]]
 
     def _play(self, voices: Sequence[Voice]) -> None:
         """Have players make a block each."""
