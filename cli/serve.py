@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from wavegen.errors import InputError
+from wavegen.serving import TOKEN
 
 from .options import MAX_SECONDS
 from .terminal import say
 
 app = typer.Typer()
-
-TOKEN = "WAVEGEN_TOKEN"  # where a token stands that nobody is to read from a list of processes
 
 
 @app.command("serve")

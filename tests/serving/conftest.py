@@ -63,6 +63,21 @@ class Apart(Answering):
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def downloading(address: str, model: str, seconds: float, told: dict[str, object]) -> threading.Thread:
+    """What gets a sound as it is made: `begun` is told with its first piece, and at the end its `bytes`."""
+
+    def download() -> None:
+        asked = {"model": model, "seconds": seconds, "format": "pcm", "stream": True}
+        with httpx.stream("POST", f"{address}/v1/sounds", json=asked, timeout=60) as answer:
+            n = 0
+            for piece in answer.iter_raw():
+                told["begun"] = True
+                n += len(piece)
+            told["bytes"] = n
+
+    return threading.Thread(target=download)
+
+
 @contextmanager
 def serving(service: Service, cors: tuple[str, ...] = ()) -> Iterator[Running]:
     """Let a service answer while the block runs."""

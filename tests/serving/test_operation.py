@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.serving.conftest import Answering, Apart, Running, serving
+from tests.serving.conftest import Answering, Apart, Running, downloading, serving
 from tests.serving.test_http import problem_of, until
 from tests.serving.test_live import HELLO, Client
 
@@ -100,16 +99,7 @@ def test_sigterm_ends_live_streams_with_a_reason_and_completes_files() -> None:
                 told["end"] = json.loads(message)["reason"]
                 told["ended"] = time.monotonic()
 
-        def download() -> None:
-            asked = {"model": "music", "seconds": 8, "format": "pcm", "stream": True}
-            with httpx.stream("POST", f"{address}/v1/sounds", json=asked, timeout=60) as answer:
-                pieces = []
-                for piece in answer.iter_raw():
-                    told["begun"] = True
-                    pieces.append(piece)
-                told["file"] = sum(map(len, pieces))
-
-        threads = [threading.Thread(target=one) for one in (listen, download)]
+        threads = [threading.Thread(target=listen), downloading(address, "music", 8, told)]
         for thread in threads:
             thread.start()
         until(lambda: {"heard", "begun"} <= set(told), 20)
@@ -118,7 +108,7 @@ def test_sigterm_ends_live_streams_with_a_reason_and_completes_files() -> None:
         for thread in threads:
             thread.join(60)
         assert "ending" in str(told["end"]) and float(str(told["ended"])) - asked < 2
-        assert told["file"] == 2 * 8 * 16000
+        assert told["bytes"] == 2 * 8 * 16000
         assert running.wait(30) == 0
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import wavegen
 from tests.conftest import write_recordings
+from tests.serving.conftest import downloading
 from tests.serving.test_http import until
 from wavegen.cli.main import make_app
 from wavegen.data import audio
@@ -251,22 +252,14 @@ def process(cluster: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_sigterm_ends_streams_with_a_reason_and_completes_files(process: tuple[subprocess.Popen[str], str]) -> None:
     running, address = process
-    listener, told = Listener(address), {}
+    listener = Listener(address)
+    told: dict[str, object] = {}
 
-    def download() -> None:
-        asked = {"model": "digits", "seconds": 20, "format": "pcm", "stream": True}
-        with httpx.stream("POST", f"{address}/v1/sounds", json=asked, timeout=60) as answer:
-            pieces = []
-            for piece in answer.iter_raw():
-                told["begun"] = True
-                pieces.append(piece)
-            told["bytes"] = sum(map(len, pieces))
-
-    downloading = threading.Thread(target=download)
-    downloading.start()
+    download = downloading(address, "digits", 20, told)
+    download.start()
     until(lambda: bool(listener.data) and "begun" in told, 60)
     running.send_signal(signal.SIGTERM)
-    downloading.join(60)
+    download.join(60)
     listener.join(60)
     assert listener.end == "the service is ending" and told["bytes"] == 20 * 2 * 8000
     said, remarks = running.communicate(timeout=60)

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from wavegen.cluster import portable
 from wavegen.errors import InputError
+from wavegen.serving import TOKEN
 from wavegen.serving.http import create_app
 from wavegen.serving.models import ServedModels, shipped
 from wavegen.serving.pool import MOST_REQUESTS
@@ -30,7 +31,6 @@ from wavegen.serving.server import END_S, GRACE_S, SWITCH_S, listening_socket
 from wavegen.serving.service import Limits, Service
 
 NAME = "wavegen"  # of the application
-TOKEN = "WAVEGEN_TOKEN"  # where a token stands that nobody is to read from a list of processes
 TARGET_SHARE = 0.7  # of the live streams that a replica can make: beyond it another replica begins
 UPSCALE_S = 5.0  # that more streams have to last before another replica begins
 LAST_STREAMS_S = 600.0  # that the streams of a replica have to end by themselves, which is one too many
