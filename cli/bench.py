@@ -119,7 +119,7 @@ def _bench_generation(
         title = f"{whose}{model or size + ' size'}, {multiply_adds:,} multiply-adds a {unit}, {PLACES[where]}"
         _generation_table(speeds[name], title, where).show()
     if speeds.get("players"):
-        title = f"whole sounds of {model or size + ' size'}, as wavegen serve plays them, {PLACES[where]}"
+        title = f"whole sounds of {model or size + ' size'}, as wavegen serve plays them, on one core and on all"
         _generation_table(speeds["players"], title, where).show()
     show_result(generation.machine(where))
 

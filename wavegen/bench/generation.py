@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ from wavegen.bench import rivals
 from wavegen.bench.subjects import frames_for
 from wavegen.checkpoint import Checkpoint
 from wavegen.devices import choose_device
-from wavegen.engines.base import Engine
+from wavegen.engines.base import Engine, n_cores
 from wavegen.engines.cpu import host
 from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
@@ -101,9 +102,12 @@ def time_generation(
         torch.set_num_threads(n_threads)
 
 
-def time_playing(model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = None) -> list[Speed]:
-    """Time whole sounds, with planner and matching, as players make them on one core (`wavegen serve`, pages and
-    libraries); fastest first within each number of streams, and none of a model that no player plays."""
+def time_playing(
+    model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = None, n_threads: int | None = None
+) -> list[Speed]:
+    """Time whole sounds, with planner and matching, as players make them (`wavegen serve`, pages and libraries): so
+    many streams on one core, and as many on each of all cores at once; fastest first within each number of streams, and
+    none of a model that no player plays."""
     try:
         player_file.check_playable(model)
     except InputError:
@@ -115,29 +119,38 @@ def time_playing(model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = 
             passes = 2 if one.description.make_decoding().is_guided else 1
             own = one.description.architecture.multiply_adds
             multiply_adds += passes * own * one.description.code_rate / rate
-    for number, n in enumerate(n_streams):
-        runs, n_bytes = {}, {}
-        for precision in player_file.ASKED_FOR:
-            if missing_instructions(precision):
-                continue
-            program = Program(model, precision)
-            runs[precision] = partial(make_each, [NativePlayer(program, seed) for seed in range(n)])
-            n_bytes[precision] = n * program.n_room
-        seconds = interleave(runs, PLAYED_ROUNDS, number * PLAYED_ROUNDS, bar, PLAYED_ROUND_S)
-        for precision, of_step in seconds.items():
-            needed = of_step / n
-            speed = Speed(
-                name=f"player, {precision}",
-                n_streams=n,
-                samples_per_s=1 / needed,
-                times_real_time=1 / needed / rate,
-                gmac_per_s=multiply_adds / needed / 1e9,
-                us_per_sample=1e6 * needed,
-                us_at_least=None,
-                n_bytes=n_bytes[precision],
-            )
-            speeds.append(speed)
+    programs = {name: Program(model, name) for name in player_file.ASKED_FOR if not missing_instructions(name)}
+    n_threads = n_threads or n_cores()
+    with ThreadPoolExecutor(n_threads) as threads:
+        for number, n in enumerate(n_streams):
+            runs = {}
+            for name, program in programs.items():
+                each = [[NativePlayer(program, seed) for seed in range(n)] for _ in range(n_threads)]
+                runs[name, 1] = partial(make_each, each[0])
+                if n_threads > 1:
+                    runs[name, n_threads] = partial(_make_on_threads, threads, each)
+            seconds = interleave(runs, PLAYED_ROUNDS, number * PLAYED_ROUNDS, bar, PLAYED_ROUND_S)
+            for (name, n_at_work), of_step in seconds.items():
+                n_all = n * n_at_work
+                needed = of_step / n_all
+                speed = Speed(
+                    name=f"player, {name}" + (f", {n_at_work} cores" if n_at_work > 1 else ""),
+                    n_streams=n_all,
+                    samples_per_s=1 / needed,
+                    times_real_time=1 / needed / rate,
+                    gmac_per_s=multiply_adds / needed / 1e9,
+                    us_per_sample=1e6 * needed,
+                    us_at_least=None,
+                    n_bytes=n_all * programs[name].n_room,
+                )
+                speeds.append(speed)
     return sorted(speeds, key=lambda speed: (speed.n_streams, speed.us_per_sample))
+
+
+def _make_on_threads(threads: ThreadPoolExecutor, each: Sequence[Sequence[NativePlayer]], n: int) -> None:
+    """Have every thread make the next n samples of its players."""
+    for making in [threads.submit(make_each, players, n) for players in each]:
+        making.result()
 
 
 def cpu_contestants(model: Checkpoint, n_streams: int) -> list[Contestant]:

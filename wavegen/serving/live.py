@@ -4,7 +4,8 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,15 @@ MOST_SENT_S = 5.0  # of what is to be made again, that may wait
 
 class Cancelled(Exception):  # noqa: N818 - the client's wish
     """The client ended the stream."""
+
+
+class Ended(NamedTuple):
+    """What is in a queue behind all that is sent, and what it was ended by."""
+
+    error: BaseException | None
+
+
+Outgoing = asyncio.Queue[bytes | Event | Ended]
 
 
 class LiveStream:
@@ -173,23 +183,15 @@ async def conversation(service: Service, messages: AsyncGenerator[object, None])
         yield _fault(error)
         return
     service.log("live", model=stream.model.name)
-    outgoing: asyncio.Queue[bytes | Event] = asyncio.Queue(N_OUTGOING)
+    outgoing: Outgoing = asyncio.Queue(N_OUTGOING)
     making = asyncio.ensure_future(_make(stream, outgoing))
     listening = asyncio.ensure_future(_listen(stream, messages, outgoing))
+    listening.add_done_callback(partial(_cut_short, outgoing))
     try:
         yield stream.ready()
-        while not making.done() and not (listening.done() and listening.exception() is not None):
-            getting = asyncio.ensure_future(outgoing.get())
-            working: set[asyncio.Future[Any]] = {getting, making, *([] if listening.done() else [listening])}
-            try:
-                await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                getting.cancel()  # of no effect where it is done
-            if getting.done() and not getting.cancelled():
-                yield getting.result()
-        while making.done() and not outgoing.empty():
-            yield outgoing.get_nowait()
-        yield _last_word(making.exception() if making.done() else listening.exception())
+        while not isinstance(item := await outgoing.get(), Ended):
+            yield item
+        yield _last_word(item.error)
     finally:
         stream.leave()
         for task in (making, listening):
@@ -208,14 +210,26 @@ async def _opened(service: Service, hello: Hello) -> LiveStream:
         raise
 
 
-async def _make(stream: LiveStream, outgoing: "asyncio.Queue[bytes | Event]") -> None:
-    async for item in stream.items():
-        await outgoing.put(item)
+async def _make(stream: LiveStream, outgoing: Outgoing) -> None:
+    error: Exception | None = None
+    try:
+        async for item in stream.items():
+            await outgoing.put(item)
+    except Exception as raised:  # of whatever kind, who is sent to is told
+        error = raised
+    await outgoing.put(Ended(error))
 
 
-async def _listen(
-    stream: LiveStream, messages: AsyncGenerator[object, None], outgoing: "asyncio.Queue[bytes | Event]"
-) -> None:
+def _cut_short(outgoing: Outgoing, listening: "asyncio.Task[None]") -> None:
+    """Send nothing of what waits where listening has failed: the client has left, or asks for it."""
+    if listening.cancelled() or (error := listening.exception()) is None:
+        return
+    while not outgoing.empty():
+        outgoing.get_nowait()
+    outgoing.put_nowait(Ended(error))
+
+
+async def _listen(stream: LiveStream, messages: AsyncGenerator[object, None], outgoing: Outgoing) -> None:
     async for message in messages:
         said: Event | None
         try:

@@ -24,7 +24,7 @@ class PlayerPerformance(Performance):
     def __init__(self, maker: StreamMaker, stream: Stream, program: Program) -> None:
         super().__init__(maker, [stream], BLOCKSIZE)
         self._program, self.player = program, NativePlayer(program, maker.seed)
-        self._options: dict[str, float | None] = {}  # that the player has been told
+        self._told: Controls | None = None  # what the player has been told last
         self._change(labels=maker.labels)
 
     def _change(self, **changes: Unpack[Changes]) -> None:
@@ -38,11 +38,17 @@ class PlayerPerformance(Performance):
         self.player.restart(seed)
 
     def _make(self, controls: Controls) -> Generator[None, NDArray[Any], NDArray[np.float32]]:
-        options = {name: getattr(controls.decoding, name) for name in DECODING}
-        if controls.temperature_frames is not None:
-            options["temperature_frames"] = controls.temperature_frames
-        for name, value in options.items():
-            if name not in self._options or self._options[name] != value:
-                self.player.change(name, value)
-                self._options[name] = value
+        if controls is not self._told:
+            self._tell(controls)
         return (yield).T
+
+    def _tell(self, controls: Controls) -> None:
+        """Tell the player of options that have changed."""
+        before, self._told = self._told, controls
+        for name in DECODING:
+            value = getattr(controls.decoding, name)
+            if before is None or value != getattr(before.decoding, name):
+                self.player.change(name, value)
+        of_frames = controls.temperature_frames
+        if of_frames is not None and (before is None or of_frames != before.temperature_frames):
+            self.player.change("temperature_frames", of_frames)

@@ -13,7 +13,7 @@ from wavegen.generation.scheduler import Handle, Scheduler
 from wavegen.generation.session import StreamMaker
 from wavegen.generation.sound_input import FedInput
 from wavegen.generation.stream import BLOCKSIZE, Codes
-from wavegen.player.native import NativePlayer, Program, make_each
+from wavegen.player.native import Program, make_each
 from wavegen.serving.capacity import Cost, PlayerCost
 from wavegen.serving.counts import Counts
 from wavegen.serving.models import ServedModel
@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 PATIENCE_S = 20.0  # how long nobody may read from a stream that is being made
 MOST_WAIT_S = 1.0  # for the first block, while others have little ahead
-AT_A_TIME = 2  # blocks of a stream, where there is room for them
+TOGETHER, MOST_TOGETHER_S = 0.25, 0.25  # of what is ahead of a listener, and s: what is sent at a time
+MOST_BLOCKS = 16  # that are made before it is looked who is due
 TICK_S = 0.25  # how often it is looked for those
 
 
@@ -34,8 +35,9 @@ class Voice:
     """A live stream: what is heard of it, made `ahead_s` ahead of who listens.
 
     They are taken to have begun with the first block and to listen at the model's rate, until they say how much was
-    played (`n_played`). `begins_again`: with the next seed, where the sound has ended. A copy of a `sound` that comes
-    in ends with it. A `program` makes it by itself; without one it is a stream of its core's engine.
+    played (`n_played`); who has much ahead is sent several blocks together (`n_at_a_time`). `begins_again`: with the
+    next seed, where the sound has ended. A copy of a `sound` that comes in ends with it. A `program` makes it by
+    itself; without one it is a stream of its core's engine.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Voice:
         sound: FedInput | None = None,
         program: Program | None = None,
     ) -> None:
-        self.model, self.outlet, self.ahead_s, self.sound = model, outlet, ahead_s, sound
+        self.model, self.outlet, self.sound = model, outlet, sound
         self.stream = maker.stream() if sound is None else maker.copy(sound)
         self.is_guided = maker.decoding.is_guided
         if program is None:
@@ -59,6 +61,7 @@ class Voice:
         self.begins_again = False
         self.n_played: int | None = None
         self.n_made = self.n_late = 0
+        self.n_kept = 0  # blocks that are not sent yet
         self.needs_more = self.has_ended = False
         self._was_held = False  # by who reads or sends, since the last block
         self._was_silent = False
@@ -68,6 +71,10 @@ class Voice:
         self._blocks = self.performance.performance()
         self._n_needed_ahead = maker.input_delays()[0] if sound is not None else 0
         self._n_codes = 0
+        self._rate = model.sample_rate
+        self.block_s = self.performance.blocksize / self._rate
+        self.ahead_s = ahead_s
+        self.player = self.performance.player if isinstance(self.performance, PlayerPerformance) else None
 
     @property
     def n_places(self) -> int:
@@ -75,15 +82,21 @@ class Voice:
         return 2 if self.stream.needs_guided_engine else 1
 
     @property
-    def block_s(self) -> float:
-        return self.performance.blocksize / self.model.sample_rate
+    def ahead_s(self) -> float:
+        return self._ahead_s
+
+    @ahead_s.setter
+    def ahead_s(self, seconds: float) -> None:
+        self._ahead_s = seconds
+        self.n_at_a_time = max(1, round(min(TOGETHER * seconds, MOST_TOGETHER_S) / self.block_s))
+        self.due_below_s = max(seconds - self.n_at_a_time * self.block_s, seconds / 2)
 
     def lead_s(self, now: float) -> float:
         """How much is made that nobody can have heard yet."""
         if not self.n_made:
             return 0.0
-        played_s = now - self._began_at if self.n_played is None else self.n_played / self.model.sample_rate
-        return self.n_made / self.model.sample_rate - played_s
+        played_s = now - self._began_at if self.n_played is None else self.n_played / self._rate
+        return self.n_made / self._rate - played_s
 
     def has_room(self, now: float) -> bool:
         """Whether a block of it may be made."""
@@ -94,15 +107,10 @@ class Voice:
         return has_room
 
     def is_due(self, now: float) -> bool:
-        """Whether one is to be made now. Who follows the clock waits for as many as are made at a time, by when others
-        have room as well; who says what was played is to have all that is to be ahead."""
-        least = self.ahead_s - AT_A_TIME * self.block_s if self.n_played is None else self.ahead_s
-        return self.has_room(now) and self.lead_s(now) < max(least, self.ahead_s / 2)
-
-    @property
-    def player(self) -> NativePlayer | None:
-        """What plays it."""
-        return self.performance.player if isinstance(self.performance, PlayerPerformance) else None
+        """Whether one is to be made now. Who follows the clock waits until there is room for all that are sent
+        together; who says what was played is to have all that is to be ahead."""
+        is_waiting = self.n_played is None and not self.n_kept
+        return self.lead_s(now) < (self.due_below_s if is_waiting else self._ahead_s) and self.has_room(now)
 
     def go_on(self, now: float, made: Codes | Samples | None = None) -> None:
         """Give out what can be heard of its next codes, or of what its player made, until it needs more."""
@@ -146,7 +154,7 @@ class Voice:
         elif self.lead_s(now) <= 0:
             self.n_late += not self._was_held
             if self.n_played is None:
-                self._began_at = now - self.n_made / self.model.sample_rate
+                self._began_at = now - self.n_made / self._rate
         self._was_held = False
         if self.sound is not None and self.sound.length is not None:
             block = block[: self.sound.length - self.n_made]
@@ -154,6 +162,12 @@ class Voice:
         self.made_at = now
         self._tell_of_beginnings()
         self.outlet.put(block)
+        self.n_kept += 1
+        lead_s = self.lead_s(now)
+        is_all = self.n_kept >= self.n_at_a_time or lead_s >= self.ahead_s or self.outlet.is_full
+        if is_all or lead_s < self.ahead_s / 2 or self.sound is not None:
+            self.n_kept = 0
+            self.outlet.flush()
         if self.sound is not None and self.n_made == self.sound.length:
             self.end(None)
 
@@ -208,45 +222,49 @@ class LiveLane:
 
     def next_due_s(self, now: float) -> float:
         """How long it is until one is due, at most `TICK_S`; for one that waits for its client there will be a wake."""
-        waits = [voice.lead_s(now) - voice.ahead_s + AT_A_TIME * voice.block_s for voice in self.voices()]
+        waits = [voice.lead_s(now) - voice.due_below_s for voice in self.voices()]
         return max(0.001, min([TICK_S, *(wait for wait in waits if wait > 0)]))
 
     def step(self, now: float) -> None:
-        """Make blocks of every stream that has room, a few at a time, which go out together."""
-        voices: set[Voice] = set()
-        for _ in range(AT_A_TIME):
-            voices.update(self._step(now))
-        for voice in voices:
-            voice.outlet.flush()
+        """Make a block of every stream that an engine makes and that has room, and of those that are played and most
+        due all that are sent together."""
+        chosen = self._next_voices(now)
+        before = sum(voice.n_late for voice in chosen)
+        played = sorted((voice for voice in chosen if voice.player is not None), key=lambda voice: voice.lead_s(now))
+        if len(played) < len(chosen) or self._has_left:
+            self._run_engine([voice for voice in chosen if voice.player is None], now)
+        if played:
+            played = played[: max(1, MOST_BLOCKS // played[0].n_at_a_time)]
+        while played:
+            played = self._asking(played, now)
+            self._play(played)
+            played = [voice for voice in played if voice.n_kept]
+        self.counts.n_late += sum(voice.n_late for voice in chosen) - before
 
-    def _step(self, now: float) -> Sequence[Voice]:
-        """Make a block of every stream that has room; returns those."""
-        with_room = self._next_voices(now)
-        of_engine = {handle: voice for voice in with_room if (handle := self._voices.get(voice)) is not None}
-        before = sum(voice.n_late for voice in with_room)
-        for voice in with_room:
+    def _asking(self, voices: Sequence[Voice], now: float) -> list[Voice]:
+        """Those that need something made for their next block, once what needs nothing is given out."""
+        for voice in voices:
             if not voice.needs_more:
                 self._guarded(voice, now, None)
-        due = [voice for voice in with_room if voice.needs_more and voice.has_room(now)]
-        self._play([voice for voice in due if voice.player is not None])
-        by_engine = {handle for handle, voice in of_engine.items() if voice in due}
-        if by_engine or self._has_left:
-            self._has_left = False
-            for handle, codes in self._scheduler.step(by_engine).items():
-                if handle not in of_engine:
-                    continue
-                if handle.has_ended:
-                    self._end(of_engine[handle], handle.error)
-                    continue
-                self._go_on(of_engine[handle], codes)
-        self.counts.n_late += sum(voice.n_late for voice in with_room) - before
-        return with_room
+        return [voice for voice in voices if voice.needs_more and voice.has_room(now)]
+
+    def _run_engine(self, voices: Sequence[Voice], now: float) -> None:
+        """Have the engine go on with streams, and let go of those that have left."""
+        self._has_left = False
+        by_engine = {handle: voice for voice in self._asking(voices, now) if (handle := self._voices.get(voice))}
+        for handle, codes in self._scheduler.step(set(by_engine)).items():
+            if handle not in by_engine:
+                continue
+            if handle.has_ended:
+                self._end(by_engine[handle], handle.error)
+                continue
+            self._go_on(by_engine[handle], codes)
 
     def _next_voices(self, now: float) -> list[Voice]:
-        """Streams that have room for a block. They begin one after the other, and for a while none as long as another
+        """Streams that a block is made of. They begin one after the other, and for a while none as long as another
         has little ahead: of many who come at once each waits a little longer for its first block, and none has a block
         that is late."""
-        with_room = [voice for voice in self.voices() if voice.has_room(now)]
+        with_room = [one for one in self.voices() if (one.has_room if one.player is None else one.is_due)(now)]
         begun = [voice for voice in with_room if voice.n_made]
         by_clock = [voice for voice in begun if voice.n_played is None and voice.sound is None]
         is_one_short = any(voice.lead_s(now) < voice.ahead_s / 2 for voice in by_clock)
