@@ -77,24 +77,25 @@ def scale(model: int, place: int) -> None:
     spectrum, held = pointer(own.spectrum, np.float64, 0), pointer(own.held, np.float64, place * own.length)
     gains, magnitudes = pointer(own.gains, np.float64, 0), pointer(own.magnitudes, np.float64, 0)
     filters, to_bins = pointer(own.filters, np.float64, 0), pointer(own.to_bins, np.float64, 0)
-    targets, of_bands = pointer(own.targets, np.float64, place * n_mels), pointer(own.of_bands, np.float64, 0)
-    window = pointer(own.window, np.float64, 0)
+    targets, of_bins = pointer(own.targets, np.float64, place * n_mels), pointer(own.of_bins, np.float64, 0)
+    window, spans = pointer(own.window, np.float64, 0), pointer(own.spans, np.int64, 0)
     transform(model, 1.0)
     for index in range(n_bins):
         real, imaginary = read(spectrum, 2 * index), read(spectrum, 2 * index + 1)
         write(magnitudes, index, np.sqrt(real * real + imaginary * imaginary))
         write(gains, index, 1.0)
     for _ in range(N_SCALINGS):
-        for band in range(n_mels):
-            total = 0.0
-            for index in range(n_bins):
-                total += read(magnitudes, index) * read(gains, index) * read(filters, band * n_bins + index)
-            write(of_bands, band, read(targets, band) / (total + LEAST_QUIET))
         for index in range(n_bins):
-            gain = 0.0
-            for band in range(n_mels):
-                gain += read(of_bands, band) * read(to_bins, index * n_mels + band)
-            write(gains, index, min(max(read(gains, index) * gain, 1 / MAX_GAIN), MAX_GAIN))
+            write(of_bins, index, 0.0)
+        for band in range(n_mels):
+            total, row = 0.0, band * n_bins
+            for index in range(read(spans, 4 * band), read(spans, 4 * band + 1)):
+                total += read(magnitudes, index) * read(gains, index) * read(filters, row + index)
+            of_band = read(targets, band) / (total + LEAST_QUIET)
+            for index in range(read(spans, 4 * band + 2), read(spans, 4 * band + 3)):
+                write(of_bins, index, read(of_bins, index) + of_band * read(to_bins, row + index))
+        for index in range(n_bins):
+            write(gains, index, min(max(read(gains, index) * read(of_bins, index), 1 / MAX_GAIN), MAX_GAIN))
     for index in range(n_bins):
         real = read(spectrum, 2 * index) * read(gains, index)
         imaginary = read(spectrum, 2 * index + 1) * read(gains, index)

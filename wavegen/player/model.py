@@ -108,7 +108,8 @@ class Matching(NamedTuple):
     window: NDArray[np.float64]  # (length)
     turns: NDArray[np.float64]  # (length / 2, 2) cosine and sine of index / length turns
     filters: NDArray[np.float64]  # (n_mels, n_bins)
-    to_bins: NDArray[np.float64]  # (n_bins, n_mels)
+    to_bins: NDArray[np.float64]  # (n_mels, n_bins)
+    spans: NDArray[np.int64]  # (n_mels, 4) the first bin and the one behind the last, of filters and of to_bins
     waiting: NDArray[np.float64]  # (length) samples that are in no frame yet; this and all that follows is room
     held: NDArray[np.float64]  # (N_AHEAD + 1, length) frames that are not settled
     targets: NDArray[np.float64]  # (N_AHEAD + 1, n_mels) magnitudes that their bands are to have
@@ -117,7 +118,7 @@ class Matching(NamedTuple):
     spectrum: NDArray[np.float64]  # (length, 2)
     magnitudes: NDArray[np.float64]  # (n_bins)
     gains: NDArray[np.float64]  # (n_bins)
-    of_bands: NDArray[np.float64]  # (n_mels)
+    of_bins: NDArray[np.float64]  # (n_bins)
     ready: NDArray[np.float64]  # (hop) samples
     made: NDArray[np.float32]  # (BLOCK) samples
     counts: NDArray[np.int64]  # (N_MATCHING_COUNTS)

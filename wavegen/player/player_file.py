@@ -54,7 +54,7 @@ from wavegen.player.model import (
 from wavegen.player.stream import OPTIONS
 from wavegen.sampling import DECODING
 
-MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 3
+MAGIC, VERSION = int.from_bytes(b"WAVEGEN\0", "little"), 4
 HEADER = ("magic", "version", "checksum", "n_bytes", "lanes", "n_room", "n_leaves", "description", "n_description")
 N_HEADER = 16  # some of them for later
 NUMBER, IN_FILE, IN_ROOM, HALVES = range(4)
@@ -417,7 +417,7 @@ def _matching(model: Checkpoint) -> Matching:
         "spectrum": 2 * length,
         "magnitudes": n_bins,
         "gains": n_bins,
-        "of_bands": n_mels,
+        "of_bins": n_bins,
         "ready": hop,
     }
     return _made(
@@ -428,11 +428,18 @@ def _matching(model: Checkpoint) -> Matching:
         window=matcher.window,
         turns=np.stack([np.cos(angle), np.sin(angle)], axis=1),
         filters=matcher.filters.T,
-        to_bins=matcher.to_bins.T,
+        to_bins=matcher.to_bins,
+        spans=np.concatenate([_spans(matcher.filters.T), _spans(matcher.to_bins)], axis=1),
         made=Room(BLOCK, np.float32),
         counts=Room(N_MATCHING_COUNTS, np.int64),
         **{name: Room(size, np.float64) for name, size in sizes.items()},
     )
+
+
+def _spans(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where rows begin and end that are 0 to both sides: the first column, and the one behind the last, (n, 2)."""
+    inside = rows != 0
+    return np.stack([inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)], axis=1)
 
 
 def _image(model: Checkpoint, unit: VectorUnit) -> Image:
