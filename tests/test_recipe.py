@@ -232,6 +232,8 @@ def test_loudness_and_pre_emphasis_are_for_sound():
     images = (REPOSITORY / "recipes" / "mnist.yaml").read_text()
     with pytest.raises(InputError, match=r"training\.speeds is for a planner; leave it out"):
         recipe.parse(images, "mnist", ["training.speeds=[0.9]"])
+    with pytest.raises(InputError, match=r"training\.astray is for sound; leave it out"):
+        recipe.parse(images, "mnist", ["training.astray=folder"])
     with pytest.raises(InputError, match=r"training\.gain_db is for sound; leave it out"):
         recipe.parse(images, "mnist", ["training.gain_db=3"])
     with pytest.raises(InputError, match=r"unknown key 'data\.pre_emphasis'"):

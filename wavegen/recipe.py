@@ -48,7 +48,16 @@ from wavegen.sampling import Decoding
 logger = logging.getLogger(__name__)
 
 # Keys of the training section, and of the data.
-SOUND_ONLY = ("window", "context", "gain_db", "start_share", "learn_endings", "validation_seconds", "sample_seconds")
+SOUND_ONLY = (
+    "window",
+    "context",
+    "gain_db",
+    "start_share",
+    "learn_endings",
+    "validation_seconds",
+    "sample_seconds",
+    "astray",
+)
 IMAGES_ONLY = ("validation_images",)
 OF_THE_VOCODER = ("codec", "n_classes", "pre_emphasis", "features")
 CHOSEN_BY = {"data": "corpus", "model": "kind"}  # the key of a section that says what others it has
@@ -457,6 +466,13 @@ class Training(Section):
         description="share of the inputs that are the network's own draws instead of the recording's, rising from "
         "0 to this over the training; each step takes half as long again (see docs/exposure.md)",
     )
+    astray: Path | None = Field(
+        None,
+        description="folder of the network's own sound where it went astray, in sub-folders named by the values of the "
+        "first label: some windows begin with it, and the recording that follows is to be predicted (see "
+        "docs/exposure.md)",
+    )
+    astray_share: Share = Field(0.25, description="share of windows that begin so, of labels of which there are such")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the products; auto takes bfloat16 where the hardware has it"
     )
@@ -539,6 +555,8 @@ class Recipe(Section):
             raise ValueError(f"model.kind is {self.model.kind}, which reads no data.features; leave them out")
         else:
             self._check_prediction()
+        if self.training.astray is not None and (self.is_planner or self.features):
+            raise ValueError("training.astray is for a network that makes sound of itself alone; leave it out")
         voiced = self.decoding.decoding.voiced_temperature
         if voiced is not None and not self.model.model_dump().get("lag_taps"):
             raise ValueError(f"decoding.voiced_temperature is {voiced:g}, which needs model.lag_taps")

@@ -22,6 +22,7 @@ import wavegen
 from tests.conftest import REPOSITORY, TINY_RECIPE, write_recordings
 from tools.full_disk import assert_one_sentence, run_on_full_disk
 from wavegen import checkpoint, files, recipe
+from wavegen.data import audio
 from wavegen.data.windows import Batch
 from wavegen.devices import has_compiler
 from wavegen.errors import InputError
@@ -482,6 +483,20 @@ def test_scheduled_sampling_rises_from_nothing_to_its_share(tmp_path):
         inputs = scheduled_sampling(run, tensors, 0).inputs
         assert abs((inputs != codes).float().mean().item() - share) < 0.04
         assert (inputs[inputs != codes] == 7).all()
+
+
+def test_windows_begin_with_what_went_astray_where_the_recipe_has_it(tmp_path):
+    took = tmp_path / "astray"
+    took.mkdir()
+    audio.write(took / "take.wav", np.full(16000, 0.5, dtype=np.float32), 16000)
+    chosen = ("training.astray_share=0.5", f"training.astray={took}")
+    run = set_up(tiny(*chosen), tmp_path / "run", torch.device("cpu"))
+    batches = [run.windows.batch(number, 8) for number in range(20)]
+    n = min(run.state.model.receptive_field, run.recipe.window // 2)
+    begun = [(codes[:n] == codes[0]).all() for batch in batches for codes in batch.codes]
+    assert 0.3 < np.mean(begun) < 0.7
+    with pytest.raises(InputError, match=r"training\.astray is .*, which is no folder"):
+        set_up(tiny("training.astray=nowhere"), tmp_path / "none", torch.device("cpu"))
 
 
 def test_every_parameter_has_one_optimizer(tmp_path):

@@ -18,6 +18,7 @@ from wavegen.devices import choose_device
 from wavegen.engines.base import Engine, n_cores
 from wavegen.engines.cpu import host
 from wavegen.engines.cpu.engine import PRECISIONS, NumbaEngine, missing_instructions
+from wavegen.engines.cpu.packing import Precision
 from wavegen.engines.gpu.cuda_graph import CudaGraphEngine
 from wavegen.engines.memory import check_memory
 from wavegen.engines.reference import ReferenceEngine
@@ -123,7 +124,7 @@ def time_playing(
     n_threads = n_threads or n_cores()
     with ThreadPoolExecutor(n_threads) as threads:
         for number, n in enumerate(n_streams):
-            runs = {}
+            runs: dict[tuple[Precision, int], Callable[[int], object]] = {}
             for name, program in programs.items():
                 each = [[NativePlayer(program, seed) for seed in range(n)] for _ in range(n_threads)]
                 runs[name, 1] = partial(make_each, each[0])

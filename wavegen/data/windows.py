@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavegen.codec import Codec, Levels, PreEmphasised
+from wavegen.data.astray import Astray
 from wavegen.data.pitch_store import PitchStore, pitch_of
 from wavegen.data.store import Store
 from wavegen.errors import InputError
@@ -232,8 +233,8 @@ class Windows:
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
     to be seen. With `context` and `lead_in` together as large as the receptive field, every counted code is predicted
     from its full past. A recording shorter than the window is padded with silence, which counts with `learn_endings`
-    only. Every second of sound is equally likely to be heard, or, with `balance`, every group of recordings, however
-    much of each there is.
+    only. Some begin with what went `astray`, which counts for nothing. Every second of sound is equally likely to be
+    heard, or, with `balance`, every group of recordings, however much of each there is.
 
     Raises: InputError if no segment is long enough to hold a code that counts.
     """
@@ -246,6 +247,7 @@ class Windows:
         rule: WindowRule,
         labels: Mapping[str, Sequence[str]],
         framer: Framer | None = None,
+        astray: Astray | None = None,
     ) -> None:
         if rule.window <= rule.context:
             raise InputError(
@@ -260,7 +262,7 @@ class Windows:
             raise InputError(f"no recording of {store.corpus} is longer than the context of {rule.context} codes")
         self._groups = [_Group.of(members) for _, members in sorted(groups.items())]
         self._rule, self._silence, self._n_classes = rule, codec.silence, codec.n_classes
-        self._coder, self._framer = Coder(store, codec), framer
+        self._coder, self._framer, self._astray = Coder(store, codec), framer, astray
         self._unit = rule.unit if framer is None else math.lcm(rule.unit, framer.hop)
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
@@ -293,6 +295,10 @@ class Windows:
             n_missing = 0 if segment.at_start else rule.lead_in - n_before
             first_counted = begin + (0 if is_start else rule.context + n_missing)
             counted[row, first_counted : length if rule.learn_endings else begin + n] = True
+            if self._astray is not None:
+                own = self._astray.lead_in(codes[row], segment.labels, random)
+                if own is not None:
+                    codes[row, : len(own)], counted[row, : len(own)] = own, False
             is_hidden = random.random() < rule.label_dropout
             for name, rows in self._rows.items():
                 unknown = len(rows)

@@ -436,7 +436,7 @@ def _matching(model: Checkpoint) -> Matching:
     )
 
 
-def _spans(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+def _spans(rows: NDArray[np.floating]) -> NDArray[np.int64]:
     """Where rows begin and end that are 0 to both sides: the first column, and the one behind the last, (n, 2)."""
     inside = rows != 0
     return np.stack([inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)], axis=1)

@@ -15,7 +15,8 @@ from wavegen import checkpoint
 from wavegen.architectures import Architecture, RelativeHead
 from wavegen.checkpoint import MODEL_FILE, Checkpoint, Description
 from wavegen.codec import Codec, make_codec
-from wavegen.data import corpora, splits
+from wavegen.data import astray, corpora, splits
+from wavegen.data.astray import Astray
 from wavegen.data.frame_store import FrameFormat, frames_of
 from wavegen.data.store import Store
 from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
@@ -25,7 +26,7 @@ from wavegen.evaluation.bits import make_framer
 from wavegen.features.frame_codes import N_LEVELS
 from wavegen.models.base import Model, TrainingBatch
 from wavegen.models.build import build, load_weights
-from wavegen.recipe import ImageData, Recipe
+from wavegen.recipe import AudioData, ImageData, Recipe
 from wavegen.training import state as saved_state
 from wavegen.training.batches import Prepared, prefetch, to_tensors
 from wavegen.training.folder import check_free
@@ -258,11 +259,28 @@ def _make_windows(
         model.unit,
         store.item_format.silence if isinstance(store.item_format, FrameFormat) else (),
     )
-    windows = Windows(store, segments["train"], codec, rule, label_values, framer)
+    windows = Windows(
+        store, segments["train"], codec, rule, label_values, framer, _astray(recipe, model, codec, label_values)
+    )
     needed = 0 if isinstance(data, ImageData) else model.receptive_field
     if not any(segment.n_counted(needed) for segment in segments["validation"]):
         raise InputError(f"the validation split has no recording longer than the receptive field, {needed} samples")
     return windows
+
+
+def _astray(recipe: Recipe, model: Model, codec: Codec, label_values: Mapping[str, Sequence[str]]) -> Astray | None:
+    """What some windows begin with: as much as the network hears, and not more than half of a window.
+
+    Raises: InputError as `astray.read`.
+    """
+    settings = recipe.training
+    if settings.astray is None:
+        return None
+    assert isinstance(recipe.data, AudioData)  # the recipe has seen to it
+    n_codes = min(model.receptive_field, recipe.window // 2)
+    label = next(iter(label_values), None)
+    values = () if label is None else label_values[label]
+    return astray.read(settings.astray, settings.astray_share, n_codes, codec, recipe.data.sample_rate, label, values)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
