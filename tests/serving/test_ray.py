@@ -298,6 +298,20 @@ def test_it_answers_as_one_machine_does(address: str) -> None:
     listener.leave()
 
 
+def test_metrics_are_of_all_replicas(address: str) -> None:
+    def counted(name: str) -> dict[str, float]:
+        text = client.get("/metrics").text
+        found = re.findall(rf'^{name}{{.*replica="(\w+)".*}} (\S+)$', text, re.MULTILINE)
+        return {replica: float(value) for replica, value in found}
+
+    with httpx.Client(base_url=address, timeout=60) as client:
+        until(lambda: len(counted("wavegen_queue")) == 2, 60)
+        before = sum(counted("wavegen_images_total").values())
+        for _ in range(6):
+            client.post("/v1/images", json={"model": "mnist", "n": 1})
+        until(lambda: sum(counted("wavegen_images_total").values()) >= before + 6, 60)
+
+
 def test_another_service_is_not_begun_where_one_is(address: str) -> None:
     with pytest.raises(InputError, match="this cluster serves already"):
         run("serve", "digits", "--ray", "--max-streams", 1)

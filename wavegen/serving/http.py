@@ -1,6 +1,6 @@
 """The service by HTTP: its addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -34,15 +34,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: Service, cors: Sequence[str] = ()) -> ASGIApp:
-    """The application of a service; `cors`: origins whose pages may use it."""
+Told = Callable[[], Awaitable[bytes]]
+
+
+def create_app(service: Service, cors: Sequence[str] = (), metrics: Told | None = None) -> ASGIApp:
+    """The application of a service; `cors`: origins whose pages may use it. `metrics`: what is told of more than this
+    service, where it is one of several."""
     app = FastAPI(
         title="wavegen",
         version=wavegen.__version__,
         description="Sound and images by small networks, sample by sample.",
         responses=PROBLEMS,
     )
-    _add_operation(app, service)
+    _add_operation(app, service, metrics)
     add_page(app)
     add_sounds(app, service)
     add_images(app, service)
@@ -76,7 +80,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     return problem_answer(error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}")
 
 
-def _add_operation(app: FastAPI, service: Service) -> None:
+def _add_operation(app: FastAPI, service: Service, of_all: Told | None) -> None:
     @app.get("/health", tags=["operation"])
     async def health() -> dict[str, str]:
         """Whether the process is alive; needs no token."""
@@ -92,7 +96,8 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", tags=["operation"])
     async def metrics() -> Response:
         """Counters, as Prometheus reads them."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = service.metrics.text() if of_all is None else await of_all()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:

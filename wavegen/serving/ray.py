@@ -19,22 +19,28 @@ from typing import Annotated, Any
 import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from wavegen.cluster import portable
 from wavegen.errors import InputError
 from wavegen.serving import TOKEN
 from wavegen.serving.http import create_app
+from wavegen.serving.metrics import joined
 from wavegen.serving.models import ServedModels, shipped
 from wavegen.serving.pool import MOST_REQUESTS
 from wavegen.serving.server import END_S, GRACE_S, SWITCH_S, listening_socket
 from wavegen.serving.service import Limits, Service
+
+logger = logging.getLogger(__name__)
 
 NAME = "wavegen"  # of the application
 TARGET_SHARE = 0.7  # of the live streams that a replica can make: beyond it another replica begins
 UPSCALE_S = 5.0  # that more streams have to last before another replica begins
 LAST_STREAMS_S = 600.0  # that the streams of a replica have to end by themselves, which is one too many
 LOOK_S = 0.1  # between two looks at whether a replica is to go
+TELL_S = 1.0  # between two times that a replica tells what it has counted
+SILENT_S = 10.0  # after which one is taken to be gone
 
 
 def _parts(value: Any) -> Any:
@@ -96,8 +102,14 @@ def make_application(
         graceful_shutdown_timeout_s=LAST_STREAMS_S + END_S + GRACE_S,
         graceful_shutdown_wait_loop_s=LOOK_S,
     )
+    counted = serve.deployment(name="counted", ray_actor_options={"num_cpus": 0})(Counted)
     return deployed(serve.ingress()(Replica)).bind(
-        paths, token=token, cors=options.cors, max_seconds=options.max_seconds, max_streams=options.max_streams
+        paths,
+        counted.bind(),
+        token=token,
+        cors=options.cors,
+        max_seconds=options.max_seconds,
+        max_streams=options.max_streams,
     )
 
 
@@ -112,12 +124,27 @@ def _capacity(models: ServedModels, max_streams: int | None) -> int:
         service.close()
 
 
+class Counted:
+    """What all replicas have counted, as each has told last."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, bytes]] = {}
+
+    def take(self, replica: str, text: bytes) -> None:
+        self._told[replica] = time.monotonic(), text
+
+    def text(self) -> bytes:
+        now = time.monotonic()
+        return joined({name: text for name, (at, text) in self._told.items() if now - at < SILENT_S})
+
+
 class Replica:
     """A service on one core, in a process of Ray's."""
 
     def __init__(
         self,
         paths: Sequence[Path],
+        counted: DeploymentHandle,
         *,
         token: str | None,
         cors: Sequence[str],
@@ -130,17 +157,32 @@ class Replica:
         sys.setswitchinterval(SWITCH_S)
         limits = Limits(seconds=max_seconds)
         self.service = Service(ServedModels(paths), token=token, limits=limits, max_streams=max_streams, n_threads=1)
-        self._cors = cors
+        self._cors, self._counted = cors, counted
+        self._name = serve.get_replica_context().replica_id.unique_id
         self._has_ended = threading.Event()
         threading.Thread(target=self._watch, args=(_of_ray(),), name="drain", daemon=True).start()
+        threading.Thread(target=self._keep_telling, name="counted", daemon=True).start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return create_app(self.service, self._cors)
+        return create_app(self.service, self._cors, self._metrics)
 
     def __del__(self) -> None:
         if not self._has_ended.is_set():
             self._has_ended.set()
             self.service.close()
+
+    async def _metrics(self) -> bytes:
+        """What all replicas have counted: of this one by now."""
+        await self._counted.take.remote(self._name, self.service.metrics.text())
+        text: bytes = await self._counted.text.remote()
+        return text
+
+    def _keep_telling(self) -> None:
+        while not self._has_ended.wait(TELL_S):
+            try:
+                self._counted.take.remote(self._name, self.service.metrics.text()).result(timeout_s=TELL_S)
+            except Exception as error:  # of whatever kind: it is told again
+                logger.debug("what was counted could not be told: %s", error)
 
     def _watch(self, replica: Any) -> None:
         """Wait until Ray lets this replica end, which it does when its requests have; then have them end.
