@@ -181,6 +181,14 @@ def test_a_client_that_says_what_it_played_is_kept_no_further_ahead(running: Run
         assert len(client.read(1000)) == 1000
 
 
+@pytest.mark.parametrize(("ahead", "together_s"), [(0.1, 0.032), (0.25, 0.064), (1.0, 0.256)])
+def test_who_has_much_ahead_is_sent_more_at_a_time(running: Running, ahead: float, together_s: float) -> None:
+    with Client(running, ahead=ahead) as client:
+        client.read(round(8000 * (ahead + 0.5)))
+        sizes = [len(client.socket.recv(timeout=10)) / 16000 for _ in range(5)]
+    assert np.median(sizes) == together_s
+
+
 def test_who_vanishes_frees_the_place(running: Running) -> None:
     client = Client(running)
     client.read(500)
