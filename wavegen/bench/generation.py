@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 ROUND_S = {"cpu": 0.002, "cuda": 0.1}
 STREAMS = {"cpu": (1, 8), "cuda": (1, 16, 256, 2048)}  # what is timed unless somebody says otherwise
 ROUNDS = {"cpu": 100, "cuda": 10}
-PLAYED_ROUNDS, PLAYED_ROUND_S = 20, 0.05  # of whole sounds, whose frames are planned a few at a time
+PLAYED_ROUNDS, PLAYED_ROUND_S = 6, 0.05  # s for each stream of whole sounds, whose frames are planned some at a time
 K = TypeVar("K", bound=Hashable)
 MOST_CONTESTANTS = 8  # engines of each number of streams that are in memory at once, on a CPU
 QUICKEST = 0.1  # the share of the rounds whose slowest counts: what others take from a shared machine only ever adds
@@ -130,7 +130,7 @@ def time_playing(
                 runs[name, 1] = partial(make_each, each[0])
                 if n_threads > 1:
                     runs[name, n_threads] = partial(_make_on_threads, threads, each)
-            seconds = interleave(runs, PLAYED_ROUNDS, number * PLAYED_ROUNDS, bar, PLAYED_ROUND_S)
+            seconds = interleave(runs, PLAYED_ROUNDS, number * PLAYED_ROUNDS, bar, n * PLAYED_ROUND_S)
             for (name, n_at_work), of_step in seconds.items():
                 n_all = n * n_at_work
                 needed = of_step / n_all
