@@ -16,6 +16,7 @@ import asyncio
 import json
 import multiprocessing
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -117,19 +118,23 @@ async def live(options: argparse.Namespace) -> None:
     heard = [one for one in results if isinstance(one, tuple)]
     for error in {str(one) for one in results if isinstance(one, BaseException)}:
         print(f"refused: {error}")
-    late = [n_late for n_late, _, _ in heard]
-    print(f"{len(heard)} of {options.clients} listeners for {options.seconds:g} s: {sum(late)} blocks late")
+    late = [second for seconds, _, _ in heard for second in seconds]
+    print(f"{len(heard)} of {options.clients} listeners for {options.seconds:g} s: {len(late)} messages late")
+    if late:
+        minutes = Counter(int(second // 60) + 1 for second in late)
+        print("by minutes: " + ", ".join(f"{n} in minute {minute}" for minute, n in sorted(minutes.items())))
     if heard:
         least = min(ahead for _, _, ahead in heard)
         print(f"first block after {quantiles([first for _, first, _ in heard])}; least ahead {least:.3f} s")
 
 
-async def listen(options: argparse.Namespace, model: str, rate: int, number: int) -> tuple[int, float, float]:
-    """One listener: blocks that came too late, the time to the first one, and the least that was ahead, s."""
+async def listen(options: argparse.Namespace, model: str, rate: int, number: int) -> tuple[list[float], float, float]:
+    """One listener: when blocks came too late, the time to the first one, and the least that was ahead, s."""
     began = time.monotonic()
     async with connect(options.address.replace("http", "ws") + "/v1/live") as socket:
         await socket.send(json.dumps({"type": "hello", "model": model, "seed": number, "ahead": options.ahead}))
-        first, n_heard, n_late, least = 0.0, 0, 0, np.inf
+        late: list[float] = []
+        first, plays_from, n_heard, least = 0.0, 0.0, 0, np.inf
         while time.monotonic() - began < options.seconds:
             message = await asyncio.wait_for(socket.recv(), TIMEOUT_S)
             if isinstance(message, str):
@@ -137,15 +142,16 @@ async def listen(options: argparse.Namespace, model: str, rate: int, number: int
                     raise RuntimeError(told.get("detail") or told.get("reason"))
                 continue
             now = time.monotonic()
-            first = first or now
+            if not first:
+                first = plays_from = now
             if n_heard / rate > options.ahead:  # it has filled what is ahead
-                ahead = n_heard / rate - (now - first)
+                ahead = n_heard / rate - (now - plays_from)
                 least = min(least, ahead)
                 if ahead < 0:
-                    n_late += 1
-                    first -= ahead
+                    late.append(now - began)
+                    plays_from -= ahead
             n_heard += len(message) // 2
-    return n_late, first - began, float(least)
+    return late, first - began, float(least)
 
 
 async def latency(options: argparse.Namespace) -> None:
