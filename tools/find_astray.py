@@ -6,9 +6,9 @@
 Every value of the model's first label sounds `--n` times. Of each second the levels of bands are compared with those of
 all seconds of the recordings it was trained on. A second is astray if one of another value is nearer than all of its
 own, by more than `--margin`, or if it is further from its own than 95 % of the recordings' seconds are from each other.
-Stretches of half a second more than that are kept, as FOLDER/VALUE/*.wav; how much that is is printed, beside how many
-seconds of the recordings themselves would count as astray, each without those that it overlaps. Without labels there is
-only the second way.
+Seconds begin four times a second; where two or more that follow each other are astray they are kept as
+FOLDER/VALUE/*.wav, and their share is printed, beside that of the recordings themselves, each without what it overlaps.
+Without labels there is only the second way.
 """
 
 import argparse
