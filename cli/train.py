@@ -8,6 +8,7 @@ import typer
 from wavegen.recipes import find
 
 from .options import Device, Settings
+from .signals import REQUEUE, requeueing
 
 app = typer.Typer()
 
@@ -41,10 +42,8 @@ def train(
     from wavegen.training import loop as training
 
     path = find(recipe)
-    training.train(
-        load(path, settings),
-        out or Path("runs") / path.stem,
-        resume=resume,
-        start_from=start_from,
-        device=device,
-    )
+    folder = out or Path("runs") / path.stem
+    with requeueing():
+        is_preempted = training.train(load(path, settings), folder, resume=resume, start_from=start_from, device=device)
+        if is_preempted:
+            raise typer.Exit(REQUEUE)

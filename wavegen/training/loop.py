@@ -48,11 +48,13 @@ def train(
     resume: bool = False,
     start_from: Path | None = None,
     device: str = "auto",
-) -> None:
+) -> bool:
     """Train by a recipe into a run folder, until its last step or Ctrl-C, either of which leaves it complete.
 
     `resume` goes on where the folder's run stopped; in an empty folder it starts afresh and says so. `start_from` is a
     model whose weights to begin with.
+
+    Returns whether SIGUSR1 ended it: the run is to be started again, with `resume`.
 
     Raises: InputError if the folder holds another run, the corpus is missing, the model does not fit, or the loss is
     no longer finite; what was saved last stays as it is.
@@ -73,6 +75,7 @@ def train(
         ):
             _loop(run, batches, log, running, noted)
     logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
+    return noted.is_preempted
 
 
 def _loop(run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, noted: Interrupts) -> None:
