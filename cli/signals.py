@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
+
+from wavegen.training.interrupts import REQUEUE
+
 
 @contextmanager
 def ending_as_ctrl_c() -> Iterator[Callable[[], int]]:
@@ -28,3 +32,24 @@ def ending_as_ctrl_c() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def requeueing() -> Iterator[None]:
+    """While the block runs, SIGUSR1 ends the command with the exit code that asks for another start, REQUEUE."""
+    has_come = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal has_come
+        has_come = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if has_come:
+            raise typer.Exit(REQUEUE) from None
+        raise
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -76,6 +76,12 @@ def make_lasting() -> None:
         sys.stdout = _replaced(sys.stdout, 1, "backslashreplace" if os.isatty(1) else NAMES)
 
 
+def give_stderr_to_children() -> None:
+    """Let processes that are started from now on write to stderr, which `make_lasting` has taken from them."""
+    if sys.stderr is not None and hasattr(sys.stderr, "buffer") and isinstance(sys.stderr.buffer, io.BufferedWriter):
+        os.dup2(sys.stderr.fileno(), 2)
+
+
 def _replaced(stream: Any, number: int, errors: str) -> TextIO:
     stream.flush()
     return io.TextIOWrapper(

@@ -8,6 +8,8 @@ import typer
 from wavegen.recipes import find
 
 from .options import Device, Settings
+from .signals import REQUEUE, requeueing
+from .streams import give_stderr_to_children
 
 app = typer.Typer()
 
@@ -26,6 +28,14 @@ def train(
     ] = None,
     settings: Settings = None,
     device: Device = "auto",
+    processes: Annotated[
+        int, typer.Option(min=1, help="processes on this machine, which share out the rows of every batch")
+    ] = 1,
+    nnodes: Annotated[int, typer.Option(min=1, help="machines that train together, each with as many processes")] = 1,
+    rdzv_endpoint: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of one of these machines, by which they find each other", metavar="HOST:PORT"),
+    ] = None,
 ) -> None:
     """Train a model by a recipe.
 
@@ -36,15 +46,22 @@ def train(
         wavegen train recipes/sine.yaml
         wavegen train folder --set data.source=~/birds --out runs/birds
         wavegen train librispeech-small --out runs/speech --resume
+        wavegen train librispeech-small --out runs/two --processes 2
     """
     from wavegen.recipe import load
+    from wavegen.training import launch
     from wavegen.training import loop as training
 
     path = find(recipe)
-    training.train(
-        load(path, settings),
-        out or Path("runs") / path.stem,
-        resume=resume,
-        start_from=start_from,
-        device=device,
-    )
+    folder = out or Path("runs") / path.stem
+    if processes * nnodes > 1:
+        words = ["train", recipe, "--out", str(folder), "--device", device]
+        words += ["--resume"] if resume else []
+        words += [] if start_from is None else ["--from", str(start_from)]
+        words += [word for setting in settings or [] for word in ("--set", setting)]
+        give_stderr_to_children()
+        raise typer.Exit(launch.launch(words, processes, nnodes, rdzv_endpoint))
+    with requeueing():
+        is_preempted = training.train(load(path, settings), folder, resume=resume, start_from=start_from, device=device)
+        if is_preempted:
+            raise typer.Exit(REQUEUE)

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_commands_of_the_pages_exist_with_their_options(page, command):
 
 TINY = [
     "training.steps=2",
-    "training.batch_size=1",
+    "training.batch_size=2",
     "training.compile=false",
     "model.n_blocks=1",
     "model.layers_per_block=3",
@@ -96,7 +97,7 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
         words = shlex.split(command)[1:]
         is_download = words[:2] == ["data", "prepare"] and "--from" not in words
         is_elsewhere = words[0] == "evaluate" and words[1] in checkpoint.shipped()  # needs the corpus it was trained on
-        is_large = "--ray" in words  # and takes a cluster
+        is_large = "--ray" in words or "--nnodes" in words  # and takes a cluster
         if name != page.name or words[0] in ("play", "bench", "serve") or is_download or is_elsewhere or is_large:
             continue
         if words[0] == "train":
@@ -108,6 +109,16 @@ def test_commands_of_the_pages_run_in_their_order(page, tmp_path, monkeypatch):
             words += ["--seconds", "0.01"]
         result = CliRunner().invoke(make_app(), words, catch_exceptions=False)
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+def test_the_job_of_the_pages_is_a_shell_script_with_options_that_exist():
+    job = REPOSITORY / "docs" / "train.sbatch"
+    subprocess.run(["bash", "-n", job], check=True)
+    known = {
+        option for parameter in typer.main.get_command(make_app()).commands["train"].params for option in parameter.opts
+    }
+    [command] = re.findall(r"^srun wavegen train (.*)$", job.read_text().replace("\\\n", " "), re.MULTILINE)
+    assert set(re.findall(r"--[a-z-]+", command)) <= known
 
 
 def test_overrides_in_the_pages_are_keys_of_recipes():

@@ -393,7 +393,7 @@ class Training(Section):
     """The one training loop (training/loop.py): linear warm-up, cosine decay."""
 
     steps: Steps = Field(description="updates of the weights")
-    batch_size: int = Field(gt=0, le=MAX_BATCH, description="windows per forward pass")
+    batch_size: int = Field(gt=0, le=MAX_BATCH, description="windows per forward pass, of all processes together")
     accumulate: int = Field(
         1, gt=0, le=MAX_BATCH, description="forward passes per update, for batches that exceed memory"
     )

@@ -227,7 +227,7 @@ class WindowRule:
 
 
 class Windows:
-    """Windows of codes as a pure function of (seed, number of the pass): a resumed run sees what it would have seen.
+    """Windows of codes as a pure function of (seed, number of the pass, row): a resumed run sees what it would.
 
     A window either begins where a recording begins, with nothing before it, and counts every code, or it begins
     anywhere else (with feature frames: at one of them) and its first `context` codes count for nothing: they are there
@@ -266,8 +266,9 @@ class Windows:
         self._unit = rule.unit if framer is None else math.lcm(rule.unit, framer.hop)
         self._rows = {name: {value: row for row, value in enumerate(values)} for name, values in labels.items()}
 
-    def batch(self, number: int, size: int) -> Batch:
-        """The windows of one forward pass; passes are numbered through all steps."""
+    def batch(self, number: int, size: int, first: int = 0) -> Batch:
+        """The windows of one forward pass, or `size` of them from row `first` on; passes are numbered through all
+        steps."""
         rule = self._rule
         length, begin = rule.lead_in + rule.window, rule.lead_in
         codes = np.full((size, length), self._silence, dtype=np.int64)
@@ -277,7 +278,7 @@ class Windows:
         origins, stretches, gains = [], [], []
         for row in range(size):
             random = np.random.Generator(
-                np.random.Philox(key=np.array([rule.seed, number], dtype=np.uint64), counter=[0, 0, 0, row])
+                np.random.Philox(key=np.array([rule.seed, number], dtype=np.uint64), counter=[0, 0, 0, first + row])
             )
             segment, offset = self._choose(random)
             offset -= offset % self._unit

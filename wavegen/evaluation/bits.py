@@ -23,7 +23,6 @@ SMOOTHING = 0.01  # count given to every pair that a histogram has never seen
 MAX_PAIR_CLASSES = 1024  # an order-1 histogram has the square of this many cells
 
 
-@torch.inference_mode()
 def bits_per_sample(
     model: Model,
     store: Store,
@@ -42,12 +41,37 @@ def bits_per_sample(
 
     Raises: InputError if nothing counts.
     """
+    ordered = shortest_first(model, segments, max_codes)
+    bits, n_codes = summed_bits(model, store, ordered, codec, label_values, bar, framer)
+    return bits / n_codes
+
+
+def shortest_first(model: Model, segments: Sequence[Segment], max_codes: int | None = None) -> list[Segment]:
+    """The segments, or an `excerpt` of them, of which anything counts, the shortest first.
+
+    Raises: InputError if there are none.
+    """
     field = model.receptive_field
     if max_codes is not None:
         segments = excerpt(segments, max_codes, field, model.unit)
     ordered = sorted((s for s in segments if s.n_counted(field)), key=lambda segment: segment.n_samples)
     if not ordered:
         raise InputError(f"no recording of this split is longer than the receptive field of {field} samples")
+    return ordered
+
+
+@torch.inference_mode()
+def summed_bits(
+    model: Model,
+    store: Store,
+    ordered: Sequence[Segment],
+    codec: Codec,
+    label_values: Mapping[str, Sequence[str]],
+    bar: Bar | None = None,
+    framer: Framer | None = None,
+) -> tuple[float, int]:
+    """The sum of -log2 p(code) over segments, shortest first, and how many codes it is of."""
+    field = model.receptive_field
     coder = Coder(store, codec)
     hop = 1 if framer is None else framer.hop
     total_bits, total_codes = 0.0, 0
@@ -59,7 +83,7 @@ def bits_per_sample(
             total_codes += int(counted.sum())
             if bar is not None:
                 bar.update(total_codes)
-    return total_bits / total_codes
+    return total_bits, total_codes
 
 
 def _parts(

@@ -9,16 +9,18 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 
+REQUEUE = 75  # exit code of a run that is to be started again: EX_TEMPFAIL of sysexits.h
+
 
 class _LeftUndoneError(KeyboardInterrupt):
     """Ends what is being attempted."""
 
 
 class Interrupts:
-    """Whether the run is to end, `came`; `interrupts` makes one."""
+    """Whether the run is to end, `came`, and to be started again elsewhere; `interrupts` makes one."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.came = self.is_preempted = False
         self._is_attempting = False
 
     def attempt(self, task: Callable[[], None]) -> bool:
@@ -41,7 +43,7 @@ class Interrupts:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self.came = True
+        self.came, self.is_preempted = True, number == signal.SIGUSR1
         with suppress(RuntimeError):  # it came in the midst of writing to the same stream
             logger.info("Saving, then ending (Ctrl-C again to stop without saving)")
         if self._is_attempting:
@@ -50,14 +52,15 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Note Ctrl-C, SIGTERM and SIGHUP while the block runs, but for those that the process ignores.
+    """Note Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 while the block runs, but for those that the process ignores. SIGUSR1 is
+    what SLURM can be told to send before it takes the machine away.
 
     Outside the main thread, which alone gets signals, nothing is noted.
     """
     noted = Interrupts()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, noted.note)
     try:

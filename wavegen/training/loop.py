@@ -1,7 +1,8 @@
 """The one training loop: codes in, logits out, bits per code to bring down.
 
 Everything that decides the result is a function of the recipe and the step: the windows, the learning rate, the hidden
-labels. So a run that was killed goes on to the same bits, on the same machine with the same number of threads.
+labels. So a run that was killed goes on to the same bits, on the same machine with the same number of threads and
+processes.
 
 run.py sets up what the loop works with, state.py writes what it changes, folder.py says what a run folder holds.
 """
@@ -10,7 +11,8 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from wavegen.checkpoint import MODEL_FILE, RECIPE_FILE
 from wavegen.devices import choose_device, keep_freed_memory
 from wavegen.engines.rounded import precisions_of
 from wavegen.errors import InputError
-from wavegen.evaluation.bits import bits_per_sample, precision_costs
+from wavegen.evaluation.bits import precision_costs, shortest_first, summed_bits
 from wavegen.models.base import TrainingBatch
 from wavegen.progress import Bar, bar
 from wavegen.recipe import Recipe
@@ -30,8 +32,9 @@ from wavegen.training import metrics, preview
 from wavegen.training.batches import Prepared
 from wavegen.training.folder import check_apart, full_disk_explained, opened
 from wavegen.training.interrupts import Interrupts, interrupts
-from wavegen.training.metrics import Metrics, Update
+from wavegen.training.metrics import Metrics, Unwritten, Update
 from wavegen.training.optimizers import learning_rate, set_learning_rate
+from wavegen.training.ranks import PeerLostError, joined
 from wavegen.training.run import Run, set_up
 from wavegen.training.scheduled_sampling import scheduled_sampling
 from wavegen.training.state import State, is_saved
@@ -48,43 +51,62 @@ def train(
     resume: bool = False,
     start_from: Path | None = None,
     device: str = "auto",
-) -> None:
+) -> bool:
     """Train by a recipe into a run folder, until its last step or Ctrl-C, either of which leaves it complete.
 
     `resume` goes on where the folder's run stopped; in an empty folder it starts afresh and says so. `start_from` is a
-    model whose weights to begin with.
+    model whose weights to begin with. Where torchrun started several processes, all call this and train together.
 
-    Raises: InputError if the folder holds another run, the corpus is missing, the model does not fit, or the loss is
-    no longer finite; what was saved last stays as it is.
+    Returns whether SIGUSR1 ended it: the run is to be started again, with `resume`.
+
+    Raises: InputError if the folder holds another run, the corpus is missing, the model does not fit, another process
+    of the run is lost, or the loss is no longer finite; what was saved last stays as it is.
     """
     n_steps = recipe.training.steps
-    check_apart(folder, getattr(recipe.data, "source", None))
     keep_freed_memory()
     busy = f"another process is training in {folder}; choose another folder with --out"
-    with files.locked(folder, busy), full_disk_explained(folder):
-        run = set_up(recipe, folder, choose_device(device), resume, start_from)
-        if run.is_model_behind():
-            run.export()
-        with (
-            opened(folder, recipe, run.state.step) as log,
-            interrupts() as noted,
-            bar("Training", n_steps, run.state.step) as running,
-            run.feed() as batches,
-        ):
-            _loop(run, batches, log, running, noted)
-    logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
+    with joined() as ranks:
+        check_apart(folder, getattr(recipe.data, "source", None))
+        with files.locked(folder, busy) if ranks.is_first else nullcontext(), full_disk_explained(folder):
+            own = ranks.own_device(choose_device(device))
+            run = set_up(recipe, folder, own, resume or ranks.is_restart, start_from, ranks)
+            if ranks.is_first and run.is_model_behind():
+                run.export()
+            with (
+                opened(folder, recipe, run.state.step) if ranks.is_first else nullcontext(Unwritten()) as log,
+                interrupts() as noted,
+                bar("Training", n_steps, run.state.step) as running,
+                run.feed() as batches,
+            ):
+                _loop(run, batches, log, running, noted)
+        logger.info(f"{folder} holds step {run.state.step} of {n_steps}: {MODEL_FILE} is the model")
+    return noted.is_preempted
 
 
 def _loop(run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, noted: Interrupts) -> None:
     """Step until the last one or Ctrl-C, with validations, saves and samples in between.
 
     Ctrl-C lets a step end, and leaves measurements and samples undone, which --resume makes up for.
+
+    Raises: PeerLostError, after saving, if another process of the run is lost.
     """
-    settings, folder, state = run.recipe.training, run.folder, run.state
+    try:
+        _steps(run, batches, log, running, noted)
+        undone = _undone(run, log, noted)
+    except PeerLostError:
+        run.save()
+        _say_undone(run, [_steps_left(run) or "what follows the last step"])
+        raise
+    if undone:
+        _say_undone(run, undone)
+
+
+def _steps(run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, noted: Interrupts) -> None:
+    settings, state = run.recipe.training, run.state
     saved_at = time.monotonic()
     if state.step and measure(run, log, noted):
         run.save()
-    while state.step < settings.steps and not noted.came:
+    while state.step < settings.steps and not run.ranks.any(noted.came or run.ranks.is_orphan):
         step = update(run, batches)
         is_last = state.step == settings.steps
         log.add(state.step, step, is_last)
@@ -93,38 +115,55 @@ def _loop(run: Run, batches: Iterator[Prepared], log: Metrics, running: Bar, not
         if measure(run, log, noted) or is_sample_due or time.monotonic() - saved_at > SAVE_EVERY_S:
             run.save()
             saved_at = time.monotonic()
-        if is_sample_due:
+        if is_sample_due and run.ranks.is_first:
             noted.attempt(lambda: write_sample(run, log))
-    if state.step < settings.steps:
+
+
+def _undone(run: Run, log: Metrics, noted: Interrupts) -> list[str]:
+    """What the run leaves undone, for people; those before the steps that are left are saved."""
+    if left := _steps_left(run):
         run.save()
-        undone = [f"steps {state.step + 1} to {settings.steps}"]
-    else:
-        undone = [name for name, _ in due_measurements(run, log)]
-        if not preview.is_newest(folder, run.store):  # a kill between the last save and the last sample
-            undone += [] if noted.attempt(lambda: write_sample(run, log)) else ["the last sample"]
-    if undone:
-        quoted = shlex.quote(str(folder / RECIPE_FILE)), shlex.quote(str(folder))
-        logger.info(f"Not done: {', '.join(undone)}")
-        logger.info(f"To go on: wavegen train {quoted[0]} --out {quoted[1]} --resume")
+        return [left]
+    undone = [name for name, _ in due_measurements(run, log, noted)]
+    if run.ranks.is_first and not preview.is_newest(run.folder, run.store):
+        # a kill came between the last save and the last sample
+        undone += [] if noted.attempt(lambda: write_sample(run, log)) else ["the last sample"]
+    return undone
 
 
-def due_measurements(run: Run, log: Metrics) -> list[tuple[str, Callable[[], None]]]:
-    """What is to be measured after the present step and was not yet: its name for people, and what does it."""
+def _steps_left(run: Run) -> str:
+    n_steps = run.recipe.training.steps
+    return f"steps {run.state.step + 1} to {n_steps}" if run.state.step < n_steps else ""
+
+
+def _say_undone(run: Run, undone: list[str]) -> None:
+    """Say what is left undone, and the command that does it."""
+    words = ["wavegen", "train", str(run.folder / RECIPE_FILE), "--out", str(run.folder), "--resume"]
+    if run.ranks.size > 1:
+        words += ["--processes", str(run.ranks.n_local)]
+    logger.info(f"Not done: {', '.join(undone)}")
+    logger.info(f"To go on: {shlex.join(words)}")
+
+
+def due_measurements(run: Run, log: Metrics, noted: Interrupts) -> list[tuple[str, Callable[[], object]]]:
+    """What is to be measured after the present step and was not yet: its name for people, and what does it, or does
+    not end it where Ctrl-C comes."""
     settings, state = run.recipe.training, run.state
     is_last = state.step == settings.steps
-    due: list[tuple[str, Callable[[], None]]] = []
-    if (is_last or is_due(state.step, settings.validate_every)) and not is_validated(run):
-        due.append((f"the validation of step {state.step}", lambda: validate(run, log)))
-    if is_last and not state.precision_costs and precisions_of(state.averaged):
-        due.append(("what the engine's precisions cost", lambda: measure_precisions(run)))
+    due: list[tuple[str, Callable[[], object]]] = []
+    is_to_validate = is_last or is_due(state.step, settings.validate_every)
+    if is_to_validate and not run.ranks.from_first(lambda: is_validated(run)):
+        due.append((f"the validation of step {state.step}", lambda: validate(run, log, noted)))
+    if is_last and run.ranks.is_first and not state.precision_costs and precisions_of(state.averaged):
+        due.append(("what the engine's precisions cost", lambda: noted.attempt(lambda: measure_precisions(run))))
     return due
 
 
 def measure(run: Run, log: Metrics, noted: Interrupts) -> bool:
     """Measure what is due, or until Ctrl-C; returns whether anything was."""
-    due = due_measurements(run, log)
+    due = due_measurements(run, log, noted)
     for _, task in due:
-        noted.attempt(task)
+        task()
     return bool(due)
 
 
@@ -136,21 +175,27 @@ def is_validated(run: Run) -> bool:
 
 
 def update(run: Run, batches: Iterator[Prepared]) -> Update:
-    """One step: the gradient of some batches, the new weights, and their average."""
-    settings, state = run.recipe.training, run.state
-    torch.manual_seed(settings.seed + state.step)  # so that a resumed run drops out what this one would have
-    bits, n_samples, waited_s, origins = 0.0, 0, 0.0, []
+    """One step: the gradient of some batches, the new weights, and their average.
+
+    The mean over the codes of a batch is the mean over those of each process, weighted by how many it has of them.
+    """
+    settings, state, ranks = run.recipe.training, run.state, run.ranks
+    # so that a resumed run drops out what this one would have, and every process something else
+    torch.manual_seed(settings.seed + state.step + (ranks.rank << 40))
+    bits, n_samples, waited_s = 0.0, 0, 0.0
     for number in range(settings.accumulate):
         prepared = next(batches)
         tensors = scheduled_sampling(run, prepared.tensors, number)
-        loss = mean_bits(run, tensors) / settings.accumulate
+        n_counted = int(prepared.batch.counted.sum())
+        share = n_counted / max(1.0, ranks.sum(n_counted))
+        loss = mean_bits(run, tensors) * share / settings.accumulate
         loss.backward()
         bits += loss.item()
-        n_samples += tensors.codes.numel()
+        n_samples += tensors.codes.numel() * ranks.size
         waited_s += prepared.waited_s
-        origins += prepared.batch.origins
+    bits = ranks.sum_gradients_(state.model.parameters(), bits)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_norm).item()
-    check_finite(run, bits, norm, origins)
+    check_finite(run, bits, norm)
     rate = learning_rate(settings, state.step)
     set_learning_rate(state.optimizers, rate)
     for optimizer in state.optimizers:
@@ -172,12 +217,15 @@ def mean_bits(run: Run, tensors: TrainingBatch) -> Tensor:
         return run.loss(run.state.model, tensors)
 
 
-def check_finite(run: Run, bits: float, norm: float, origins: Sequence[str]) -> None:
+def check_finite(run: Run, bits: float, norm: float) -> None:
     """Stop before a loss that is NaN or infinite reaches the weights.
 
     Raises: InputError that names the step and its batch.
     """
     if not (math.isfinite(bits) and math.isfinite(norm)):
+        settings, first = run.recipe.training, run.state.step * run.recipe.training.accumulate
+        batches = [run.windows.batch(first + number, settings.batch_size) for number in range(settings.accumulate)]
+        origins = [origin for batch in batches for origin in batch.origins]
         has_state = is_saved(run.folder)
         kept = f"{run.folder} keeps its last checkpoint" if has_state else "nothing was saved yet"
         anew = "begin a new run, --from the last one" if has_state else "begin anew"
@@ -195,15 +243,32 @@ def average_weights(state: State, decay: float) -> None:
         average.lerp_(newest, 1 - decay)
 
 
-def validate(run: Run, log: Metrics) -> None:
-    """Measure the averaged weights on the validation split; draw the loss curve."""
-    state, labels = run.state, run.description.labels
+def validate(run: Run, log: Metrics, noted: Interrupts) -> None:
+    """Measure the averaged weights on the validation split, in parts if there are several processes; draw the loss
+    curve. It is left undone where Ctrl-C comes to one of them."""
+    parts: list[tuple[float, int]] = []
+    is_done = noted.attempt(lambda: parts.append(validation_bits(run)))
+    if run.ranks.any(not is_done):
+        return
+    [(bits, n_codes)] = parts
+    note_validation(run, log, run.ranks.sum(bits) / run.ranks.sum(n_codes))
+
+
+def validation_bits(run: Run) -> tuple[float, int]:
+    """The bits of this process's part of the validation split, and of how many codes they are."""
+    model, ranks = run.state.averaged, run.ranks
     n = run.store.item_format.n_values(run.recipe.validation_amount)
+    own = shortest_first(model, run.segments["validation"], n)[ranks.rank :: ranks.size]
     with run.autocast():
-        bits = bits_per_sample(
-            state.averaged, run.store, run.segments["validation"], run.codec, labels, n, framer=run.framer
-        )
+        return summed_bits(model, run.store, own, run.codec, run.description.labels, framer=run.framer)
+
+
+def note_validation(run: Run, log: Metrics, bits: float) -> None:
+    """Write the bits of the validation split to the log, say them, and draw the loss curve."""
+    state = run.state
     state.bits["validation"] = bits
+    if not run.ranks.is_first:
+        return
     log.write({"step": state.step, "validation_bits": round(bits, 5)})
     recent = metrics.read_metrics(run.folder)
     trained = [line["bits"] for line in recent if "bits" in line][-20:]

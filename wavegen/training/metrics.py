@@ -67,6 +67,16 @@ class Metrics:
                     self._board.add_scalar(name, value, line["step"])
 
 
+class Unwritten(Metrics):
+    """The log of a process that writes none."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), None)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Forget it."""
+
+
 @contextmanager
 def writing(folder: Path, step: int) -> Iterator[Metrics]:
     """Have a run folder's log open: a new one at step 0, or the old one cut back to the step that was saved."""

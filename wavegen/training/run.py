@@ -19,7 +19,7 @@ from wavegen.data import astray, corpora, splits
 from wavegen.data.astray import Astray
 from wavegen.data.frame_store import FrameFormat, frames_of
 from wavegen.data.store import Store
-from wavegen.data.windows import Framer, Segment, WindowRule, Windows, rms_step
+from wavegen.data.windows import Batch, Framer, Segment, WindowRule, Windows, rms_step
 from wavegen.devices import has_compiler, multiplies_bfloat16
 from wavegen.errors import InputError
 from wavegen.evaluation.bits import make_framer
@@ -31,6 +31,7 @@ from wavegen.training import state as saved_state
 from wavegen.training.batches import Prepared, prefetch, to_tensors
 from wavegen.training.folder import check_free
 from wavegen.training.optimizers import make_optimizers
+from wavegen.training.ranks import Ranks
 from wavegen.training.state import State
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ Loss = Callable[[Model, TrainingBatch], Tensor]
 
 @dataclass
 class Run:
-    """What a run works with; of all this, steps change the `state` only.
+    """What a run works with, in one of its processes (`ranks`); of all this, steps change the `state` only.
 
     `precision` is that of the products, as the recipe and the machine allow it. `description` is that of the model
     file, without what is measured while it trains.
@@ -58,6 +59,7 @@ class Run:
     windows: Windows
     state: State
     loss: Loss
+    ranks: Ranks
 
     @property
     def unit(self) -> str:
@@ -66,16 +68,21 @@ class Run:
 
     def feed(self) -> AbstractContextManager[Iterator[Prepared]]:
         """The batches from the present step on, the next one always in the making."""
-        settings = self.recipe.training
-        first = self.state.step * settings.accumulate
-        return closing(prefetch(lambda number: self.windows.batch(number, settings.batch_size), first, self.device))
+        return closing(prefetch(self.batch, self.state.step * self.recipe.training.accumulate, self.device))
+
+    def batch(self, number: int) -> Batch:
+        """The rows that this process takes of a forward pass."""
+        rows = self.ranks.rows(self.recipe.training.batch_size)
+        return self.windows.batch(number, len(rows), rows.start)
 
     def autocast(self) -> torch.autocast:
         """Have products made in the run's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     def save(self) -> None:
-        """Write what is needed to go on, then the model that derives from it."""
+        """Write what is needed to go on, then the model that derives from it; rank 0 does."""
+        if not self.ranks.is_first:
+            return
         self.state.save(self.folder, self.recipe, self.store, getattr(self.description.head, "mean_scale", 1.0))
         self.export()
 
@@ -105,7 +112,12 @@ class Run:
 
 
 def set_up(
-    recipe: Recipe, folder: Path, device: torch.device, resume: bool = False, start_from: Path | None = None
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+    start_from: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Check the folder, open the corpus, build the network, and load what there is to go on from.
 
@@ -113,13 +125,44 @@ def set_up(
 
     Raises: InputError as `loop.train` does.
     """
-    settings = recipe.training
+    ranks = ranks or Ranks()
     recipe.check_sizes()
+    ranks.rows(recipe.training.batch_size)
+    saved, source = ranks.from_first(lambda: _begun(recipe, folder, resume, start_from))
+    with ranks.one_before_the_others():
+        run = _assembled(recipe, folder, device, saved, source, ranks)
+        if resume and saved is None:
+            logger.info(f"{folder} holds no run to resume, so this one starts afresh")
+        _announce(run)
+        wish = recipe.training.compile
+        if (wish is True or (wish == "auto" and has_compiler(device))) and run.state.step < recipe.training.steps:
+            run.loss = _compiled_loss(run)
+    return run
+
+
+def _begun(
+    recipe: Recipe, folder: Path, resume: bool, start_from: Path | None
+) -> tuple[dict[str, Any] | None, Checkpoint | None]:
+    """What there is to go on from: the state of the run in the folder, or a model to start from.
+
+    Raises: InputError if neither may be gone on from, or the folder holds another run.
+    """
     saved = saved_state.read(folder, recipe) if resume else None
     if saved is None:
         check_free(folder, recipe)
-    source = None if start_from is None or saved is not None else checkpoint.load(start_from).trained
+    return saved, None if start_from is None or saved is not None else checkpoint.load(start_from).trained
 
+
+def _assembled(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    saved: Mapping[str, Any] | None,
+    source: Checkpoint | None,
+    ranks: Ranks,
+) -> Run:
+    """A run that goes on from what was saved, or from a model, or from nothing."""
+    settings = recipe.training
     store = _open_corpus(recipe)
     segments = splits.split(recipe.data, store.recordings)
     label_values = splits.label_values(segments["train"])
@@ -139,7 +182,7 @@ def set_up(
         _check_same_sound(source, description)
         load_weights(model, source.weights, str(source.path))
     averaged: Model = copy.deepcopy(model).requires_grad_(False).eval()
-    state = State(model, averaged, make_optimizers(model, settings))
+    state = State(model, averaged, make_optimizers(model, settings), n_processes=ranks.size)
     try:
         checkpoint.validate(description, state.weights)
     except InputError as error:
@@ -149,7 +192,7 @@ def set_up(
     windows = _make_windows(recipe, model, store, segments, codec, label_values, framer)
     if saved is not None:
         state.restore(saved, folder, store)
-    run = Run(
+    return Run(
         recipe=recipe,
         folder=folder,
         device=device,
@@ -162,14 +205,8 @@ def set_up(
         windows=windows,
         state=state,
         loss=type(model).loss,
+        ranks=ranks,
     )
-    if resume and saved is None:
-        logger.info(f"{folder} holds no run to resume, so this one starts afresh")
-    _announce(run)
-    is_compiled = settings.compile is True or (settings.compile == "auto" and has_compiler(device))
-    if is_compiled and state.step < settings.steps:
-        run.loss = _compiled_loss(run)
-    return run
 
 
 def _open_corpus(recipe: Recipe) -> Store:
@@ -297,9 +334,10 @@ def _announce(run: Run) -> None:
     amounts = ", ".join(f"{item_format.amount(n)} {name}" for name, n in n_samples.items())
     precision = "bfloat16" if run.precision is torch.bfloat16 else "float32"
     logger.info(f"{run.store.corpus}, {item_format.title}: {amounts}")
+    processes = f", {run.ranks.size} processes" if run.ranks.size > 1 else ""
     logger.info(
         f"{n_parameters:,} parameters, receptive field {item_format.extent(field)}, {precision} on "
-        f"{run.device.type}, steps {run.state.step} to {run.recipe.training.steps}, into {run.folder}"
+        f"{run.device.type}{processes}, steps {run.state.step} to {run.recipe.training.steps}, into {run.folder}"
     )
 
 
@@ -333,7 +371,7 @@ def _compiled_loss(run: Run) -> Loss:
 def _tried(loss: Loss, run: Run) -> Loss:
     """A loss whose value and gradient have been taken once."""
     model = run.state.model
-    tensors = to_tensors(run.windows.batch(0, run.recipe.training.batch_size), run.device)
+    tensors = to_tensors(run.batch(0), run.device)
     try:
         with run.autocast():
             value = loss(model, tensors)

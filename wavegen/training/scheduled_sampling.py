@@ -22,7 +22,8 @@ def scheduled_sampling(run: Run, tensors: TrainingBatch, number: int) -> Trainin
     inputs = tensors.inputs
     with run.autocast():
         parameters, _ = model(inputs, None, model.condition(tensors.labels, tensors.frames))
-    draws = uniform_rows(settings.seed, number, step * inputs.numel(), inputs.numel(), 2)
+    first = (step * run.ranks.size + run.ranks.rank) * inputs.numel()
+    draws = uniform_rows(settings.seed, number, first, inputs.numel(), 2)
     is_own = torch.from_numpy(draws[:, 0] < share).view(inputs.shape).to(inputs.device)
     own = model.head.draw(parameters[is_own].float().cpu().numpy(), draws[draws[:, 0] < share, 1], Decoding())
     inputs = inputs.clone()

@@ -41,7 +41,7 @@ class State:
     """What the steps of a run change.
 
     `averaged` is the model whose weights follow those of `model`, and what is validated and shared; `bits` by split and
-    `precision_costs` by precision are what was last measured of it.
+    `precision_costs` by precision are what was last measured of it. `n_processes` train it.
     """
 
     model: Model
@@ -50,6 +50,7 @@ class State:
     step: int = 0
     bits: dict[str, float] = field(default_factory=dict)
     precision_costs: dict[str, float] = field(default_factory=dict)
+    n_processes: int = 1
 
     @property
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -70,6 +71,7 @@ class State:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "bits": self.bits,
             "precision_costs": self.precision_costs,
+            "processes": self.n_processes,
         }
         encoded = io.BytesIO()
         torch.save(values, encoded)
@@ -91,6 +93,12 @@ class State:
             optimizer.load_state_dict(saved)
         self.step, self.bits = values["step"], dict(values["bits"])
         self.precision_costs = dict(values.get("precision_costs", {}))
+        before = values.get("processes", 1)
+        if before != self.n_processes:
+            logger.info(
+                f"{folder} was trained by {before} process{'es' if before > 1 else ''} and goes on with "
+                f"{self.n_processes}: gradients are summed in another order, so the weights will differ by rounding"
+            )
 
 
 def is_saved(folder: Path) -> bool:
