@@ -1,7 +1,7 @@
 // Sound from what `wavegen export MODEL --to onnx OUT` wrote, with nothing but onnxruntime (docs/export.md).
 //
 //     npm install onnxruntime-node
-//     node onnx_generate.mjs music.onnx piano.wav seconds=5 piece=gold-rush temperature=1.05
+//     node onnx_generate.mjs music.onnx piano.wav seconds=5 piece=gold-rush
 import { readFile, writeFile } from "node:fs/promises";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 

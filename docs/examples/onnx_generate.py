@@ -1,6 +1,6 @@
 """Sound from what `wavegen export MODEL --to onnx OUT` wrote, with nothing but onnxruntime (docs/export.md).
 
-python onnx_generate.py music.onnx piano.wav seconds=5 piece=gold-rush temperature=1.05
+python onnx_generate.py music.onnx piano.wav seconds=5 piece=gold-rush
 """
 
 import json

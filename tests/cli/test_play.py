@@ -148,7 +148,7 @@ def test_guidance_has_keys_where_it_was_begun_with(scene):
     guided = live, None, play_screen.PlayScreen(live, scene[1], 8000, "guided")
     for key in ("G", "g", "g"):
         guided[2].press(key)
-    assert live.controls.decoding.guidance == 1.4
+    assert live.controls.decoding.guidance == 1.25
     assert "g/G\u00a0guidance" in shown(guided)
 
 
