@@ -67,6 +67,7 @@ async def _run(
         log_config=None,
         access_log=False,
         ws_max_size=MOST_MESSAGE,
+        ws_per_message_deflate=False,  # sound hardly becomes smaller, and every listener would cost more
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
         lifespan="off",
