@@ -43,9 +43,9 @@ def test_curl_lines_work_as_written(running: Running, tmp_path: Path) -> None:
 def test_its_client_hears_two_digits(running: Running, tmp_path: Path) -> None:
     (code,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "client.py").write_text(code)
-    ended = subprocess.run([sys.executable, tmp_path / "client.py", running.live, "2"], capture_output=True)
+    ended = subprocess.run([sys.executable, tmp_path / "client.py", running.live, "4"], capture_output=True)
     assert ended.returncode == 0, ended.stderr
-    assert np.frombuffer(ended.stdout, "<i2").size >= 2 * 8000
+    assert np.frombuffer(ended.stdout, "<i2").size >= 4 * 8000
     assert b"silent" in ended.stderr and b"'8'" in ended.stderr
 
 
