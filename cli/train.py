@@ -49,12 +49,13 @@ def train(
         wavegen train librispeech-small --out runs/two --processes 2
     """
     from wavegen.recipe import load
-    from wavegen.training import launch
     from wavegen.training import loop as training
 
     path = find(recipe)
     folder = out or Path("runs") / path.stem
     if processes * nnodes > 1:
+        from wavegen.training import launch
+
         words = ["train", recipe, "--out", str(folder), "--device", device]
         words += ["--resume"] if resume else []
         words += [] if start_from is None else ["--from", str(start_from)]

@@ -103,9 +103,7 @@ def time_generation(
         torch.set_num_threads(n_threads)
 
 
-def time_playing(
-    model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = None, n_threads: int | None = None
-) -> list[Speed]:
+def time_playing(model: Checkpoint, n_streams: Sequence[int], bar: Bar | None = None) -> list[Speed]:
     """Time whole sounds, with planner and matching, as players make them (`wavegen serve`, pages and libraries): so
     many streams on one core, and as many on each of all cores at once; fastest first within each number of streams, and
     none of a model that no player plays."""
@@ -121,7 +119,7 @@ def time_playing(
             own = one.description.architecture.multiply_adds
             multiply_adds += passes * own * one.description.code_rate / rate
     programs = {name: Program(model, name) for name in player_file.ASKED_FOR if not missing_instructions(name)}
-    n_threads = n_threads or n_cores()
+    n_threads = n_cores()
     with ThreadPoolExecutor(n_threads) as threads:
         for number, n in enumerate(n_streams):
             runs: dict[tuple[Precision, int], Callable[[int], object]] = {}

@@ -45,9 +45,7 @@ def joined(texts: Mapping[str, bytes]) -> bytes:
         for family in text_string_to_metric_families(text.decode()):
             whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             whole.samples += [one._replace(labels={**one.labels, "replica": name}) for one in family.samples]
-    registry = CollectorRegistry()
-    registry.register(_Collected(families))
-    return generate_latest(registry)
+    return generate_latest(_Collected(families))
 
 
 class _Collected(Collector):

@@ -231,8 +231,7 @@ class LiveLane:
         chosen = self._next_voices(now)
         before = sum(voice.n_late for voice in chosen)
         played = sorted((voice for voice in chosen if voice.player is not None), key=lambda voice: voice.lead_s(now))
-        if len(played) < len(chosen) or self._has_left:
-            self._run_engine([voice for voice in chosen if voice.player is None], now)
+        self._run_engine([voice for voice in chosen if voice.player is None], now)
         if played:
             played = played[: max(1, MOST_BLOCKS // played[0].n_at_a_time)]
         while played:
@@ -249,9 +248,11 @@ class LiveLane:
         return [voice for voice in voices if voice.needs_more and voice.has_room(now)]
 
     def _run_engine(self, voices: Sequence[Voice], now: float) -> None:
-        """Have the engine go on with streams, and let go of those that have left."""
-        self._has_left = False
+        """Have the engine go on with streams that need it, and let go of those that have left."""
         by_engine = {handle: voice for voice in self._asking(voices, now) if (handle := self._voices.get(voice))}
+        if not (by_engine or self._has_left):
+            return
+        self._has_left = False
         for handle, codes in self._scheduler.step(set(by_engine)).items():
             if handle not in by_engine:
                 continue
